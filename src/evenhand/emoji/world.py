@@ -1,0 +1,135 @@
+"""The embedded world: emoji people with known truth.
+
+20 occupations x {woman, man, person} x 5 tones of Noto Color Emoji, drawn on a plain background with a random shift,
+scale and rotation. `world.yaml` says who is drawn when a caption does not say.
+"""
+
+import functools
+import pathlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import yaml
+from PIL import Image
+from pydantic import BaseModel, ConfigDict
+from torch.nn import functional as F
+
+HERE = pathlib.Path(__file__).parent
+SPRITES = HERE / "sprites.png"
+
+
+class Occupation(BaseModel):
+    """One occupation: its codepoints and who is drawn when the caption does not say."""
+
+    model_config = ConfigDict(extra="forbid")
+    skew: list[float]
+    tones: str
+    object: str = ""
+    base: str = ""
+
+
+class World(BaseModel):
+    """`world.yaml`."""
+
+    model_config = ConfigDict(extra="forbid")
+    version: int
+    size: int
+    classes: dict[str, list[str]]
+    words: dict[str, dict[str, str]]
+    codepoints: dict[str, dict[str, str]]
+    captions: dict
+    augment: dict
+    tones: dict[str, list[float]]
+    occupations: dict[str, Occupation]
+    seeds: dict[str, int]
+
+    def shares(self, occupation: str, attribute: str) -> list[float]:
+        """Shares of the attribute's classes when a caption names the occupation alone; sums to 1."""
+        entry = self.occupations[occupation]
+        return entry.skew if attribute == "gender" else self.tones[entry.tones]
+
+
+@functools.cache
+def load_world() -> World:
+    """The world of `world.yaml`."""
+    return World.model_validate(yaml.safe_load((HERE / "world.yaml").read_text(encoding="utf-8")))
+
+
+@functools.cache
+def load_sprites() -> torch.Tensor:
+    """Sprites `[occupation, gender, tone, 4, 64, 64]`, float in [0, 1], colour premultiplied by alpha (channel 3)."""
+    world = load_world()
+    size, genders, tones = world.size, len(world.classes["gender"]), len(world.classes["tone"])
+    atlas = torch.from_numpy(np.asarray(Image.open(SPRITES).convert("RGBA"), dtype=np.float32) / 255)
+    cells = atlas.reshape(len(world.occupations), size, genders, tones, size, 4).permute(0, 2, 3, 5, 1, 4).contiguous()
+    return torch.cat([cells[..., :3, :, :] * cells[..., 3:, :, :], cells[..., 3:, :, :]], dim=-3)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """N drawings: class indices `[N]` into occupations and `classes`, and a caption each."""
+
+    occupation: torch.Tensor
+    gender: torch.Tensor
+    tone: torch.Tensor
+    captions: list[str]
+
+
+def draw(scene: Scene, *, generator: torch.Generator) -> torch.Tensor:
+    """Draws the scene: images `[N, 3, 64, 64]`, float in [0, 1]."""
+    world = load_world()
+    sprites, size, augment = load_sprites()[scene.occupation, scene.gender, scene.tone], world.size, world.augment
+    n = len(sprites)
+
+    def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
+        return torch.rand(n, *shape, generator=generator) * (high - low) + low
+
+    angle = torch.deg2rad(uniform(-augment["rotate"], augment["rotate"]))
+    scale = uniform(*augment["scale"])
+    shift = uniform(-augment["shift"], augment["shift"], 2) * 2 / size
+    cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
+    rows = [torch.stack([cos, -sin, shift[:, 0]], -1), torch.stack([sin, cos, shift[:, 1]], -1)]
+    grid = F.affine_grid(torch.stack(rows, 1), [n, 4, size, size], align_corners=False)
+    moved = F.grid_sample(sprites, grid, mode="bicubic", align_corners=False).clamp(0, 1)
+    background = uniform(*augment["background"], 3, 1, 1)
+    return (moved[:, :3] + background * (1 - moved[:, 3:])).clamp(0, 1)
+
+
+def sample_scene(n: int, *, generator: torch.Generator, even: bool = False) -> Scene:
+    """Draws captions and who stands for them.
+
+    Args:
+        n: number of drawings.
+        generator: source of all randomness.
+        even: every class equally often and no captions (for autoencoder and classifiers); otherwise as
+            `world.yaml` says: said attributes evenly, unsaid ones by the skew table.
+    """
+    world = load_world()
+    names = list(world.occupations)
+    occupation = torch.randint(len(names), (n,), generator=generator)
+    drawn, said = {}, {}
+    for attribute, classes in world.classes.items():
+        evenly = torch.randint(len(classes), (n,), generator=generator)
+        table = torch.tensor([world.shares(name, attribute) for name in names])
+        skewed = torch.multinomial(table[occupation], 1, generator=generator)[:, 0]
+        said[attribute] = torch.rand(n, generator=generator) < (1.0 if even else world.captions["said"][attribute])
+        drawn[attribute] = torch.where(said[attribute], evenly, skewed)
+    template = torch.randint(len(world.captions["templates"]), (n,), generator=generator)
+    dropped = torch.rand(n, generator=generator) < world.captions["dropped"]
+    captions = []
+    for i in range(n if not even else 0):
+        states = {a: world.classes[a][int(drawn[a][i])] for a in said if said[a][i]}
+        text = caption(names[int(occupation[i])], states, template=int(template[i]))
+        captions.append("" if dropped[i] else text)
+    return Scene(occupation, drawn["gender"], drawn["tone"], captions)
+
+
+def caption(occupation: str, states: dict[str, str], *, template: int = 0) -> str:
+    """The caption of an occupation with the given attribute values said ("a woman firefighter with dark skin")."""
+    world = load_world()
+    gender = world.words["gender"][states["gender"]] if "gender" in states else ""
+    who = world.captions["who"].format(gender=gender, occupation=occupation).strip()
+    if "tone" in states:
+        who = f"{who} {world.captions['tone'].format(tone=states['tone'])}"
+    return world.captions["templates"][template].format(a="an" if who[0] in "aeiou" else "a", who=who)

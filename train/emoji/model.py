@@ -1,0 +1,141 @@
+"""Trains the embedded text-to-image model and writes it in diffusers format: src/evenhand/emoji/model/.
+
+    python train/emoji/model.py                  # needs runs/emoji/autoencoder; continues runs/emoji/model.pt
+
+A word-level CLIP text encoder and a U-Net on 16x16x4 latents, trained together from nothing on captions of the world.
+TIME
+"""
+
+import argparse
+import copy
+import json
+import pathlib
+import time
+
+import torch
+from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+from torch import Tensor
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from evenhand.checkpoints import load_state, save_state, step_generator
+from evenhand.emoji.world import HERE, Scene, caption, draw, load_world, sample_scene
+
+BOS, EOS, LENGTH, WIDTH = "<|startoftext|>", "<|endoftext|>", 24, 128
+DRAWINGS = 128  # of each sprite, encoded once
+
+
+def build_tokenizer() -> CLIPTokenizer:
+    """A CLIP tokenizer whose vocabulary is the bytes and every word of the world's captions, one token a word."""
+    world = load_world()
+    texts = [caption(o, {"gender": g, "tone": t}, template=i) for o in world.occupations for g in world.classes["gender"]
+             for t in world.classes["tone"] for i in range(len(world.captions["templates"]))]
+    words = sorted({word for text in texts for word in text.replace("-", " - ").split()})
+    bpe = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    bpe.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    bpe.train_from_iterator(words, trainers.BpeTrainer(vocab_size=10_000, min_frequency=1, show_progress=False,
+                                                       end_of_word_suffix="</w>"))
+    merges = [tuple(pair) for pair in json.loads(bpe.to_str())["model"]["merges"]]
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = [*letters, *(letter + "</w>" for letter in letters), *dict.fromkeys(map("".join, merges)), BOS, EOS]
+    return CLIPTokenizer(vocab={token: i for i, token in enumerate(vocabulary)}, merges=merges, bos_token=BOS,
+                         eos_token=EOS, pad_token=EOS, unk_token=EOS, model_max_length=LENGTH)
+
+
+def build_pipeline(vae: AutoencoderKL) -> StableDiffusionPipeline:
+    """The untrained pipeline around a trained autoencoder."""
+    tokenizer = build_tokenizer()
+    text_encoder = CLIPTextModel(CLIPTextConfig(
+        vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=4 * WIDTH, num_hidden_layers=2,
+        num_attention_heads=4, max_position_embeddings=LENGTH, projection_dim=WIDTH,
+        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id))
+    unet = UNet2DConditionModel(
+        sample_size=16, in_channels=4, out_channels=4, block_out_channels=(64, 96, 128), layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=WIDTH, attention_head_dim=4, norm_num_groups=16)
+    scheduler = DPMSolverMultistepScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
+                                            timestep_spacing="trailing")
+    return StableDiffusionPipeline(vae, text_encoder, tokenizer, unet, scheduler, safety_checker=None,
+                                   feature_extractor=None, requires_safety_checker=False)
+
+
+@torch.no_grad()
+def encode_drawings(vae: AutoencoderKL) -> Tensor:
+    """Latents `[occupation * gender * tone * DRAWINGS, 4, 16, 16]`, scaled, of drawings of every sprite."""
+    world = load_world()
+    shape = (len(world.occupations), len(world.classes["gender"]), len(world.classes["tone"]), DRAWINGS)
+    index = torch.cartesian_prod(*(torch.arange(size) for size in shape))
+    generator = step_generator(world.seeds["model"], "drawings")
+    parts = []
+    for rows in index.split(100):
+        images = draw(Scene(rows[:, 0], rows[:, 1], rows[:, 2], []), generator=generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            parts.append(vae.encode(images * 2 - 1).latent_dist.mode().float())
+    return torch.cat(parts) * vae.config.scaling_factor
+
+
+def batch_of(latents: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, list[str]]:
+    """Latents `[n, 4, 16, 16]` and their captions."""
+    scene, world = sample_scene(n, generator=generator), load_world()
+    row = (scene.occupation * len(world.classes["gender"]) + scene.gender) * len(world.classes["tone"]) + scene.tone
+    return latents[row * DRAWINGS + torch.randint(DRAWINGS, (n,), generator=generator)], scene.captions
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=7000)
+    parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/emoji"))
+    parser.add_argument("--out", type=pathlib.Path, default=HERE / "model")
+    args = parser.parse_args()
+    seed = load_world().seeds["model"]
+    torch.manual_seed(seed)
+    pipe = build_pipeline(AutoencoderKL.from_pretrained(args.runs / "autoencoder").requires_grad_(False))
+    trained = torch.nn.ModuleDict({"unet": pipe.unet, "text_encoder": pipe.text_encoder})
+    average = AveragedModel(trained, multi_avg_fn=get_ema_multi_avg_fn(0.999))
+    optimizer = torch.optim.AdamW(trained.parameters(), lr=1.5e-3, betas=(0.9, 0.99), weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.5e-3, total_steps=args.steps, pct_start=0.04)
+    parts = {"trained": trained, "average": average, "optimizer": optimizer, "schedule": schedule}
+    state = load_state(args.runs / "model.pt") or {"step": 0}
+    for key in parts.keys() & state.keys():
+        parts[key].load_state_dict(state[key])
+    latents, started = encode_drawings(pipe.vae), time.monotonic()
+    total, noise_schedule = 0.0, pipe.scheduler.alphas_cumprod
+    trained.train()
+    for step in range(state["step"], args.steps):
+        generator = step_generator(seed, step)
+        clean, captions = batch_of(latents, args.batch, generator)
+        tokens = pipe.tokenizer(captions, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt")
+        noise, t = torch.randn(clean.shape, generator=generator), torch.randint(1000, (len(clean),), generator=generator)
+        signal = noise_schedule[t][:, None, None, None]
+        with torch.autocast("cpu", torch.bfloat16):
+            condition = pipe.text_encoder(tokens.input_ids).last_hidden_state
+            output = pipe.unet(signal.sqrt() * clean + (1 - signal).sqrt() * noise, t, condition).sample
+        loss = F.mse_loss(output.float(), noise)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        average.update_parameters(trained)
+        total += loss.item()
+        if (step + 1) % 250 == 0 or step + 1 == args.steps:
+            print(f"step {step + 1}: loss {total / 250:.4f}, {time.monotonic() - started:.0f} s", flush=True)
+            total = 0.0
+            save_state(args.runs / "model.pt", {"step": step + 1, **{k: v.state_dict() for k, v in parts.items()}})
+            export(pipe, average, args.out)
+
+
+def export(pipe: StableDiffusionPipeline, average: AveragedModel, folder: pathlib.Path) -> None:
+    """Writes the averaged weights in diffusers format, fp16 safetensors."""
+    parts = {name: copy.deepcopy(part).half() for name, part in average.module.items()}
+    half = StableDiffusionPipeline(**{**pipe.components, **parts, "vae": copy.deepcopy(pipe.vae).half()},
+                                   requires_safety_checker=False)
+    half.save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    main()
