@@ -57,7 +57,7 @@ def build_pipeline(vae: AutoencoderKL) -> StableDiffusionPipeline:
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         cross_attention_dim=WIDTH, attention_head_dim=4, norm_num_groups=16)
     scheduler = DPMSolverMultistepScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear",
-                                            timestep_spacing="trailing")
+                                            timestep_spacing="trailing", steps_offset=1)
     return StableDiffusionPipeline(vae, text_encoder, tokenizer, unet, scheduler, safety_checker=None,
                                    feature_extractor=None, requires_safety_checker=False)
 
@@ -86,7 +86,7 @@ def batch_of(latents: Tensor, n: int, generator: torch.Generator) -> tuple[Tenso
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=7000)
+    parser.add_argument("--steps", type=int, default=5500)
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/emoji"))
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "model")

@@ -1,0 +1,52 @@
+"""The command line: one file a verb. Heavy imports stand inside the functions, so that --help is quick."""
+
+import errno
+import sys
+
+import typer
+
+from evenhand.cli import compare, demo, measure, report, train
+from evenhand.cli.catalogue import catalogue
+
+app = typer.Typer(name="evenhand", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown",
+                  add_completion=False, context_settings={"help_option_names": ["-h", "--help"]},
+                  help="Measure and correct whom a text-to-image diffusion model draws. Start with **evenhand demo**.")
+for verb in (demo.demo, measure.measure, train.train, compare.compare, report.report):
+    app.command(no_args_is_help=verb is not demo.demo)(verb)
+app.command(name="list")(catalogue)
+
+
+@app.callback()
+def _options(debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error.")) -> None:
+    """Options before the verb; `main` reads them again for errors."""
+
+
+def main() -> None:
+    """Entry point: one clear line and an exit code other than 0 on anything the user can mend."""
+    from click.exceptions import Abort, ClickException, Exit
+
+    code = 0
+    try:
+        code = app(standalone_mode=False)
+    except (KeyboardInterrupt, Abort):
+        code = _say("interrupted; what was finished is kept, the same command goes on from there", 130)
+    except Exit as stop:
+        code = stop.exit_code
+    except ClickException as error:
+        error.show()
+        code = error.exit_code
+    except ValueError as error:
+        code = _say(str(error), 2)
+    except OSError as error:
+        what = f"{error.filename}: " if error.filename else ""
+        hint = "; free some space, the same command goes on from there" if error.errno == errno.ENOSPC else ""
+        code = _say(f"{what}{error.strerror or error}{hint}", 1)
+    sys.exit(code)
+
+
+def _say(message: str, code: int) -> int:
+    """Prints the error and returns the exit code; with --debug the error goes on as it is."""
+    if "--debug" in sys.argv:
+        raise  # noqa: PLE0704 -- called from an except clause
+    print(f"evenhand: {message}", file=sys.stderr)
+    return code

@@ -1,0 +1,73 @@
+"""`evenhand measure`: whom does a generator draw?"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Argument, Option
+
+
+def parse_target(texts: list[str]) -> dict[str, dict[str, float]]:
+    """`["gender=woman:.5,man:.5"]` -> `{"gender": {"woman": 0.5, "man": 0.5}}`."""
+    target: dict[str, dict[str, float]] = {}
+    for text in texts:
+        attribute, _, table = text.partition("=")
+        try:
+            target[attribute] = {c: float(s) for c, s in (part.split(":") for part in table.split(","))}
+        except ValueError as error:
+            raise typer.BadParameter(f"{text!r}: write ATTRIBUTE=CLASS:SHARE,CLASS:SHARE") from error
+    return target
+
+
+def measure(
+    model: Annotated[str, Argument(help="A model that ships (`evenhand list`), a diffusers folder or a Hub name.")],
+    prompts: Annotated[str, Option(help="Prompt set, by name or YAML file.")],
+    attributes: Annotated[str | None, Option(help="Comma-separated; all that the judge knows when not given.")] = None,
+    images: Annotated[int | None, Option(help="Images a neutral prompt.")] = None,
+    explicit_images: Annotated[int | None, Option(help="Images a prompt that says a class; 0 leaves them out.")] = None,
+    split: Annotated[list[str] | None, Option(help="Only this split of the prompts; may be repeated.")] = None,
+    adapter: Annotated[str | None, Option(help="An adapter, by name or folder.")] = None,
+    adapter_scale: Annotated[float | None, Option(help="Strength of the adapter.")] = None,
+    judge: Annotated[str | None, Option(help="Classifier that judges; the model's own choice when not given.")] = None,
+    target: Annotated[list[str] | None, Option(help="Shares wished for: gender=woman:.45,man:.45,person:.1")] = None,
+    setting: Annotated[list[str] | None, Option(help="Sampler setting: num_inference_steps=30; may be repeated.")] = None,
+    seed: Annotated[int | None, Option(help="Every image's seed follows from it.")] = None,
+    batch: Annotated[int | None, Option(help="Images sampled at a time.")] = None,
+    out: Annotated[Path | None, Option(help="Run directory; one with the same settings is continued.")] = None,
+    judge_may_be_trainer: Annotated[bool, Option(help="Judge even with the classifier that trained the adapter.")] = False,
+    dry_run: Annotated[bool, Option(help="Say what would run, and stop.")] = False,
+) -> None:
+    """Draw images of a prompt set, judge them, and report shares and gaps with intervals.
+
+    Killed at any moment, the same command goes on where it stopped and gives the same records.
+
+    Examples:
+
+        evenhand measure emoji --prompts emoji-occupations --attributes gender,tone --images 32
+
+        evenhand measure emoji --prompts emoji-occupations --split test --adapter emoji-gender
+    """
+    from evenhand.config import Measure, check, override
+
+    given = {"model": model, "prompts": prompts, "attributes": attributes.split(",") if attributes else None, "images": images,
+             "explicit_images": explicit_images, "splits": split, "adapter": adapter, "adapter_scale": adapter_scale, "judge": judge,
+             "target": parse_target(target) if target else None, "seed": seed, "batch": batch,
+             "settings": override({}, setting) if setting else None}
+    config = check(Measure, {k: v for k, v in given.items() if v is not None}, where="evenhand measure")
+    folder = out or Path("runs/measure") / "-".join(Path(x).name for x in (model, prompts, adapter) if x)
+    from evenhand.measure import plan
+
+    rows, settings = plan(config)
+    if dry_run:
+        import yaml
+
+        print(yaml.safe_dump({**settings, "attributes": list(settings["attributes"])}, sort_keys=False), end="")
+        print(f"# {len(rows)} images of {len({p.text for p, _ in rows})} prompts into {folder}")
+        return
+    from evenhand.cli.show import console, progress, summary
+    from evenhand.measure import measure as run
+
+    with progress("measuring") as update:
+        report = run(config, folder, progress=update, judge_may_be_trainer=judge_may_be_trainer)
+    console.print(summary(report))
+    print(f"report: {folder / 'report.html'}")

@@ -1,0 +1,54 @@
+"""`evenhand train`: fine-tune a model towards a target distribution."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+
+def train(
+    recipe: Annotated[str, Argument(help="METHOD/RECIPE that ships (`evenhand list`), or a YAML file.")],
+    overrides: Annotated[list[str] | None, Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe to change.")] = None,
+    out: Annotated[Path | None, Option(help="Run directory; one with the same settings is continued.")] = None,
+    dry_run: Annotated[bool, Option(help="Print the resolved recipe, and stop.")] = False,
+) -> None:
+    """Fine-tune a model and write an adapter that any diffusers loads.
+
+    Killed at any moment, the same command goes on from its last checkpoint and gives the same weights.
+
+    Examples:
+
+        evenhand train dft/emoji-gender
+
+        evenhand train dft/emoji-gender steps=40 learning_rate=1e-3 lora.part=denoiser
+    """
+    from evenhand.config import load_recipe
+
+    settings = load_recipe(recipe, overrides)
+    name = recipe if not recipe.endswith(".yaml") else Path(recipe).stem
+    folder = out or Path("runs/train") / name
+    if dry_run:
+        import yaml
+
+        print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), end="")
+        print(f"# {settings.steps} steps, {settings.steps * settings.images} images into {folder}")
+        return
+    print(f"adapter: {run(settings, folder, name)}")
+
+
+def run(settings, folder: Path, name: str) -> Path:  # noqa: ANN001 -- config.Dft, whose import is not quick
+    """Trains with a progress bar that shows the running gap."""
+    from evenhand.cli.show import progress
+    from evenhand.dft.finetune import finetune
+
+    with progress("training") as update:
+        gaps: dict[str, float] = {}
+
+        def show(done: int, row: dict[str, float]) -> None:
+            for key, value in row.items():
+                if key.startswith("gap/"):
+                    gaps[key] = value if key not in gaps else 0.8 * gaps[key] + 0.2 * value
+            note = ", ".join(f"{k.removeprefix('gap/')} gap {v:.2f}" for k, v in gaps.items())
+            update(done, settings.steps, f"{note}, loss {row['alignment']:.2f}")
+
+        return finetune(settings, folder, name=name, progress=show)

@@ -1,0 +1,261 @@
+"""The schema of every YAML: pydantic models. Unknown keys, wrong types and impossible values are reported together."""
+
+import copy
+import os
+import pathlib
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from evenhand.attributes import Attribute, Target
+from evenhand.errors import UserError
+from evenhand.prompts import PromptSet
+from evenhand.resources import find_yaml
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+T = TypeVar("T", bound=BaseModel)
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def attributes_of(entries: dict[str, dict[str, Any]]) -> dict[str, Attribute]:
+    """Attributes by name from `{name: {classes: ..., contrast: ...}}`."""
+    return {name: Attribute(name=name, **entry) for name, entry in entries.items()}
+
+
+class Settings(_Strict):
+    """How the stock pipeline samples. None leaves the pipeline's own default."""
+
+    num_inference_steps: Count = 25
+    guidance_scale: float = Field(7.5, ge=0)
+    height: int | None = None
+    width: int | None = None
+    scheduler: str | None = None
+    scheduler_options: dict[str, Any] = {}
+
+    def call(self) -> dict[str, Any]:
+        """The keyword arguments of the pipeline's call."""
+        return self.model_dump(include={"num_inference_steps", "guidance_scale", "height", "width"}, exclude_none=True)
+
+
+class Model(_Strict):
+    """A base model: `eval/models/*.yaml`. `path` is a folder, a Hub name or `package:...`."""
+
+    path: str
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    settings: Settings = Settings()
+    judge: str | None = None
+
+
+class Classifier(_Strict):
+    """An attribute classifier: `eval/classifiers/*.yaml`.
+
+    Attributes:
+        kind: which loader (`emoji`).
+        path: folder or `package:...`.
+        attributes: what it perceives, by name.
+        concept: the attribute that names a prompt's concept, for prompt fidelity.
+        seen: least probability of the concept's best class at which an image counts as seen.
+    """
+
+    kind: Literal["emoji"]
+    path: str
+    attributes: dict[str, dict[str, Any]]
+    concept: str | None = None
+    seen: Share = 0.0
+
+    @property
+    def known(self) -> dict[str, Attribute]:
+        """The attributes by name."""
+        return attributes_of(self.attributes)
+
+    @model_validator(mode="after")
+    def _check(self) -> "Classifier":
+        attributes_of(self.attributes)
+        return self
+
+
+class Lora(_Strict):
+    """Which modules get LoRA. alpha is the rank, so that the file loads at the strength it was trained."""
+
+    part: Literal["text_encoder", "denoiser"] = "text_encoder"
+    rank: Count = 8
+    modules: list[str] | None = None
+
+
+class Alignment(_Strict):
+    """The distributional alignment loss (Shen et al., ICLR 2024).
+
+    Attributes:
+        draws: label sets drawn from the target a step.
+        confidence: least averaged plan weight at which an image gets a target (C in the paper).
+        weight: of the loss.
+    """
+
+    draws: Count = 200
+    confidence: Share = 0.8
+    weight: float = Field(1.0, ge=0)
+
+
+class Preservation(_Strict):
+    """Keeps an image near the base model's image of the same seed.
+
+    Attributes:
+        weight: of the loss.
+        changed: factor where an image's class must change.
+        features: `pixels`, or the training classifier's `features`.
+        seeds: images of a prompt are drawn from this many seeds, whose reference images are kept; fresh ones when 0.
+    """
+
+    weight: float = Field(1.0, ge=0)
+    changed: Share = 0.2
+    features: Literal["classifier", "pixels"] = "classifier"
+    seeds: int = Field(0, ge=0)
+
+
+class Gradient(_Strict):
+    """How the gradient is formed from the recorded denoiser calls.
+
+    Attributes:
+        calls: calls replayed a step, drawn at random and weighted n/k; all when None.
+        rescale: `exact`, or `uniform`: each call's image gradient scaled to the same norm.
+        batch: images attached at a time; all of a step when None.
+        clip: largest gradient norm of a step.
+    """
+
+    calls: Count | None = None
+    rescale: Literal["exact", "uniform"] = "uniform"
+    batch: Count | None = None
+    clip: float = Field(1.0, gt=0)
+
+
+class Dft(_Strict):
+    """A recipe of direct fine-tuning: `train/dft/*.yaml`.
+
+    Attributes:
+        steps: optimisation steps, one neutral prompt each.
+        images: images of that prompt a step.
+        explicit_images: images a step of prompts that say a class; their target is what they say.
+        num_inference_steps: sampling steps, drawn from this list at every step.
+    """
+
+    model: str
+    prompts: str
+    classifier: str
+    target: Target
+    lora: Lora = Lora()
+    alignment: Alignment = Alignment()
+    preservation: Preservation = Preservation()
+    gradient: Gradient = Gradient()
+    explicit_images: int = Field(0, ge=0)
+    steps: Count = 100
+    images: Annotated[int, Field(ge=2)] = 24
+    num_inference_steps: list[Count] = [20]
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    warmup: int = Field(5, ge=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    checkpoint_every: Count = 10
+    seed: int = 0
+
+
+class Measure(_Strict):
+    """What `evenhand measure` runs: the settings that must agree when a run is continued."""
+
+    model: str
+    prompts: str
+    attributes: list[str] = []
+    judge: str | None = None
+    adapter: str | None = None
+    adapter_scale: float = 1.0
+    splits: list[str] = []
+    images: Count = 32
+    explicit_images: int = Field(4, ge=0)
+    seed: int = 0
+    batch: Count = 16
+    target: dict[str, dict[str, float]] = {}
+    settings: dict[str, Any] = {}
+
+
+def check(model: type[T], values: Any, *, where: str) -> T:
+    """Validates values against a model.
+
+    Raises:
+        UserError: every problem found, one a line, with the place and the key.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            spot = ".".join(map(str, problem["loc"]))
+            message = problem["msg"].removeprefix("Value error, ")
+            got = "" if problem["type"] in {"missing", "value_error"} else f" (got {problem['input']!r})"
+            lines.append(f"{where}: {spot + ': ' if spot else ''}{message}{got}")
+        raise UserError("\n".join(lines)) from error
+
+
+def read_yaml(path: str | os.PathLike) -> dict[str, Any]:
+    """A YAML file that holds a mapping. Raises UserError where it does not."""
+    path = pathlib.Path(path)
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: holds no mapping of keys to values")
+    return values
+
+
+def override(values: dict[str, Any], pairs: list[str]) -> dict[str, Any]:
+    """A copy of the values with `a.b=value` pairs applied; values are read as YAML."""
+    values = copy.deepcopy(values)
+    for pair in pairs:
+        dotted, equals, text = pair.partition("=")
+        if not equals or not dotted:
+            raise UserError(f"{pair!r}: write key=value, such as learning_rate=1e-3 or lora.rank=4")
+        *parents, last = dotted.split(".")
+        place = values
+        for parent in parents:
+            place = place.setdefault(parent, {})
+            if not isinstance(place, dict):
+                raise UserError(f"{pair!r}: {parent} is a value, not a group of keys")
+        place[last] = yaml.safe_load(text)
+    return values
+
+
+def load(model: type[T], kind: str, name: str, overrides: list[str] | None = None) -> T:
+    """Loads a YAML that ships or that the user names, with overrides, checked.
+
+    Raises:
+        UserError: unknown name, or every problem of the file.
+    """
+    path = find_yaml(kind, name)
+    return check(model, override(read_yaml(path), overrides or []), where=path.name)
+
+
+def load_prompts(name: str) -> PromptSet:
+    """A prompt set by name or path."""
+    return load(PromptSet, "prompts", name)
+
+
+def load_model(name: str) -> Model:
+    """A base model by YAML name, or any diffusers folder or Hub name with the default settings."""
+    if pathlib.Path(name).is_dir():
+        return Model(path=name)
+    return Model(path=name) if "/" in name and not name.endswith((".yaml", ".yml")) else load(Model, "eval/models", name)
+
+
+def load_classifier_config(name: str) -> Classifier:
+    """An attribute classifier by name or path."""
+    return load(Classifier, "eval/classifiers", name)
+
+
+def load_recipe(name: str, overrides: list[str] | None = None) -> Dft:
+    """A recipe of direct fine-tuning by name (`dft/emoji-gender`) or path."""
+    return load(Dft, "train", name, overrides)

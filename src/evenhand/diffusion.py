@@ -1,0 +1,116 @@
+"""One stock diffusers pipeline with its sampler settings: prompts and seeds in, images out."""
+
+import hashlib
+import os
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from evenhand.config import Model, Settings
+from evenhand.errors import UserError
+from evenhand.resources import locate
+
+if TYPE_CHECKING:
+    from diffusers import DiffusionPipeline
+
+DENOISERS = ("unet", "transformer")
+
+
+class Diffusion:
+    """A pipeline and how it is asked to sample.
+
+    Args:
+        pipe: any diffusers text-to-image pipeline; it stays as it is, in evaluation mode, without progress bars.
+        settings: sampler settings; None in a field leaves the pipeline's default.
+        source: `base@revision[+adapter@digest]`, for the records.
+    """
+
+    def __init__(self, pipe: "DiffusionPipeline", *, settings: Settings, source: str = "") -> None:
+        self.pipe: Any = pipe
+        self.settings = settings
+        self.source = source
+        pipe.set_progress_bar_config(disable=True)
+        if settings.scheduler:
+            import diffusers
+
+            scheduler = getattr(diffusers, settings.scheduler, None)
+            if scheduler is None:
+                raise UserError(f"settings.scheduler: diffusers has no {settings.scheduler!r}")
+            self.pipe.scheduler = scheduler.from_config(self.pipe.scheduler.config, **settings.scheduler_options)
+        for part in self.pipe.components.values():
+            if isinstance(part, nn.Module):
+                part.eval().requires_grad_(False)
+
+    @property
+    def denoiser(self) -> nn.Module:
+        """The network that is called at every sampling step."""
+        for name in DENOISERS:
+            if isinstance(getattr(self.pipe, name, None), nn.Module):
+                return getattr(self.pipe, name)
+        raise UserError(f"{type(self.pipe).__name__} has no {' or '.join(DENOISERS)}: it is no pipeline that evenhand can drive")
+
+    def call(self, prompts: list[str], seeds: list[int], **overrides: Any) -> Tensor:
+        """Runs the pipeline's undecorated call, so that the caller decides about gradients.
+
+        Args:
+            prompts: N texts.
+            seeds: N seeds, one generator an image: an image does not depend on its batch.
+            overrides: arguments of the pipeline's call, such as `num_inference_steps`.
+
+        Returns:
+            images `[N, 3, H, W]`, float32 in [0, 1].
+        """
+        run = type(self.pipe).__call__
+        run = getattr(run, "__wrapped__", run)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        images = run(self.pipe, prompt=list(prompts), generator=generators, output_type="pt",
+                     **{**self.settings.call(), **overrides}).images
+        return images.float()
+
+    @torch.no_grad()
+    def sample(self, prompts: list[str], seeds: list[int], **overrides: Any) -> Tensor:
+        """`call` without gradients."""
+        return self.call(prompts, seeds, **overrides)
+
+
+def digest(path: str | os.PathLike) -> str:
+    """First twelve hex digits of a file's SHA-256."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+
+
+def load_diffusion(model: Model, *, adapter: str | None = None, adapter_scale: float = 1.0, device: str | None = None,
+                   settings: dict[str, Any] | None = None) -> Diffusion:
+    """Loads a stock pipeline, and an adapter into it.
+
+    Args:
+        model: which.
+        adapter: folder (or shipped name) with `pytorch_lora_weights.safetensors`.
+        adapter_scale: strength of the adapter, 0 to 1.
+        device: `cuda` where there is one, else `cpu`, when None.
+        settings: overrides of the model's sampler settings.
+
+    Raises:
+        UserError: the model or the adapter is not there or cannot be read.
+    """
+    from diffusers import AutoPipelineForText2Image, DiffusionPipeline
+
+    path = locate(model.path)
+    kind = DiffusionPipeline if pathlib.Path(path).is_dir() else AutoPipelineForText2Image
+    try:
+        pipe = kind.from_pretrained(path, revision=None if pathlib.Path(path).is_dir() else model.revision,
+                                    dtype=getattr(torch, model.dtype))
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(f"model {model.path!r} cannot be loaded: {reason}. Name a diffusers folder or a Hub model") from error
+    if getattr(pipe, "safety_checker", None) is not None:
+        pipe.safety_checker = None
+    source = f"{model.path}@{model.revision or 'local'}"
+    if adapter:
+        from evenhand.adapters import load_adapter
+
+        source += f"+{load_adapter(pipe, adapter, scale=adapter_scale)}"
+    pipe.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return Diffusion(pipe, settings=model.settings.model_copy(update=settings or {}), source=source)

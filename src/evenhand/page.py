@@ -1,0 +1,169 @@
+"""Reports as files: `report.json` and one self-contained HTML page that needs no network and no tool to read."""
+
+import base64
+import io
+import os
+import pathlib
+from typing import Any
+
+from evenhand.files import write_json, write_text
+from evenhand.records import Record
+from evenhand.report import build, by_prompt, compare, read_run
+
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#666666")  # Okabe & Ito
+COLUMNS = 12
+THUMBNAIL = 128  # pixels, at most
+
+
+def write_report(folder: str | os.PathLike) -> dict[str, Any]:
+    """Builds the report of a run and writes `report.json` and `report.html` into it."""
+    folder = pathlib.Path(folder)
+    report = build(folder)
+    write_json(folder / "report.json", report)
+    _write_page(folder / "report.html", [("", folder, report)], None)
+    return report
+
+
+def write_comparison(before: str | os.PathLike, after: str | os.PathLike, out: str | os.PathLike) -> dict[str, Any]:
+    """Compares two runs and writes `report.json` and `report.html` into `out`."""
+    out = pathlib.Path(out)
+    report = compare(before, after)
+    write_json(out / "report.json", report)
+    _write_page(out / "report.html", [("before", pathlib.Path(before), report["before"]),
+                                      ("after", pathlib.Path(after), report["after"])], report["change"])
+    return report
+
+
+def _write_page(path: pathlib.Path, runs: list[tuple[str, pathlib.Path, dict[str, Any]]], change: dict[str, Any] | None) -> None:
+    import jinja2
+
+    environment = jinja2.Environment(loader=jinja2.PackageLoader("evenhand", "templates"), autoescape=True, trim_blocks=True,
+                                     lstrip_blocks=True, undefined=jinja2.StrictUndefined)
+    environment.filters["number"] = number
+    last = runs[-1][2]
+    colours = {a: dict(zip(entry["classes"], PALETTE, strict=False)) for a, entry in last["attributes"].items()}
+    html = environment.get_template("report.html.j2").render(
+        runs=[(label, report) for label, _, report in runs], last=last, change=change, colours=colours,
+        settings=last["run"]["settings"], versions=last["run"]["versions"],
+        plots={a: {"shares": _shares_plot(runs, a, colours[a]), "gap": _gap_plot(runs, a)} for a in last["attributes"]},
+        grids=_grids(runs))
+    write_text(path, html)
+
+
+def number(estimate: dict[str, Any] | float | None, percent: bool = False) -> str:
+    """`0.71 [0.68, 0.74]`, or `-` where there is no value."""
+    if estimate is None:
+        return "–"
+    if not isinstance(estimate, dict):
+        return f"{estimate:.2f}"
+    if estimate["value"] is None:
+        return "–"
+    interval = "" if estimate["low"] is None else f" [{estimate['low']:.2f}, {estimate['high']:.2f}]"
+    return f"{estimate['value']:.2f}{interval}"
+
+
+def _svg(figure: Any) -> str:
+    import matplotlib
+
+    buffer = io.StringIO()
+    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "evenhand"}):
+        figure.savefig(buffer, format="svg", bbox_inches="tight", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg"):]
+
+
+def _figure(rows: int) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 0.9 + 0.34 * rows))
+    axes = figure.add_subplot()
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.tick_params(axis="y", length=0)
+    return figure, axes
+
+
+def _shares_plot(runs: list[tuple], attribute: str, colours: dict[str, str]) -> str:
+    """Stacked shares of each prompt, before over after, with the target's borders."""
+    entries = [report["attributes"][attribute] for _, _, report in runs]
+    prompts = [p["prompt"] for p in entries[-1]["prompts"]]
+    rows = [{p["prompt"]: p for p in entry["prompts"]} for entry in entries]
+    figure, axes = _figure(len(prompts) * len(runs))
+    height = 0.8 / len(runs)
+    for number_of_run, table in enumerate(rows):
+        for y, prompt in enumerate(prompts):
+            left, place = 0.0, y + (number_of_run - (len(runs) - 1) / 2) * (height + 0.02)
+            for cls, colour in colours.items():
+                width = (table[prompt]["shares"][cls]["value"] or 0.0) if prompt in table else 0.0
+                axes.barh(place, width, height, left, color=colour, alpha=0.55 if number_of_run < len(runs) - 1 else 1.0,
+                          label=cls if (number_of_run, y) == (len(runs) - 1, 0) else None, linewidth=0)
+                left += width
+    if entries[-1]["target"]:
+        border = 0.0
+        for share in entries[-1]["target"][:-1]:
+            border += share
+            axes.axvline(border, color="black", linestyle="--", linewidth=1)
+    axes.set(yticks=range(len(prompts)), yticklabels=[p["concept"] for p in entries[-1]["prompts"]], xlim=(0, 1),
+             xlabel="share of images perceived as" + (" (pale: before; dashed: target)" if len(runs) > 1 else ""))
+    axes.invert_yaxis()
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(colours), frameon=False, fontsize=9)
+    return _svg(figure)
+
+
+def _gap_plot(runs: list[tuple], attribute: str) -> str:
+    """The gap of each prompt, before to after, and its mean with the interval, over the chance floor."""
+    entries = [report["attributes"][attribute] for _, _, report in runs]
+    prompts = [p["prompt"] for p in entries[-1]["prompts"]]
+    split = list(entries[-1]["splits"])[0]
+    figure, axes = _figure(len(prompts) + 1)
+    for i, entry in enumerate(entries):
+        colour = PALETTE[0] if i == len(entries) - 1 else "#999999"
+        table = {p["prompt"]: p["gap"] for p in entry["prompts"]}
+        points = [(table[p], y + 1) for y, p in enumerate(prompts) if table.get(p) is not None]
+        axes.scatter(*zip(*points, strict=True), color=colour, s=36, zorder=3, label=runs[i][0] or "gap") if points else None
+        mean = entry["splits"][split]["gap"]
+        if mean["value"] is not None:
+            error = None if mean["low"] is None else [[max(mean["value"] - mean["low"], 0)], [max(mean["high"] - mean["value"], 0)]]
+            axes.errorbar(mean["value"], 0, xerr=error, color=colour, marker="D", capsize=4, zorder=3)
+    if len(entries) == 2:
+        tables = [{p["prompt"]: p["gap"] for p in entry["prompts"]} for entry in entries]
+        for y, p in enumerate(prompts):
+            if tables[0].get(p) is not None and tables[1].get(p) is not None:
+                axes.plot([tables[0][p], tables[1][p]], [y + 1, y + 1], color="#bbbbbb", zorder=1)
+    floor = entries[-1]["splits"][split]["gap_floor"]
+    axes.axvline(floor, color="black", linestyle=":", linewidth=1, label=f"chance floor {floor:.2f}")
+    axes.set(yticks=range(len(prompts) + 1), yticklabels=["mean, 95 %", *(p["concept"] for p in entries[-1]["prompts"])],
+             xlim=(-0.02, 1.02), xlabel=f"gap ({' / '.join(entries[-1]['contrast'])})")
+    axes.invert_yaxis()
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, fontsize=9)
+    return _svg(figure)
+
+
+def _grids(runs: list[tuple]) -> list[dict[str, Any]]:
+    """For each neutral prompt, then for explicit ones, the first images of each run, the same seeds under each other."""
+    tables = [by_prompt(read_run(folder)[1]) for _, folder, _ in runs]
+    grids = []
+    for prompt, records in tables[-1].items():
+        if any(prompt not in table for table in tables):
+            continue
+        seeds = [r.seed for r in records if all(any(x.seed == r.seed for x in t[prompt]) for t in tables)][:COLUMNS]
+        lines = []
+        for (label, folder, _), table in zip(runs, tables, strict=True):
+            found = {r.seed: r for r in table[prompt]}
+            lines.append((label, [_cell(folder, found[seed]) for seed in seeds]))
+        grids.append({"prompt": prompt, "states": records[0].states, "split": records[0].split, "lines": lines})
+    return grids
+
+
+def _cell(folder: pathlib.Path, record: Record) -> dict[str, Any]:
+    """One image as a data URI with what was perceived in it; no image where its file is gone."""
+    from PIL import Image
+
+    path, uri = folder / record.image, None
+    if path.is_file():
+        with Image.open(path) as image:
+            image.thumbnail((THUMBNAIL, THUMBNAIL))
+            buffer = io.BytesIO()
+            image.convert("RGB").save(buffer, format="PNG", optimize=True)
+        uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return {"uri": uri, "seed": record.seed, "perceived": record.perceived,
+            "probs": {a: max(p.values()) for a, p in record.probs.items()}, "seen": record.seen}

@@ -1,0 +1,90 @@
+"""Prompts: what is asked of a generator. A prompt set is one YAML file under `prompts/`."""
+
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from evenhand.errors import UserError, unknown
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt.
+
+    Attributes:
+        text: what the generator is given.
+        concept: what it is about ("firefighter").
+        family: the kind of prompt ("occupations").
+        split: `train`, `validation` or `test`.
+        states: attribute values that the text itself fixes, `{"gender": "woman"}` in "a woman firefighter".
+    """
+
+    text: str
+    concept: str
+    family: str
+    split: str
+    states: dict[str, str] = field(default_factory=dict)
+
+
+class PromptSet(BaseModel):
+    """A prompt file.
+
+    Attributes:
+        version: raised whenever a prompt changes, since numbers of different versions do not compare.
+        source: where the concepts come from.
+        licence: of the list.
+        family: name of the family.
+        templates: neutral wordings with `{concept}`, optionally `{a}` for the article.
+        concepts: `{split: [concept, ...]}`; a concept stands in one split.
+        explicit: `{attribute: {class: wording}}` with `{concept}`: prompts that say the attribute.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    version: int
+    source: str
+    licence: str
+    family: str
+    templates: list[str]
+    concepts: dict[str, list[str]]
+    explicit: dict[str, dict[str, str]] = {}
+
+    @model_validator(mode="after")
+    def _check(self) -> "PromptSet":
+        seen: dict[str, str] = {}
+        problems = []
+        for split, concepts in self.concepts.items():
+            for concept in concepts:
+                if concept in seen:
+                    problems.append(f"concept {concept!r} stands in {seen[concept]} and {split}; remove one")
+                seen[concept] = split
+        wordings = self.templates + [w for table in self.explicit.values() for w in table.values()]
+        problems += [f"{w!r} has no {{concept}}" for w in wordings if "{concept}" not in w]
+        if not seen:
+            problems.append("no concept")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def prompts(self, splits: list[str] | None = None) -> list[Prompt]:
+        """Neutral prompts of the splits (all when None), template by template within a concept."""
+        return [Prompt(_fill(t, c), c, self.family, s) for s in self._splits(splits) for c in self.concepts[s]
+                for t in self.templates]
+
+    def explicit_prompts(self, attributes: list[str], splits: list[str] | None = None) -> list[Prompt]:
+        """Prompts that name a class of one of the attributes."""
+        return [Prompt(_fill(wording, c), c, self.family, s, {attribute: cls})
+                for s in self._splits(splits) for c in self.concepts[s]
+                for attribute in attributes for cls, wording in self.explicit.get(attribute, {}).items()]
+
+    def _splits(self, splits: list[str] | None) -> list[str]:
+        for split in splits or []:
+            if split not in self.concepts:
+                raise unknown("split", split, self.concepts, where=f"prompt family {self.family!r}")
+        chosen = splits or list(self.concepts)
+        if not any(self.concepts[s] for s in chosen):
+            raise UserError(f"prompt family {self.family!r}: no concept in {', '.join(chosen)}")
+        return chosen
+
+
+def _fill(template: str, concept: str) -> str:
+    return template.format(a="an" if concept[0].lower() in "aeiou" else "a", concept=concept)

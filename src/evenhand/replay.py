@@ -1,0 +1,188 @@
+"""Record and replay: gradients of a loss on the images of any stock diffusers pipeline, one denoiser call at a time.
+
+Direct fine-tuning with detached denoiser inputs ("adjusted" DFT, Shen et al., ICLR 2024, arXiv 2311.07604, section 4.2)
+touches the loss only through what the pipeline does with each denoiser output. So the stock pipeline is the sampler:
+
+1. `record` runs it without gradients and keeps every denoiser output;
+2. `attach` runs it again with gradients, the denoiser handing back the kept outputs as leaves: the images come out
+   differentiable in them, whatever the pipeline does in between, and no network runs but text encoder and decoder;
+3. the caller's loss on the images gives each leaf its gradient;
+4. `Tape.backward` runs each denoiser call once more, with gradients, and pushes the leaf's gradient in. Gradients that
+   reach conditioning tensors (prompt embeddings) are summed and go through the text encoder once, at the end.
+
+Memory is that of one denoiser call and the decoder, whatever the number of steps. Nothing here knows a model family: a
+call's arguments are mapped as a tree, its latents (`LATENTS`) are detached, any other tensor with a graph is conditioning.
+"""
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
+
+LATENTS = ("sample", "hidden_states", "x")
+Run = Callable[[], Tensor]
+
+
+class ReplayError(ValueError):
+    """A pipeline that cannot be replayed."""
+
+
+@dataclass(frozen=True)
+class Recording:
+    """Images `[N, 3, H, W]` in [0, 1] without a graph, and the denoiser's output trees in the order of the calls."""
+
+    images: Tensor
+    outputs: list[Any]
+
+
+@contextlib.contextmanager
+def _forward(module: nn.Module, function: Callable) -> Iterator[None]:
+    """Puts a function in the place of a module's forward; everything else about the module stays."""
+    module.forward = function
+    try:
+        yield
+    finally:
+        del module.forward
+
+
+def _tensors(tree: Any) -> list[Tensor]:
+    """The floating-point tensors of a tree, in order."""
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
+
+
+def record(denoiser: nn.Module, run: Run) -> Recording:
+    """Runs the pipeline once without gradients.
+
+    Args:
+        denoiser: the module that the pipeline calls at every step.
+        run: draws the images `[N, 3, H, W]` with the pipeline's undecorated call. It will be called again by `attach`
+            and must do the same then: fresh generators with the same seeds.
+    """
+    outputs, forward = [], denoiser.forward
+
+    def recording(*args: Any, **kwargs: Any) -> Any:
+        outputs.append(forward(*args, **kwargs))
+        return outputs[-1]
+
+    with torch.no_grad(), _forward(denoiser, recording):
+        images = run()
+    if not outputs:
+        raise ReplayError("the pipeline never called its denoiser: it cannot be replayed")
+    return Recording(images, outputs)
+
+
+def attach(denoiser: nn.Module, run: Run, recording: Recording, *, tolerance: float = 1e-3) -> "Tape":
+    """Draws the recorded images again, differentiable in the recorded denoiser outputs.
+
+    Args:
+        denoiser: as given to `record`.
+        run: as given to `record`.
+        recording: what it returned.
+        tolerance: greatest difference between a recorded and an attached pixel, of a range of 1.
+
+    Raises:
+        ReplayError: the pipeline did something else than when it was recorded (hidden state, unseeded noise), or its
+            images carry no gradient to the denoiser outputs.
+    """
+    names = list(inspect.signature(denoiser.forward).parameters)
+    calls: list[Call] = []
+
+    def handing_back(*args: Any, **kwargs: Any) -> Any:
+        if len(calls) == len(recording.outputs):
+            raise ReplayError(f"the pipeline called its denoiser more often than the {len(calls)} times recorded: {_HIDDEN}")
+        output = tree_map(lambda x: x.detach().requires_grad_() if isinstance(x, Tensor) and x.is_floating_point() else x,
+                          recording.outputs[len(calls)])
+        arguments = {**dict(zip(names, args, strict=False)), **kwargs}
+        latents = {k: tree_map(lambda x: x.detach() if isinstance(x, Tensor) else x, v)
+                   for k, v in arguments.items() if k in LATENTS}
+        calls.append(Call({**arguments, **latents}, _tensors(output)))
+        return output
+
+    with torch.enable_grad(), _forward(denoiser, handing_back):
+        images = run()
+    if len(calls) < len(recording.outputs) or images.shape != recording.images.shape:
+        raise ReplayError(f"the pipeline took {len(calls)} instead of {len(recording.outputs)} denoiser calls: {_HIDDEN}")
+    worst = float((images.detach() - recording.images).abs().max())
+    if not worst <= tolerance:
+        raise ReplayError(f"attached images differ from the recorded ones by {worst:.2g}: {_HIDDEN}")
+    if not images.requires_grad:
+        raise ReplayError("no gradient reaches the denoiser's outputs: the pipeline's output has no graph "
+                          "(output_type other than 'pt', a safety checker or a watermark in between)")
+    return Tape(denoiser, images, calls)
+
+
+_HIDDEN = "it has state or noise that its generators do not govern, so it cannot be replayed"
+
+
+@dataclass(frozen=True)
+class Call:
+    """One denoiser call: its arguments by name (latents detached) and its outputs as leaves of the image graph."""
+
+    arguments: dict[str, Any]
+    outputs: list[Tensor]
+
+
+@dataclass(frozen=True)
+class Tape:
+    """Differentiable images `[N, 3, H, W]` in [0, 1] and the calls they came from."""
+
+    denoiser: nn.Module
+    images: Tensor
+    calls: list[Call]
+
+    def backward(self, loss: Tensor, *, calls: Sequence[int] | None = None,
+                 rescale: Literal["exact", "uniform"] = "exact") -> None:
+        """Adds the gradient of a loss on `images` to the `.grad` of every parameter that requires one.
+
+        Args:
+            loss: scalar, a function of `images`.
+            calls: indices of the calls to replay; each is weighted n/k, so that a uniformly drawn subset gives an
+                unbiased gradient. All when None.
+            rescale: `exact` is the gradient of the one-graph formulation. `uniform` scales every call's image gradient
+                to the mean norm of all calls, which removes the sampler's uneven coefficients (A_i = 1 in the paper).
+        """
+        chosen = range(len(self.calls)) if calls is None else calls
+        leaves = [leaf for call in self.calls for leaf in call.outputs]
+        flat = iter(torch.autograd.grad(loss, leaves, allow_unused=True))
+        gradients = [[next(flat) for _ in call.outputs] for call in self.calls]
+        factors = [len(self.calls) / len(chosen)] * len(self.calls)
+        if rescale == "uniform":
+            norms = [sum(float(g.square().sum()) for g in call if g is not None) ** 0.5 for call in gradients]
+            mean = sum(norms) / len(norms)
+            factors = [f * mean / norm if norm else 0.0 for f, norm in zip(factors, norms, strict=True)]
+        conditioning = _Conditioning()
+        for i in chosen:
+            self._replay(self.calls[i], [g if g is None else g * factors[i] for g in gradients[i]], conditioning)
+        conditioning.backward()
+
+    def _replay(self, call: Call, gradients: list[Tensor | None], conditioning: "_Conditioning") -> None:
+        """Runs one call with gradients and pushes the gradients of its outputs in."""
+        with torch.enable_grad():
+            outputs = _tensors(self.denoiser(**tree_map(conditioning.leaf, call.arguments)))
+        pairs = [(o, g) for o, g in zip(outputs, gradients, strict=True) if g is not None and o.requires_grad]
+        if pairs:
+            torch.autograd.backward(*map(list, zip(*pairs, strict=True)))
+
+
+class _Conditioning:
+    """Tensors with a graph that enter denoiser calls: a leaf stands for each, and collects its gradient."""
+
+    def __init__(self) -> None:
+        self.leaves: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def leaf(self, value: Any) -> Any:
+        """The leaf of a tensor that carries a graph; anything else as it is."""
+        if not (isinstance(value, Tensor) and value.requires_grad):
+            return value
+        return self.leaves.setdefault(id(value), (value, value.detach().requires_grad_()))[1]
+
+    def backward(self) -> None:
+        """Sends the collected gradients on, through the text encoder."""
+        pairs = [(tensor, leaf.grad) for tensor, leaf in self.leaves.values() if leaf.grad is not None]
+        if pairs:
+            torch.autograd.backward(*map(list, zip(*pairs, strict=True)))

@@ -1,0 +1,203 @@
+"""Records -> numbers: what a run of `evenhand measure` says, and what changed between two. No torch.
+
+A report is a plain dictionary, written as `report.json`; `evenhand.page` makes the HTML of it.
+"""
+
+import json
+import os
+import pathlib
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from evenhand.attributes import Attribute, Target
+from evenhand.config import attributes_of
+from evenhand.errors import UserError
+from evenhand.records import Record, read
+from evenhand.statistics import (
+    Estimate, distance_floor, fairness_discrepancy, gap, gap_floor, mean_over_prompts, shares, total_variation, wilson,
+)
+
+
+def read_run(folder: str | os.PathLike) -> tuple[dict[str, Any], list[Record]]:
+    """The settings and records of a run directory of `evenhand measure`.
+
+    Raises:
+        UserError: it is none.
+    """
+    folder = pathlib.Path(folder)
+    try:
+        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        settings = run["settings"]
+        assert {"judge", "attributes"} <= settings.keys()
+    except (OSError, ValueError, KeyError, AssertionError) as error:
+        raise UserError(f"{folder}: is no run directory of `evenhand measure` (no run.json of one)") from error
+    return run, read(folder / "records.jsonl")
+
+
+def build(folder: str | os.PathLike) -> dict[str, Any]:
+    """The report of one run, from its files alone.
+
+    Returns:
+        `run` (settings, versions), `images`, and for each attribute and split: shares, gap with its chance floor, distance to
+        the target, unseen share; prompts in detail; fidelity to concepts and to explicit prompts. Intervals are 95 %.
+    """
+    run, records = read_run(folder)
+    settings = run["settings"]
+    known = attributes_of(settings["attributes"])
+    target = Target(shares=settings["target"]) if settings.get("target") else None
+    neutral = [r for r in records if not r.states]
+    splits = {"all": neutral} | {s: [r for r in neutral if r.split == s] for s in dict.fromkeys(r.split for r in neutral)}
+    if len(splits) == 2:
+        splits = {s: rows for s, rows in splits.items() if s != "all"}
+    report: dict[str, Any] = {"run": run, "images": len(records), "attributes": {}}
+    for name, attribute in known.items():
+        wished = target.marginal(attribute, known) if target else None
+        report["attributes"][name] = {
+            "classes": attribute.classes, "contrast": attribute.contrast or attribute.classes, "target": wished,
+            "splits": {s: _summary(rows, attribute, wished) for s, rows in splits.items()},
+            "prompts": [_prompt(rows, attribute, wished) for rows in by_prompt(neutral).values()],
+            "explicit": _explicit(records, attribute)}
+    concept = settings.get("concept")
+    report["concept_fidelity"] = {s: _over_prompts(rows, lambda r: r.perceived.get(concept) == r.concept).as_dict()
+                                  for s, rows in splits.items()} if concept else {}
+    return report
+
+
+def compare(before: str | os.PathLike, after: str | os.PathLike) -> dict[str, Any]:
+    """The reports of two runs, and the differences on the images that both have (same prompt, same seed).
+
+    Returns:
+        `before`, `after` (as `build`) and `change`: for each attribute and split the paired difference of gap and target distance;
+        of concept and explicit-prompt fidelity. Differences are after minus before, resampled over prompts.
+
+    Raises:
+        UserError: they share no image, or had different judges or attributes.
+    """
+    (run_a, a), (run_b, b) = read_run(before), read_run(after)
+    for what in ("judge", "attributes"):
+        if run_a["settings"][what] != run_b["settings"][what]:
+            raise UserError(f"{before} and {after} cannot be compared: {what} differ; measure one of them anew")
+    common = {(r.prompt, r.seed) for r in a} & {(r.prompt, r.seed) for r in b}
+    if not common:
+        raise UserError(f"{before} and {after} share no image (same prompt and seed): measure both with the same prompts and --seed")
+    a = sorted((r for r in a if (r.prompt, r.seed) in common), key=lambda r: (r.prompt, r.seed))
+    b = sorted((r for r in b if (r.prompt, r.seed) in common), key=lambda r: (r.prompt, r.seed))
+    reports = {"before": build(before), "after": build(after)}
+    change: dict[str, Any] = {"images": len(common), "attributes": {}, "concept_fidelity": {}}
+    for name, entry in reports["after"]["attributes"].items():
+        attribute = attributes_of(run_b["settings"]["attributes"])[name]
+        change["attributes"][name] = {
+            "splits": {s: _paired_summary(*(_neutral(rows, s) for rows in (a, b)), attribute, entry["target"]) for s in entry["splits"]},
+            "explicit": _paired([r for r in a if name in r.states], [r for r in b if name in r.states],
+                                lambda rows: _share(rows, lambda r: r.perceived.get(name) == r.states[name])).as_dict()}
+    concept = run_b["settings"].get("concept")
+    for s in reports["after"]["concept_fidelity"]:
+        change["concept_fidelity"][s] = _paired(_neutral(a, s), _neutral(b, s), lambda rows: _share(
+            rows, lambda r: r.perceived.get(concept) == r.concept)).as_dict()
+    return {**reports, "change": change}
+
+
+def by_prompt(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Records by prompt, in the order of first appearance."""
+    groups: dict[str, list[Record]] = defaultdict(list)
+    for r in records:
+        groups[r.prompt].append(r)
+    return groups
+
+
+def counts(records: Iterable[Record], attribute: Attribute) -> np.ndarray:
+    """How many images are perceived as each class, `[K]`; unseen ones are in none."""
+    found = np.zeros(len(attribute.classes), dtype=int)
+    for r in records:
+        if attribute.name in r.perceived:
+            found[attribute.classes.index(r.perceived[attribute.name])] += 1
+    return found
+
+
+def _neutral(records: list[Record], split: str) -> list[Record]:
+    return [r for r in records if not r.states and split in ("all", r.split)]
+
+
+def _gap(found: np.ndarray, attribute: Attribute) -> float | None:
+    """Gap among the contrasted classes, None where none of them was perceived."""
+    part = found[attribute.contrasted]
+    return float(gap(shares(part))) if part.sum() else None
+
+
+def _prompt(rows: list[Record], attribute: Attribute, wished: list[float] | None) -> dict[str, Any]:
+    """One prompt in detail."""
+    found = counts(rows, attribute)
+    n, part = int(found.sum()), int(found[attribute.contrasted].sum())
+    return {"prompt": rows[0].prompt, "concept": rows[0].concept, "split": rows[0].split, "images": len(rows), "seen": n,
+            "shares": {c: wilson(int(k), n).as_dict() for c, k in zip(attribute.classes, found, strict=True)},
+            "gap": _rounded(_gap(found, attribute)), "gap_floor": _rounded(gap_floor(len(attribute.contrasted), part)),
+            "distance": _rounded(float(total_variation(shares(found), wished))) if wished and n else None,
+            "discrepancy": _rounded(float(fairness_discrepancy(found, wished))) if wished and n else None}
+
+
+def _summary(rows: list[Record], attribute: Attribute, wished: list[float] | None) -> dict[str, Any]:
+    """All prompts of a split: means over prompts with intervals for prompts like these."""
+    groups = [counts(g, attribute) for g in by_prompt(rows).values()]
+    table, seen = np.array([shares(g) for g in groups]), [int(g.sum()) for g in groups]
+    judged = [i for i, n in enumerate(seen) if n]
+    floors = [gap_floor(len(attribute.contrasted), int(g[attribute.contrasted].sum())) for g in groups]
+    result: dict[str, Any] = {
+        "prompts": len(groups), "images": len(rows), "unseen": wilson(len(rows) - sum(seen), len(rows)).as_dict(),
+        "gap": mean_over_prompts([_nan(_gap(g, attribute)) for g in groups]).as_dict(),
+        "gap_floor": _rounded(float(np.mean(floors))),
+        "shares": {c: mean_over_prompts(table[judged, k]).as_dict() for k, c in enumerate(attribute.classes)},
+        "distance": None, "distance_floor": None, "discrepancy": None}
+    if wished and judged:
+        result["distance"] = mean_over_prompts(total_variation(table[judged], wished)).as_dict()
+        result["distance_floor"] = _rounded(distance_floor(wished, int(np.mean([seen[i] for i in judged]))))
+        result["discrepancy"] = mean_over_prompts([float(fairness_discrepancy(groups[i], wished)) for i in judged]).as_dict()
+    return result
+
+
+def _explicit(records: list[Record], attribute: Attribute) -> dict[str, Any] | None:
+    """Of prompts that say a class: how many images are perceived as it; None without such prompts."""
+    asked = [r for r in records if attribute.name in r.states]
+    if not asked:
+        return None
+
+    def kept(r: Record) -> bool:
+        return r.perceived.get(attribute.name) == r.states[attribute.name]
+
+    rows = {c: [r for r in asked if r.states[attribute.name] == c] for c in attribute.classes}
+    return {"all": _over_prompts(asked, kept).as_dict(),
+            "classes": {c: wilson(sum(map(kept, group)), len(group)).as_dict() for c, group in rows.items()}}
+
+
+def _share(rows: list[Record], test: Callable[[Record], bool]) -> float:
+    return sum(map(test, rows)) / len(rows)
+
+
+def _over_prompts(rows: list[Record], test: Callable[[Record], bool]) -> Estimate:
+    """Mean over prompts of the share of images that pass a test."""
+    return mean_over_prompts([_share(group, test) for group in by_prompt(rows).values()])
+
+
+def _paired(a: list[Record], b: list[Record], statistic: Callable[[list[Record]], float | None]) -> Estimate:
+    """Mean over prompts of a statistic's difference on the same images, after minus before."""
+    before, after = by_prompt(a), by_prompt(b)
+    return mean_over_prompts([_nan(statistic(after[p])) - _nan(statistic(before[p])) for p in before])
+
+
+def _paired_summary(a: list[Record], b: list[Record], attribute: Attribute, wished: list[float] | None) -> dict[str, Any]:
+    def distance(rows: list[Record]) -> float | None:
+        found = counts(rows, attribute)
+        return float(total_variation(shares(found), wished)) if wished and found.sum() else None
+
+    return {"gap": _paired(a, b, lambda rows: _gap(counts(rows, attribute), attribute)).as_dict(),
+            "distance": _paired(a, b, distance).as_dict() if wished else None}
+
+
+def _nan(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)

@@ -1,0 +1,93 @@
+"""Run directories: settings that must agree when a run goes on, logs, devices and trackers (accelerate: nowhere else)."""
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+from collections.abc import Iterator
+from typing import Any
+
+from evenhand.errors import UserError
+from evenhand.files import write_json
+
+
+def versions() -> dict[str, str]:
+    """Versions of evenhand and of what its numbers depend on."""
+    found = {"python": platform.python_version()}
+    for name in ("evenhand", "torch", "diffusers", "transformers", "peft", "numpy"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"a": {"b": 1}}` -> `{"a.b": 1}`."""
+    rows = {}
+    for name, value in values.items():
+        rows.update(flat(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {f"{prefix}{name}": value})
+    return rows
+
+
+def open_run(folder: str | os.PathLike, settings: dict[str, Any]) -> pathlib.Path:
+    """Opens a run directory, new or to be continued.
+
+    Args:
+        folder: of the run.
+        settings: everything that the results depend on, JSON values.
+
+    Raises:
+        UserError: the folder holds a run of other settings (every difference is named), or cannot be written.
+    """
+    folder = pathlib.Path(folder)
+    path = folder / "run.json"
+    if path.exists():
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))["settings"]
+        except (ValueError, KeyError) as error:
+            raise UserError(f"{path}: not a run's settings ({error}); name another directory with --out") from error
+        old, new = flat(before), flat(json.loads(json.dumps(settings)))
+        differing = [f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]
+        if differing:
+            raise UserError(f"{folder} holds a run of other settings: {'; '.join(differing)}. "
+                            "Name another directory with --out, or delete this one")
+        return folder
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file; name a directory with --out")
+    if folder.is_dir() and any(p for p in folder.iterdir() if not p.name.startswith(".")):
+        raise UserError(f"{folder}: holds files but no run.json; name an empty or new directory with --out")
+    write_json(path, {"settings": settings, "versions": versions()})
+    return folder
+
+
+@contextlib.contextmanager
+def training(folder: pathlib.Path, settings: dict[str, Any]) -> Iterator[Any]:
+    """An accelerate Accelerator with a tensorboard log in the run directory; the log is closed at the end."""
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(log_with="tensorboard", project_dir=str(folder))
+    plain = {k: v if isinstance(v, int | float | str | bool) else json.dumps(v) for k, v in flat(settings).items()}
+    accelerator.init_trackers("tensorboard", config=plain)
+    try:
+        yield accelerator
+    finally:
+        accelerator.end_training()
+
+
+def cut_log(path: pathlib.Path, steps: int) -> None:
+    """Drops lines of a JSONL log from step `steps` on (and a half-written one): the resumed run writes them anew."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with contextlib.suppress(ValueError):
+            if json.loads(line)["step"] < steps:
+                kept.append(line + "\n")
+    path.write_text("".join(kept), encoding="utf-8")
+
+
+def log_line(path: pathlib.Path, row: dict[str, Any]) -> None:
+    """Appends one JSON line."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(row) + "\n")

@@ -1,0 +1,135 @@
+"""Shares, gaps, distances and their intervals. Pure functions of arrays; no module above is known here.
+
+Notation: K classes, n judged images of one prompt, m prompts, `p` the shares found, `t` the shares wished for.
+"""
+
+import functools
+from dataclasses import asdict, dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+RESAMPLES = 4000
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval. `low`/`high` are None where there is nothing to resample."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    level: float = 0.95
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return "-"
+        interval = "" if self.low is None or self.high is None else f" [{self.low:.2f}, {self.high:.2f}]"
+        return f"{self.value:.2f}{interval}"
+
+    def as_dict(self) -> dict:
+        """The fields, rounded to six digits."""
+        return {k: round(v, 6) if isinstance(v, float) else v for k, v in asdict(self).items()}
+
+
+def shares(counts: ArrayLike) -> NDArray[np.float64]:
+    """Counts `[..., K]` -> shares `[..., K]`; each row sums to 1, or is 0 throughout where nothing was counted."""
+    counts = np.asarray(counts, dtype=float)
+    total = counts.sum(-1, keepdims=True)
+    return np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
+
+
+def gap(p: ArrayLike) -> NDArray[np.float64]:
+    """Mean absolute difference between the shares of two classes, `2/(K(K-1)) sum_{i<j} |p_i - p_j|`.
+
+    0: all K classes equally often. The maximum, one class only, is 2/K. It measures distance from equality alone: with
+    another target use `total_variation`. A perfectly even generator does not score 0 on n images: see `gap_floor`.
+
+    Args:
+        p: shares `[..., K]`.
+
+    Source: Shen et al., ICLR 2024 (arXiv 2311.07604), section 4.
+    """
+    p = np.asarray(p, dtype=float)
+    pairs = list(combinations(range(p.shape[-1]), 2))
+    return np.mean([np.abs(p[..., i] - p[..., j]) for i, j in pairs], axis=0)
+
+
+def total_variation(p: ArrayLike, t: ArrayLike) -> NDArray[np.float64]:
+    """`1/2 sum_k |p_k - t_k|`: the share of images that would have to change class. 0: on target; 1: disjoint."""
+    return np.abs(np.asarray(p, dtype=float) - np.asarray(t, dtype=float)).sum(-1) / 2
+
+
+def fairness_discrepancy(counts: ArrayLike, t: ArrayLike) -> NDArray[np.float64]:
+    """`||pi - t||_2` corrected for the finite sample: `sqrt(max(FD2_u, 0))`.
+
+    `FD2_u = sum_k (p_k - t_k)^2 - (1 - sum_k p_k^2)/(n - 1)` has mean `||pi - t||^2` for multinomial counts.
+
+    Args:
+        counts: `[..., K]` counts, each row of n >= 2.
+        t: `[K]` target shares.
+    """
+    p, n = shares(counts), np.asarray(counts).sum(-1)
+    squared = np.square(p - np.asarray(t)).sum(-1) - (1 - np.square(p).sum(-1)) / np.maximum(n - 1, 1)
+    return np.sqrt(np.maximum(squared, 0))
+
+
+@functools.cache
+def gap_floor(classes: int, n: int, draws: int = 20_000) -> float:
+    """The mean `gap` that an exactly even generator scores on n images of K classes (chance floor).
+
+    Exact for K = 2, simulated with a fixed seed otherwise. `gap_floor(2, 60)` is .103.
+    """
+    if n <= 0:
+        return float(2 / classes)
+    if classes == 2:
+        k = np.arange(n + 1)
+        return float((np.abs(2 * k - n) / n * stats.binom.pmf(k, n, 0.5)).sum())
+    counts = np.random.default_rng(0).multinomial(n, np.full(classes, 1 / classes), size=draws)
+    return float(gap(counts / n).mean())
+
+
+def distance_floor(t: ArrayLike, n: int, draws: int = 20_000) -> float:
+    """The mean `total_variation` that a generator exactly on target t scores on n images (simulated, fixed seed)."""
+    counts = np.random.default_rng(0).multinomial(max(n, 1), np.asarray(t) / np.sum(t), size=draws)
+    return float(total_variation(counts / max(n, 1), t).mean())
+
+
+def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
+    """Share of successes with Wilson's score interval (Wilson 1927). n = 0 gives no value."""
+    if n == 0:
+        return Estimate(None, None, None, 0, level)
+    z, p = stats.norm.ppf((1 + level) / 2), successes / n
+    centre, half = (p + z * z / (2 * n)), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    return Estimate(p, max(0.0, float((centre - half) / scale)), min(1.0, float((centre + half) / scale)), n, level)
+
+
+def mean_over_prompts(values: ArrayLike, *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
+    """Mean of one number a prompt, with an interval for prompts like these.
+
+    Prompts are resampled, not images: an image tells nothing about a prompt not asked. The spread between prompts
+    already holds the sampling noise within them, so resampling images as well would count it twice (Davison & Hinkley
+    1997, section 3.8). Percentiles are widened from normal to Student quantiles with m - 1 degrees of freedom ("expanded
+    percentile interval", Hesterberg 2015, section 4.3), without which few prompts give too narrow an interval.
+
+    Args:
+        values: `[m]`; entries that are None or NaN (nothing seen) are left out.
+        level: nominal coverage.
+        resamples: bootstrap resamples.
+        seed: of the resampling.
+
+    Returns:
+        the estimate; `n` is the number of prompts used. One prompt has no interval.
+    """
+    x = np.array([v for v in np.asarray(values, dtype=float) if not np.isnan(v)])
+    m = len(x)
+    if m < 2:
+        return Estimate(float(x[0]) if m else None, None, None, m, level)
+    tail = stats.norm.cdf(np.sqrt(m / (m - 1)) * stats.t.ppf((1 - level) / 2, m - 1))
+    picks = np.random.default_rng(seed).integers(m, size=(resamples, m))
+    low, high = np.quantile(x[picks].mean(1), [tail, 1 - tail])
+    return Estimate(float(x.mean()), float(low), float(high), m, level)
