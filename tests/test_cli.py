@@ -1,0 +1,139 @@
+"""Bad input: one clear line, an exit code, no traceback, and nothing half-written."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from evenhand.adapters import WEIGHTS, find_adapter
+from evenhand.cli import main
+
+MEASURE = ["measure", "emoji", "--prompts", "emoji-occupations"]
+SMALL = [*MEASURE, "--attributes", "gender", "--split", "test", "--setting", "num_inference_steps=2"]
+
+
+def run(capsys, monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["evenhand", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    captured = capsys.readouterr()
+    return stop.value.code, captured.out, captured.err
+
+
+BAD = [
+    (["measure", "emojo", "--prompts", "emoji-occupations"], "unknown model 'emojo'; did you mean 'emoji'?"),
+    (["measure", "emoji", "--prompts", "jobs"], "unknown prompt set 'jobs'"),
+    ([*MEASURE, "--attributes", "gendre"], "unknown attribute 'gendre'; did you mean 'gender'?"),
+    ([*MEASURE, "--target", "gender=woman:.6,man:.6"], "target of 'gender' sums to 1.2"),
+    ([*MEASURE, "--target", "gender=lady:.5,man:.5"], "unknown class 'lady'"),
+    ([*MEASURE, "--target", "gender=half"], "write ATTRIBUTE=CLASS:SHARE"),
+    ([*MEASURE, "--images", "0"], "images: Input should be greater than or equal to 1"),
+    ([*MEASURE, "--split", "tests"], "unknown split 'tests'; did you mean 'test'?"),
+    ([*MEASURE, "--adapter", "none-such", "--images", "1"], "unknown adapter 'none-such'"),
+    ([*MEASURE, "--judge", "nobody"], "unknown classifier 'nobody'"),
+    ([*MEASURE, "--setting", "steps=3"], "settings: steps: Extra inputs are not permitted"),
+    (["train", "dft/emoji-gendre"], "unknown recipe 'dft/emoji-gendre'; did you mean 'dft/emoji-gender'?"),
+    (["train", "dft/emoji-gender", "learning_rate"], "write key=value"),
+    (["train", "dft/emoji-gender", "lora.rank=-1", "imgs=3"], "lora.rank: Input should be greater than or equal to 1"),
+    (["compare", "nowhere", "nowhere"], "nowhere: is no run directory"),
+    (["report", "nowhere"], "nowhere: is no run directory"),
+]
+
+
+@pytest.mark.parametrize("arguments, message", BAD, ids=lambda x: " ".join(x) if isinstance(x, list) else "")
+def test_bad_input_is_one_clear_line(capsys, monkeypatch, tmp_path, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, monkeypatch, *arguments)
+    assert code not in (0, None) and message in " ".join(err.split()).replace("│ ", "").replace(" │", "")
+    assert "Traceback" not in err and not out
+    assert not list(tmp_path.iterdir())
+
+
+def test_debug_shows_the_traceback(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["evenhand", "--debug", "report", "nowhere"])
+    with pytest.raises(ValueError, match="no run directory"):
+        main()
+
+
+def test_every_mistake_of_a_prompt_file_is_reported_together(capsys, monkeypatch, tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("version: 1\nsource: me\nlicence: CC0\nfamily: jobs\ntemplates: ['a job']\nconcepts: {train: [nurse], test: [nurse]}\n")
+    code, _, err = run(capsys, monkeypatch, "measure", "emoji", "--prompts", path)
+    assert code == 2 and "concept 'nurse' stands in train and test; remove one" in err and "'a job' has no {concept}" in err
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"\xff" * 100])
+def test_a_damaged_adapter_is_named(capsys, monkeypatch, tmp_path, damage):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / WEIGHTS).write_bytes(damage((find_adapter("emoji-gender") / WEIGHTS).read_bytes()))
+    code, _, err = run(capsys, monkeypatch, *SMALL, "--adapter", tmp_path / "bad", "--out", tmp_path / "run")
+    assert code == 2 and f"{WEIGHTS} cannot be loaded" in err and "Traceback" not in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_adapter_of_another_model_is_refused(capsys, monkeypatch, tmp_path):
+    state = {k: v[:, :3].clone() if "lora_A" in k else v for k, v in load_file(find_adapter("emoji-gender") / WEIGHTS).items()}
+    (tmp_path / "other").mkdir()
+    save_file(state, tmp_path / "other" / WEIGHTS)
+    code, _, err = run(capsys, monkeypatch, *SMALL, "--adapter", tmp_path / "other", "--out", tmp_path / "run")
+    assert code == 2 and "cannot be loaded into StableDiffusionPipeline" in err
+
+
+def test_a_truncated_model_is_named(capsys, monkeypatch, tmp_path):
+    import shutil
+
+    from evenhand.resources import locate
+
+    model = shutil.copytree(locate("package:emoji/model"), tmp_path / "model")
+    weights = next((model / "unet").glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:1000])
+    code, _, err = run(capsys, monkeypatch, "measure", model, "--prompts", "emoji-occupations", "--judge", "emoji-judge",
+                       "--images", "1", "--out", tmp_path / "run")
+    assert code == 2 and "cannot be loaded" in err and not (tmp_path / "run").exists()
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "evenhand", *map(str, arguments)]
+
+
+def test_ctrl_c_keeps_what_was_finished_and_the_run_goes_on(tmp_path):
+    arguments = [*SMALL, "--images", "6", "--explicit-images", "0", "--batch", "4", "--out", tmp_path / "run"]
+    process = subprocess.Popen(command(*arguments), stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+                               env={**os.environ, "OMP_NUM_THREADS": "1"})
+    journal = tmp_path / "run" / "records.jsonl"
+    for _ in range(600):
+        if journal.exists() or process.poll() is not None:
+            break
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    if process.returncode != 0:  # it may have been done already
+        assert process.returncode == 130 and "Traceback" not in err and "interrupted" in err
+    kept = journal.read_text().splitlines()
+    assert kept and all(json.loads(line) for line in kept)
+    assert subprocess.run(command(*arguments), capture_output=True).returncode == 0
+    assert journal.read_text().splitlines()[: len(kept)] == kept and len(journal.read_text().splitlines()) == 36
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_file(tmp_path):
+    """A limit on the size of files stands for the full disk: the write fails the same way, inside the system call."""
+    arguments = [*SMALL, "--images", "2", "--explicit-images", "0", "--out", tmp_path / "run"]
+    limit = 4000
+    result = subprocess.run(command(*arguments), capture_output=True, text=True,
+                            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)))
+    assert result.returncode == 1 and "Traceback" not in result.stderr and "File too large" in result.stderr
+    assert not list(tmp_path.rglob("*.tmp")) and not (tmp_path / "run" / "report.html").exists()
+    assert subprocess.run(command(*arguments), capture_output=True).returncode == 0
+
+
+def test_dry_run_says_what_would_run(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = run(capsys, monkeypatch, *MEASURE, "--images", "2", "--dry-run")
+    assert not code and "judge:" in out and "680 images of 180 prompts" in out
+    assert not list(tmp_path.iterdir())

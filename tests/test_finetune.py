@@ -1,0 +1,142 @@
+"""Training by what it changes: what must change does, nothing else does, a cut run ends in the same weights."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import evenhand.dft.finetune as dft
+from evenhand.adapters import WEIGHTS, attach_lora, lora_state
+from evenhand.config import Lora, load_model, load_recipe
+from evenhand.diffusion import load_diffusion
+from evenhand.errors import UserError
+
+QUICK = ["steps=3", "images=6", "explicit_images=2", "num_inference_steps=[4]", "gradient.calls=2", "checkpoint_every=2",
+         "preservation.seeds=8", "warmup=0", "schedule=constant", "alignment.confidence=0.6"]
+
+
+class Cut(Exception):
+    pass
+
+
+def train(folder, part="text_encoder", *more, progress=None):
+    recipe = load_recipe("dft/emoji-gender", [*QUICK, f"lora.part={part}", "lora.rank=2", *more])
+    return dft.finetune(recipe, folder, name="test", progress=progress)
+
+
+@pytest.fixture(scope="module", params=["text_encoder", "denoiser"])
+def trained(request, tmp_path_factory):
+    """An uninterrupted run, and the pipeline it was trained in."""
+    kept = {}
+
+    def keeping(*args, **kwargs):
+        kept["diffusion"] = load_diffusion(*args, **kwargs)
+        return kept["diffusion"]
+
+    folder = tmp_path_factory.mktemp(request.param)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dft, "load_diffusion", keeping)
+        adapter = train(folder / "whole", request.param)
+    return request.param, folder, adapter, kept["diffusion"]
+
+
+def test_every_trainable_tensor_changed_and_no_other(trained):
+    part, _, adapter, diffusion = trained
+    fresh = load_diffusion(load_model("emoji"), device="cpu")
+    attach_lora(fresh.pipe, Lora(part=part, rank=2), seed=1)
+    start, end = lora_state(fresh.pipe, Lora(part=part, rank=2)), load_file(adapter / WEIGHTS)
+    assert start.keys() == end.keys() and start
+    assert [k for k in start if torch.equal(start[k], end[k])] == []
+    for name in ("unet", "text_encoder", "vae"):
+        before, after = getattr(fresh.pipe, name).state_dict(), getattr(diffusion.pipe, name).state_dict()
+        assert before.keys() == after.keys()
+        assert [k for k in before if "lora_" not in k and not torch.equal(before[k], after[k])] == []
+
+
+def test_a_cut_run_ends_in_the_same_weights(trained):
+    part, folder, adapter, _ = trained
+
+    def cut(step, row):
+        if step == 3:
+            raise Cut
+
+    with pytest.raises(Cut):
+        train(folder / "cut", part, "steps=4", progress=cut)
+    assert not (folder / "cut" / "adapter").exists()
+    resumed, whole = train(folder / "cut", part, "steps=4"), train(folder / "whole4", part, "steps=4")
+    a, b = load_file(resumed / WEIGHTS), load_file(whole / WEIGHTS)
+    assert all(torch.equal(a[k], b[k]) for k in b)
+    assert (folder / "cut" / "log.jsonl").read_text() == (folder / "whole4" / "log.jsonl").read_text()
+    assert list((folder / "cut").rglob("events.out.tfevents*"))
+
+
+def test_plain_diffusers_draws_what_training_drew(trained, tmp_path):
+    """A fresh process that never imports evenhand loads model and adapter and draws the same image."""
+    part, _, adapter, diffusion = trained
+    expected = diffusion.sample(["an emoji of a pilot"], [5], num_inference_steps=4)
+    model = load_model("emoji")
+    code = f"""
+import sys, torch
+from diffusers import StableDiffusionPipeline
+from evenhand_paths import MODEL
+pipe = StableDiffusionPipeline.from_pretrained(MODEL)
+pipe.load_lora_weights({str(adapter)!r})
+assert not [m for m in sys.modules if m.split(".")[0] == "evenhand"]
+image = pipe("an emoji of a pilot", generator=[torch.Generator().manual_seed(5)], num_inference_steps=4,
+             guidance_scale={model.settings.guidance_scale}, output_type="pt").images
+torch.save(image, {str(tmp_path / "image.pt")!r})
+"""
+    from evenhand.resources import locate
+
+    (tmp_path / "evenhand_paths.py").write_text(f"MODEL = {locate(model.path)!r}\n")
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, capture_output=True)
+    image = torch.load(tmp_path / "image.pt", weights_only=True)
+    assert (image - expected).abs().max() < 2 / 255
+    base = load_diffusion(model, device="cpu").sample(["an emoji of a pilot"], [5], num_inference_steps=4)
+    assert (base - expected).abs().max() > 2 / 255
+
+
+def test_the_adapter_says_how_it_was_made(trained):
+    described = json.loads((trained[2] / "adapter.json").read_text())
+    assert described["recipe"] == "test" and described["settings"]["target"]["shares"]["gender"]["woman"] == 0.45
+    assert described["classifier"]["name"] == "emoji-trainer" and len(described["digest"]) == 12
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(trained):
+    with pytest.raises(UserError, match=r"learning_rate was 0\.003, is 0\.001"):
+        train(trained[1] / "whole", trained[0], "learning_rate=1e-3")
+
+
+def test_a_damaged_checkpoint_is_named(trained):
+    part, folder, *_ = trained
+    train(folder / "damaged", part, "steps=2")
+    path = folder / "damaged" / "checkpoint.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"checkpoint\.pt: cannot be read"):
+        train(folder / "damaged", part, "steps=2")
+
+
+def test_attaching_leaves_the_global_generator_alone(emoji):
+    state = torch.get_rng_state()
+    fresh = load_diffusion(load_model("emoji"), device="cpu")
+    attach_lora(fresh.pipe, Lora(), seed=3)
+    assert torch.equal(state, torch.get_rng_state())
+
+
+def test_the_wished_classes_become_more_probable(tmp_path):
+    """Twelve steps towards women only must draw more women of an occupation that is drawn as a man."""
+    recipe = load_recipe("dft/emoji-gender", [
+        "steps=12", "images=8", "explicit_images=0", "num_inference_steps=[6]", "gradient.calls=2", "warmup=0",
+        "target.shares.gender={woman: 1.0}", "preservation.seeds=8"])
+    rows = []
+    adapter = dft.finetune(recipe, tmp_path / "run", progress=lambda step, row: rows.append(row))
+    from evenhand.classifiers import load_classifier
+
+    judge, prompts, seeds = load_classifier("emoji-judge"), ["an emoji of a firefighter"] * 12, list(range(12))
+    before, after = (load_diffusion(load_model("emoji"), adapter=a, device="cpu").sample(prompts, seeds, num_inference_steps=8)
+                     for a in (None, str(adapter)))
+    women = [float(judge(images).probs["gender"][:, 0].mean()) for images in (before, after)]
+    assert women[1] > women[0] + 0.3

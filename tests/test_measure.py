@@ -1,0 +1,122 @@
+"""Measuring the embedded model: images of their own, runs that can be cut, reports from files alone."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from evenhand.config import Measure
+from evenhand.errors import UserError
+from evenhand.measure import measure
+from evenhand.page import write_comparison, write_report
+from evenhand.records import image_seed, read
+
+SMALL = Measure(model="emoji", prompts="emoji-occupations", attributes=["gender"], splits=["test"], images=3, explicit_images=1,
+                batch=8, settings={"num_inference_steps": 3}, target={"gender": {"woman": 0.45, "man": 0.45, "person": 0.1}})
+
+
+class Cut(Exception):
+    pass
+
+
+def cut_after(images):
+    def progress(done, total):
+        if done >= images:
+            raise Cut
+
+    return progress
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "whole"
+    return folder, measure(SMALL, folder)
+
+
+def test_an_image_does_not_depend_on_its_batch(emoji):
+    prompts, seeds = ["an emoji of a judge", "an emoji of a woman cook", "an emoji of a pilot"], [5, 6, 7]
+    together = emoji.sample(prompts, seeds, num_inference_steps=3)
+    alone = torch.cat([emoji.sample([p], [s], num_inference_steps=3) for p, s in zip(prompts, seeds, strict=True)])
+    assert together.shape == (3, 3, 64, 64) and 0 <= together.min() and together.max() <= 1
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=0)
+    assert (together[0] - emoji.sample(prompts[:1], [8], num_inference_steps=3)).abs().max() > 0.1
+
+
+def test_a_cut_run_goes_on_and_gives_the_same_records(run, tmp_path):
+    folder = tmp_path / "cut"
+    with pytest.raises(Cut):
+        measure(SMALL, folder, progress=cut_after(16))
+    journal = folder / "records.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-40])  # killed in the middle of a line
+    measure(SMALL, folder)
+    assert journal.read_bytes() == (run[0] / "records.jsonl").read_bytes()
+    assert (folder / "report.json").read_text() == (run[0] / "report.json").read_text()
+    assert not list(folder.rglob("*.tmp"))
+
+
+def test_another_configuration_is_refused_by_the_key_that_differs(run):
+    with pytest.raises(UserError, match="images was 3, is 4"):
+        measure(SMALL.model_copy(update={"images": 4}), run[0])
+
+
+def test_records_hold_what_was_asked_and_perceived(run):
+    records = read(run[0] / "records.jsonl")
+    assert len(records) == 6 * 3 + 6 * 3 * 1
+    for r in records:
+        assert (run[0] / r.image).is_file() and r.source.startswith("package:emoji/model@")
+        assert set(r.probs) == {"gender", "occupation"} and sum(r.probs["gender"].values()) == pytest.approx(1, abs=1e-3)
+        assert not r.states or r.states["gender"] in ("woman", "man", "person")
+    assert records[0].seed == image_seed(0, records[0].prompt, 0)
+
+
+def test_a_report_counts_what_the_records_say(run):
+    entry = run[1]["attributes"]["gender"]
+    rows = [r for r in read(run[0] / "records.jsonl") if not r.states]
+    assert entry["splits"]["test"]["images"] == len(rows) == 18
+    first = entry["prompts"][0]
+    mine = [r for r in rows if r.prompt == first["prompt"]]
+    seen = [r for r in mine if r.seen]
+    assert first["images"] == 3 and first["seen"] == len(seen)
+    men = sum(r.perceived["gender"] == "man" for r in seen)
+    assert first["shares"]["man"]["value"] == pytest.approx(men / len(seen) if seen else None)
+    assert entry["target"] == [0.45, 0.45, 0.1]
+
+
+def test_a_report_is_made_anew_without_torch(run):
+    before = json.loads((run[0] / "report.json").read_text())
+    (run[0] / "report.html").unlink()
+    code = f"import sys; sys.modules['torch'] = None; from evenhand.page import write_report; write_report({str(run[0])!r})"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert json.loads((run[0] / "report.json").read_text()) == before
+    page = (run[0] / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 36 and "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_a_run_compared_with_itself_has_not_changed(run, tmp_path):
+    change = write_comparison(run[0], run[0], tmp_path)["change"]["attributes"]["gender"]["splits"]["test"]
+    assert change["gap"]["value"] == 0 == change["distance"]["high"]
+    assert (tmp_path / "report.html").is_file()
+
+
+def test_runs_without_common_images_are_not_compared(run, tmp_path):
+    other = tmp_path / "other"
+    measure(SMALL.model_copy(update={"seed": 1, "images": 1, "explicit_images": 0}), other)
+    with pytest.raises(UserError, match="share no image"):
+        write_comparison(run[0], other, tmp_path / "out")
+
+
+def test_the_trainer_does_not_judge_its_adapter(tmp_path):
+    config = SMALL.model_copy(update={"adapter": "emoji-gender", "judge": "emoji-trainer", "images": 1, "explicit_images": 0})
+    with pytest.raises(UserError, match="trained the adapter"):
+        measure(config, tmp_path / "run")
+
+
+def test_a_damaged_record_is_named(run, tmp_path):
+    journal = tmp_path / "records.jsonl"
+    lines = (run[0] / "records.jsonl").read_text().splitlines(keepends=True)
+    journal.write_text(lines[0] + "{broken\n" + lines[1])
+    with pytest.raises(UserError, match=r"records\.jsonl:2: not a record"):
+        read(journal)
+    assert write_report(run[0])

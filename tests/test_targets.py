@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+
+from evenhand.attributes import Attribute, Target
+from evenhand.dft.targets import assign, binary_plan, transport_plan
+
+TWO = {"gender": Attribute(name="gender", classes=["woman", "man"])}
+THREE = {"gender": Attribute(name="gender", classes=["woman", "man", "person"])}
+
+
+def rng():
+    return np.random.default_rng(0)
+
+
+def test_binary_ranks_10_to_13_of_24_get_no_target():
+    """F = Binomial(24, 1/2): F(9) = .154 and F(10) = .271, so confidence .8 drops the four ranks in the middle."""
+    p = np.linspace(0.01, 0.99, 24)
+    found = assign({"gender": np.stack([1 - p, p], 1)}, np.ones(24, bool), Target(shares={"gender": {"woman": 0.5, "man": 0.5}}), TWO,
+                   draws=1, confidence=0.8, rng=rng())["gender"]
+    assert np.flatnonzero(~found.known).tolist() == [10, 11, 12, 13]
+    assert found.classes[:10].tolist() == [0] * 10 and found.classes[14:].tolist() == [1] * 10
+
+
+@pytest.mark.parametrize("share", [0.5, 0.25, 0.9])
+def test_closed_form_equals_transport_for_any_share(share):
+    p = rng().random(12)
+    cost = np.sqrt(2) * np.stack([p, 1 - p], 1)  # Euclidean distance to the corner of class 0, class 1
+    plan = transport_plan(cost, np.array([1 - share, share]), draws=20_000, rng=rng())
+    np.testing.assert_allclose(plan, binary_plan(p, share), atol=0.015)
+
+
+def test_closed_form_by_hand():
+    """N = 2, share 1/4: X ~ Bin(2, 3/4) of class 0; P(X <= 0) = 1/16, P(X <= 1) = 7/16."""
+    np.testing.assert_allclose(binary_plan(np.array([0.9, 0.1]), 0.25)[:, 1], [7 / 16, 1 / 16])
+
+
+def test_three_classes_go_to_the_images_nearest_to_them():
+    probs = np.eye(3)[[0] * 2 + [1] * 18 + [2] * 4]
+    target = Target(shares={"gender": {"woman": 0.45, "man": 0.45, "person": 0.10}})
+    found = assign({"gender": probs}, np.ones(24, bool), target, THREE, draws=400, confidence=0.8, rng=rng())["gender"]
+    assert found.known[:2].all() and (found.classes[:2] == 0).all()  # women are too few: they stay
+    wanted = np.bincount(found.classes[found.known], minlength=3)
+    assert wanted[1] >= 6 and found.known[2:20].sum() < 18  # of 18 men about 11 may stay
+
+
+def test_unseen_images_take_no_part():
+    p = np.array([0.1, 0.2, 0.8, 0.9, 0.5, 0.5])
+    seen = np.array([True] * 4 + [False] * 2)
+    found = assign({"gender": np.stack([1 - p, p], 1)}, seen, Target(shares={"gender": {"woman": 0.5, "man": 0.5}}), TWO,
+                   draws=1, confidence=0.6, rng=rng())["gender"]
+    assert not found.known[4:].any()
+    assert found.known[[0, 3]].all()
+    none = assign({"gender": np.stack([1 - p, p], 1)}, np.zeros(6, bool), Target(shares={"gender": {"woman": 1.0}}), TWO,
+                  draws=1, confidence=0.6, rng=rng())["gender"]
+    assert not none.known.any()
+
+
+def test_joint_targets_are_marginalised_for_each_attribute():
+    known = {**TWO, "tone": Attribute(name="tone", classes=["light", "dark"])}
+    target = Target(shares={"gender": {"woman": 0.5, "man": 0.5}, "tone": {"light": 1.0, "dark": 0.0}})
+    probs = {"gender": np.eye(2)[[0] * 4 + [1] * 4], "tone": np.eye(2)[[1] * 8]}
+    found = assign(probs, np.ones(8, bool), target, known, draws=400, confidence=0.6, rng=rng())
+    assert found["tone"].known.all() and (found["tone"].classes == 0).all()
+    assert (found["gender"].classes[found["gender"].known] == np.array([0] * 4 + [1] * 4)[found["gender"].known]).all()
+
+
+def test_a_joint_table_is_asked_for_cell_by_cell():
+    known = {**TWO, "tone": Attribute(name="tone", classes=["light", "dark"])}
+    target = Target(joint={"woman/dark": 0.5, "man/light": 0.5}, joint_of=["gender", "tone"])
+    assert target.cells(known) == ([(0, 0), (0, 1), (1, 0), (1, 1)], [0.0, 0.5, 0.5, 0.0])
+    assert target.marginal(known["tone"], known) == [0.5, 0.5]
