@@ -63,7 +63,8 @@ def test_debug_shows_the_traceback(monkeypatch):
 
 def test_every_mistake_of_a_prompt_file_is_reported_together(capsys, monkeypatch, tmp_path):
     path = tmp_path / "mine.yaml"
-    path.write_text("version: 1\nsource: me\nlicence: CC0\nfamily: jobs\ntemplates: ['a job']\nconcepts: {train: [nurse], test: [nurse]}\n")
+    path.write_text("version: 1\nsource: me\nlicence: CC0\nfamily: jobs\ntemplates: ['a job']\n"
+                    "concepts: {train: [nurse], test: [nurse]}\n")
     code, _, err = run(capsys, monkeypatch, "measure", "emoji", "--prompts", path)
     assert code == 2 and "concept 'nurse' stands in train and test; remove one" in err and "'a job' has no {concept}" in err
 

@@ -13,9 +13,9 @@ from evenhand.prompts import PromptSet
 
 SOURCE = pathlib.Path(__file__).parents[1] / "src" / "evenhand"
 LAYERS = [
-    {"errors", "files", "attributes", "prompts", "records", "config", "resources", "statistics", "report", "page"},
+    {"errors", "files", "attributes", "prompts", "records", "config", "resources", "statistics", "report", "page", "sheets"},
     {"diffusion", "replay", "classifiers", "adapters", "checkpoints", "runs", "emoji"},
-    {"dft", "measure"},
+    {"dft", "measure", "card"},
     {"cli", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from evenhand.statistics import (
-    distance_floor, fairness_discrepancy, gap, gap_floor, mean_over_prompts, shares, total_variation, wilson,
+    distance_floor,
+    fairness_discrepancy,
+    gap,
+    gap_floor,
+    mean_over_prompts,
+    shares,
+    total_variation,
+    wilson,
 )
 
 

@@ -15,8 +15,9 @@ def rng():
 def test_binary_ranks_10_to_13_of_24_get_no_target():
     """F = Binomial(24, 1/2): F(9) = .154 and F(10) = .271, so confidence .8 drops the four ranks in the middle."""
     p = np.linspace(0.01, 0.99, 24)
-    found = assign({"gender": np.stack([1 - p, p], 1)}, np.ones(24, bool), Target(shares={"gender": {"woman": 0.5, "man": 0.5}}), TWO,
-                   draws=1, confidence=0.8, rng=rng())["gender"]
+    target = Target(shares={"gender": {"woman": 0.5, "man": 0.5}})
+    found = assign({"gender": np.stack([1 - p, p], 1)}, np.ones(24, bool), target, TWO, draws=1, confidence=0.8,
+                   rng=rng())["gender"]
     assert np.flatnonzero(~found.known).tolist() == [10, 11, 12, 13]
     assert found.classes[:10].tolist() == [0] * 10 and found.classes[14:].tolist() == [1] * 10
 

@@ -31,7 +31,7 @@ class Settings(_Strict):
     """How the stock pipeline samples. None leaves the pipeline's own default."""
 
     num_inference_steps: Count = 25
-    guidance_scale: float = Field(7.5, ge=0)
+    guidance_scale: float = Field(default=7.5, ge=0)
     height: int | None = None
     width: int | None = None
     scheduler: str | None = None
@@ -99,7 +99,7 @@ class Alignment(_Strict):
 
     draws: Count = 200
     confidence: Share = 0.8
-    weight: float = Field(1.0, ge=0)
+    weight: float = Field(default=1.0, ge=0)
 
 
 class Preservation(_Strict):
@@ -112,10 +112,10 @@ class Preservation(_Strict):
         seeds: images of a prompt are drawn from this many seeds, whose reference images are kept; fresh ones when 0.
     """
 
-    weight: float = Field(1.0, ge=0)
+    weight: float = Field(default=1.0, ge=0)
     changed: Share = 0.2
     features: Literal["classifier", "pixels"] = "classifier"
-    seeds: int = Field(0, ge=0)
+    seeds: int = Field(default=0, ge=0)
 
 
 class Gradient(_Strict):
@@ -131,7 +131,7 @@ class Gradient(_Strict):
     calls: Count | None = None
     rescale: Literal["exact", "uniform"] = "uniform"
     batch: Count | None = None
-    clip: float = Field(1.0, gt=0)
+    clip: float = Field(default=1.0, gt=0)
 
 
 class Dft(_Strict):
@@ -152,16 +152,23 @@ class Dft(_Strict):
     alignment: Alignment = Alignment()
     preservation: Preservation = Preservation()
     gradient: Gradient = Gradient()
-    explicit_images: int = Field(0, ge=0)
+    explicit_images: int = Field(default=0, ge=0)
     steps: Count = 100
     images: Annotated[int, Field(ge=2)] = 24
     num_inference_steps: list[Count] = [20]
-    learning_rate: float = Field(1e-3, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    warmup: int = Field(5, ge=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    warmup: int = Field(default=5, ge=0)
     schedule: Literal["constant", "cosine"] = "constant"
     checkpoint_every: Count = 10
     seed: int = 0
+
+
+    @model_validator(mode="after")
+    def _check(self) -> "Dft":
+        if 0 < self.preservation.seeds < self.images:
+            raise ValueError(f"preservation.seeds is {self.preservation.seeds}, fewer than the {self.images} images of a step")
+        return self
 
 
 class Measure(_Strict):
@@ -175,7 +182,7 @@ class Measure(_Strict):
     adapter_scale: float = 1.0
     splits: list[str] = []
     images: Count = 32
-    explicit_images: int = Field(4, ge=0)
+    explicit_images: int = Field(default=4, ge=0)
     seed: int = 0
     batch: Count = 16
     target: dict[str, dict[str, float]] = {}

@@ -13,7 +13,7 @@ from evenhand.errors import UserError
 from evenhand.resources import locate
 
 if TYPE_CHECKING:
-    from diffusers import DiffusionPipeline
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
 DENOISERS = ("unet", "transformer")
 
@@ -95,7 +95,8 @@ def load_diffusion(model: Model, *, adapter: str | None = None, adapter_scale: f
     Raises:
         UserError: the model or the adapter is not there or cannot be read.
     """
-    from diffusers import AutoPipelineForText2Image, DiffusionPipeline
+    from diffusers.pipelines.auto_pipeline import AutoPipelineForText2Image
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
     path = locate(model.path)
     kind = DiffusionPipeline if pathlib.Path(path).is_dir() else AutoPipelineForText2Image

@@ -8,7 +8,7 @@ from typing import Any
 
 from evenhand.files import write_json, write_text
 from evenhand.records import Record
-from evenhand.report import build, by_prompt, compare, read_run
+from evenhand.report import among, build, by_prompt, compare, headlines, read_run
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#666666")  # Okabe & Ito
 COLUMNS = 12
@@ -41,22 +41,22 @@ def _write_page(path: pathlib.Path, runs: list[tuple[str, pathlib.Path, dict[str
                                      lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters["number"] = number
     last = runs[-1][2]
-    colours = {a: dict(zip(entry["classes"], PALETTE, strict=False)) for a, entry in last["attributes"].items()}
+    colours: dict[str, dict[str, str]] = {
+        a: dict(zip(entry["classes"], PALETTE, strict=False)) for a, entry in last["attributes"].items()}
     html = environment.get_template("report.html.j2").render(
-        runs=[(label, report) for label, _, report in runs], last=last, change=change, colours=colours,
+        runs=[(label, report) for label, _, report in runs], last=last, change=change,
+        lines=headlines([report for _, _, report in runs], change), colours=colours,
         settings=last["run"]["settings"], versions=last["run"]["versions"],
         plots={a: {"shares": _shares_plot(runs, a, colours[a]), "gap": _gap_plot(runs, a)} for a in last["attributes"]},
         grids=_grids(runs))
     write_text(path, html)
 
 
-def number(estimate: dict[str, Any] | float | None, percent: bool = False) -> str:
-    """`0.71 [0.68, 0.74]`, or `-` where there is no value."""
-    if estimate is None:
-        return "–"
-    if not isinstance(estimate, dict):
+def number(estimate: dict[str, Any] | float | None) -> str:
+    """`0.71 [0.68, 0.74]`, or a dash where there is no value."""
+    if isinstance(estimate, int | float):
         return f"{estimate:.2f}"
-    if estimate["value"] is None:
+    if estimate is None or estimate["value"] is None:
         return "–"
     interval = "" if estimate["low"] is None else f" [{estimate['low']:.2f}, {estimate['high']:.2f}]"
     return f"{estimate['value']:.2f}{interval}"
@@ -132,7 +132,7 @@ def _gap_plot(runs: list[tuple], attribute: str) -> str:
     floor = entries[-1]["splits"][split]["gap_floor"]
     axes.axvline(floor, color="black", linestyle=":", linewidth=1, label=f"chance floor {floor:.2f}")
     axes.set(yticks=range(len(prompts) + 1), yticklabels=["mean, 95 %", *(p["concept"] for p in entries[-1]["prompts"])],
-             xlim=(-0.02, 1.02), xlabel=f"gap ({' / '.join(entries[-1]['contrast'])})")
+             xlim=(-0.02, 1.02), xlabel=f"gap {among(entries[-1])}")
     axes.invert_yaxis()
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, fontsize=9)
     return _svg(figure)
@@ -140,17 +140,16 @@ def _gap_plot(runs: list[tuple], attribute: str) -> str:
 
 def _grids(runs: list[tuple]) -> list[dict[str, Any]]:
     """For each neutral prompt, then for explicit ones, the first images of each run, the same seeds under each other."""
-    tables = [by_prompt(read_run(folder)[1]) for _, folder, _ in runs]
+    tables = [{p: {r.seed: r for r in rows} for p, rows in by_prompt(read_run(folder)[1]).items()} for _, folder, _ in runs]
     grids = []
-    for prompt, records in tables[-1].items():
-        if any(prompt not in table for table in tables):
-            continue
-        seeds = [r.seed for r in records if all(any(x.seed == r.seed for x in t[prompt]) for t in tables)][:COLUMNS]
-        lines = []
-        for (label, folder, _), table in zip(runs, tables, strict=True):
-            found = {r.seed: r for r in table[prompt]}
-            lines.append((label, [_cell(folder, found[seed]) for seed in seeds]))
-        grids.append({"prompt": prompt, "states": records[0].states, "split": records[0].split, "lines": lines})
+    for prompt, last in tables[-1].items():
+        found = [table.get(prompt, {}) for table in tables]
+        seeds = [seed for seed in last if all(seed in rows for rows in found)][:COLUMNS]
+        if seeds:
+            first = last[seeds[0]]
+            lines = [(label, [_cell(folder, rows[seed]) for seed in seeds])
+                     for (label, folder, _), rows in zip(runs, found, strict=True)]
+            grids.append({"prompt": prompt, "states": first.states, "split": first.split, "lines": lines})
     return grids
 
 

@@ -166,7 +166,7 @@ class Tape:
             outputs = _tensors(self.denoiser(**tree_map(conditioning.leaf, call.arguments)))
         pairs = [(o, g) for o, g in zip(outputs, gradients, strict=True) if g is not None and o.requires_grad]
         if pairs:
-            torch.autograd.backward(*map(list, zip(*pairs, strict=True)))
+            torch.autograd.backward([tensor for tensor, _ in pairs], [gradient for _, gradient in pairs])
 
 
 class _Conditioning:
@@ -185,4 +185,4 @@ class _Conditioning:
         """Sends the collected gradients on, through the text encoder."""
         pairs = [(tensor, leaf.grad) for tensor, leaf in self.leaves.values() if leaf.grad is not None]
         if pairs:
-            torch.autograd.backward(*map(list, zip(*pairs, strict=True)))
+            torch.autograd.backward([tensor for tensor, _ in pairs], [gradient for _, gradient in pairs])

@@ -8,6 +8,7 @@ import os
 import pathlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,18 @@ from evenhand.config import attributes_of
 from evenhand.errors import UserError
 from evenhand.records import Record, read
 from evenhand.statistics import (
-    Estimate, distance_floor, fairness_discrepancy, gap, gap_floor, mean_over_prompts, shares, total_variation, wilson,
+    Estimate,
+    distance_floor,
+    fairness_discrepancy,
+    gap,
+    gap_floor,
+    mean_over_prompts,
+    shares,
+    total_variation,
+    wilson,
 )
+
+Test = Callable[[Record], bool]
 
 
 def read_run(folder: str | os.PathLike) -> tuple[dict[str, Any], list[Record]]:
@@ -61,8 +72,8 @@ def build(folder: str | os.PathLike) -> dict[str, Any]:
             "prompts": [_prompt(rows, attribute, wished) for rows in by_prompt(neutral).values()],
             "explicit": _explicit(records, attribute)}
     concept = settings.get("concept")
-    report["concept_fidelity"] = {s: _over_prompts(rows, lambda r: r.perceived.get(concept) == r.concept).as_dict()
-                                  for s, rows in splits.items()} if concept else {}
+    report["concept_fidelity"] = {s: _over_prompts(rows, _as_asked(concept)).as_dict() for s, rows in splits.items()
+                                  if concept}
     return report
 
 
@@ -82,22 +93,64 @@ def compare(before: str | os.PathLike, after: str | os.PathLike) -> dict[str, An
             raise UserError(f"{before} and {after} cannot be compared: {what} differ; measure one of them anew")
     common = {(r.prompt, r.seed) for r in a} & {(r.prompt, r.seed) for r in b}
     if not common:
-        raise UserError(f"{before} and {after} share no image (same prompt and seed): measure both with the same prompts and --seed")
+        raise UserError(f"{before} and {after} share no image (same prompt and seed): measure both with the same prompts "
+                        "and --seed")
     a = sorted((r for r in a if (r.prompt, r.seed) in common), key=lambda r: (r.prompt, r.seed))
     b = sorted((r for r in b if (r.prompt, r.seed) in common), key=lambda r: (r.prompt, r.seed))
     reports = {"before": build(before), "after": build(after)}
-    change: dict[str, Any] = {"images": len(common), "attributes": {}, "concept_fidelity": {}}
+    change: dict[str, Any] = {"images": len(common), "attributes": {}}
     for name, entry in reports["after"]["attributes"].items():
         attribute = attributes_of(run_b["settings"]["attributes"])[name]
         change["attributes"][name] = {
-            "splits": {s: _paired_summary(*(_neutral(rows, s) for rows in (a, b)), attribute, entry["target"]) for s in entry["splits"]},
             "explicit": _paired([r for r in a if name in r.states], [r for r in b if name in r.states],
-                                lambda rows: _share(rows, lambda r: r.perceived.get(name) == r.states[name])).as_dict()}
-    concept = run_b["settings"].get("concept")
-    for s in reports["after"]["concept_fidelity"]:
-        change["concept_fidelity"][s] = _paired(_neutral(a, s), _neutral(b, s), lambda rows: _share(
-            rows, lambda r: r.perceived.get(concept) == r.concept)).as_dict()
+                                _share_that(_keeps(name))).as_dict(),
+            "splits": {s: _paired_summary(_neutral(a, s), _neutral(b, s), attribute, entry["target"]) for s in entry["splits"]}}
+    asked = _share_that(_as_asked(run_b["settings"].get("concept")))
+    change["concept_fidelity"] = {s: _paired(_neutral(a, s), _neutral(b, s), asked).as_dict()
+                                  for s in reports["after"]["concept_fidelity"]}
     return {**reports, "change": change}
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One line of a summary: what was found in each run, and what to hold it against. Estimates are dictionaries."""
+
+    subject: str
+    what: str
+    found: list[dict[str, Any]]
+    change: dict[str, Any] | None = None
+    target: float | None = None
+    floor: float | None = None
+
+
+def among(entry: dict[str, Any]) -> str:
+    """The classes between which a report's gap is taken, in words."""
+    return "of all classes" if entry["contrast"] == entry["classes"] else " / ".join(entry["contrast"])
+
+
+def headlines(runs: list[dict[str, Any]], change: dict[str, Any] | None = None) -> list[Headline]:
+    """The lines of a summary of one report, or of two (before, after) with their change."""
+    lines, last = [], runs[-1]
+    for a, entry in last["attributes"].items():
+        for split, s in entry["splits"].items():
+            subject = f"{a}, {split}: {s['prompts']} prompts, {s['images']} images"
+            found = [r["attributes"][a]["splits"][split] for r in runs]
+            delta = change["attributes"][a]["splits"][split] if change else {}
+            lines.append(Headline(subject, f"gap {among(entry)}", [f["gap"] for f in found], delta.get("gap"),
+                                  None, s["gap_floor"]))
+            if all(f["distance"] for f in found):
+                lines.append(Headline(subject, "distance to target", [f["distance"] for f in found], delta.get("distance"), 0.0,
+                                      s["distance_floor"]))
+            lines += [Headline(subject, f"share {c}", [f["shares"][c] for f in found], None,
+                               entry["target"][k] if entry["target"] else None) for k, c in enumerate(entry["classes"])]
+            lines.append(Headline(subject, "not seen", [f["unseen"] for f in found]))
+        if entry["explicit"]:
+            lines.append(Headline(f"{a}, explicit prompts", "keep the class they say",
+                                  [r["attributes"][a]["explicit"]["all"] for r in runs],
+                                  change["attributes"][a]["explicit"] if change else None))
+    lines += [Headline(last["run"]["settings"]["concept"], f"as asked, {split}", [r["concept_fidelity"][split] for r in runs],
+                       change["concept_fidelity"][split] if change else None) for split in last["concept_fidelity"]]
+    return lines
 
 
 def by_prompt(records: Iterable[Record]) -> dict[str, list[Record]]:
@@ -163,21 +216,30 @@ def _explicit(records: list[Record], attribute: Attribute) -> dict[str, Any] | N
     if not asked:
         return None
 
-    def kept(r: Record) -> bool:
-        return r.perceived.get(attribute.name) == r.states[attribute.name]
-
+    kept = _keeps(attribute.name)
     rows = {c: [r for r in asked if r.states[attribute.name] == c] for c in attribute.classes}
     return {"all": _over_prompts(asked, kept).as_dict(),
             "classes": {c: wilson(sum(map(kept, group)), len(group)).as_dict() for c, group in rows.items()}}
 
 
-def _share(rows: list[Record], test: Callable[[Record], bool]) -> float:
-    return sum(map(test, rows)) / len(rows)
+def _keeps(attribute: str) -> Test:
+    """Whether an image is perceived as the class its prompt says."""
+    return lambda r: r.perceived.get(attribute) == r.states[attribute]
 
 
-def _over_prompts(rows: list[Record], test: Callable[[Record], bool]) -> Estimate:
+def _as_asked(concept: str | None) -> Test:
+    """Whether an image's concept is perceived as the prompt's."""
+    return lambda r: r.perceived.get(concept or "") == r.concept
+
+
+def _share_that(test: Test) -> Callable[[list[Record]], float]:
+    """The statistic "share of images that pass the test"."""
+    return lambda rows: sum(map(test, rows)) / len(rows)
+
+
+def _over_prompts(rows: list[Record], test: Test) -> Estimate:
     """Mean over prompts of the share of images that pass a test."""
-    return mean_over_prompts([_share(group, test) for group in by_prompt(rows).values()])
+    return mean_over_prompts(list(map(_share_that(test), by_prompt(rows).values())))
 
 
 def _paired(a: list[Record], b: list[Record], statistic: Callable[[list[Record]], float | None]) -> Estimate:

@@ -48,7 +48,8 @@ def open_run(folder: str | os.PathLike, settings: dict[str, Any]) -> pathlib.Pat
         except (ValueError, KeyError) as error:
             raise UserError(f"{path}: not a run's settings ({error}); name another directory with --out") from error
         old, new = flat(before), flat(json.loads(json.dumps(settings)))
-        differing = [f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in sorted(old.keys() | new.keys()) if old.get(k) != new.get(k)]
+        differing = [f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in sorted(old.keys() | new.keys())
+                     if old.get(k) != new.get(k)]
         if differing:
             raise UserError(f"{folder} holds a run of other settings: {'; '.join(differing)}. "
                             "Name another directory with --out, or delete this one")

@@ -97,11 +97,12 @@ def main() -> None:
     trained = torch.nn.ModuleDict({"unet": pipe.unet, "text_encoder": pipe.text_encoder})
     average = AveragedModel(trained, multi_avg_fn=get_ema_multi_avg_fn(0.999))
     optimizer = torch.optim.AdamW(trained.parameters(), lr=1.5e-3, betas=(0.9, 0.99), weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.5e-3, total_steps=args.steps, pct_start=0.04)
-    parts = {"trained": trained, "average": average, "optimizer": optimizer, "schedule": schedule}
+    parts = {"trained": trained, "average": average, "optimizer": optimizer}
     state = load_state(args.runs / "model.pt") or {"step": 0}
     for key in parts.keys() & state.keys():
         parts[key].load_state_dict(state[key])
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1.5e-3, total_steps=args.steps, pct_start=0.04,
+                                                   last_epoch=state["step"] - 1)
     latents, started = encode_drawings(pipe.vae), time.monotonic()
     total, noise_schedule = 0.0, pipe.scheduler.alphas_cumprod
     trained.train()

@@ -1,6 +1,7 @@
 """The command line: one file a verb. Heavy imports stand inside the functions, so that --help is quick."""
 
 import errno
+import os
 import sys
 
 import typer
@@ -25,6 +26,7 @@ def main() -> None:
     """Entry point: one clear line and an exit code other than 0 on anything the user can mend."""
     from click.exceptions import Abort, ClickException, Exit
 
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its remarks on torchvision are not for our users
     code = 0
     try:
         code = app(standalone_mode=False)

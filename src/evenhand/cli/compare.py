@@ -14,7 +14,6 @@ def compare(
     """Compare two measured runs image by image on the same seeds.
 
     Example:
-
         evenhand compare runs/measure/emoji-emoji-occupations runs/measure/emoji-emoji-occupations-emoji-gender
     """
     from evenhand.cli.show import console, summary
@@ -22,5 +21,5 @@ def compare(
 
     out = out or Path("runs/compare") / f"{before.name}-{after.name}"
     result = write_comparison(before, after, out)
-    console.print(summary(result["after"], result["change"], result["before"]))
+    console.print(summary([result["before"], result["after"]], result["change"]))
     print(f"report: {out / 'report.html'}")

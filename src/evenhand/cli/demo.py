@@ -15,11 +15,12 @@ def demo(
     Six occupations that the fine-tuning never saw are drawn before and after. Takes minutes on a laptop.
 
     Examples:
-
         evenhand demo
 
         evenhand demo --quick
     """
+    from evenhand.adapters import find_adapter
+    from evenhand.card import write_card
     from evenhand.cli.show import console, progress, summary
     from evenhand.cli.train import run
     from evenhand.config import Measure, load_recipe
@@ -36,7 +37,7 @@ def demo(
     with progress("measuring with the adapter") as update:
         measure(config.model_copy(update={"adapter": adapter}), out / "after", progress=update)
     result = write_comparison(out / "before", out / "after", out)
-    console.print(summary(result["after"], result["change"], result["before"]))
-    from evenhand.adapters import find_adapter
-
+    if not quick:
+        write_card(adapter, result)
+    console.print(summary([result["before"], result["after"]], result["change"]))
     print(f"adapter: {find_adapter(adapter)}\nreport:  {out / 'report.html'}")

@@ -42,7 +42,6 @@ def measure(
     Killed at any moment, the same command goes on where it stopped and gives the same records.
 
     Examples:
-
         evenhand measure emoji --prompts emoji-occupations --attributes gender,tone --images 32
 
         evenhand measure emoji --prompts emoji-occupations --split test --adapter emoji-gender
@@ -50,8 +49,8 @@ def measure(
     from evenhand.config import Measure, check, override
 
     given = {"model": model, "prompts": prompts, "attributes": attributes.split(",") if attributes else None, "images": images,
-             "explicit_images": explicit_images, "splits": split, "adapter": adapter, "adapter_scale": adapter_scale, "judge": judge,
-             "target": parse_target(target) if target else None, "seed": seed, "batch": batch,
+             "explicit_images": explicit_images, "splits": split, "adapter": adapter, "adapter_scale": adapter_scale,
+             "judge": judge, "target": parse_target(target) if target else None, "seed": seed, "batch": batch,
              "settings": override({}, setting) if setting else None}
     config = check(Measure, {k: v for k, v in given.items() if v is not None}, where="evenhand measure")
     folder = out or Path("runs/measure") / "-".join(Path(x).name for x in (model, prompts, adapter) if x)
@@ -69,5 +68,5 @@ def measure(
 
     with progress("measuring") as update:
         report = run(config, folder, progress=update, judge_may_be_trainer=judge_may_be_trainer)
-    console.print(summary(report))
+    console.print(summary([report]))
     print(f"report: {folder / 'report.html'}")

@@ -10,11 +10,10 @@ def report(run: Annotated[Path, Argument(help="Run directory of `evenhand measur
     """Recompute report.json and report.html from the records of a run.
 
     Example:
-
         evenhand report runs/measure/emoji-emoji-occupations
     """
     from evenhand.cli.show import console, summary
     from evenhand.page import write_report
 
-    console.print(summary(write_report(run)))
+    console.print(summary([write_report(run)]))
     print(f"report: {run / 'report.html'}")

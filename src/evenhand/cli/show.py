@@ -9,13 +9,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from evenhand.page import number
+from evenhand.report import headlines
 
 console = Console()
+console.width = max(console.width, 108)  # a narrow terminal wraps the table; cut numbers would be worse
 
 
 @contextlib.contextmanager
 def progress(what: str) -> Iterator[Callable[..., None]]:
     """A progress bar; yields `update(done, total, note)`, also usable as `update(done, total)`."""
+    _only_our_bars()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
                TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console) as bar:
@@ -31,34 +34,26 @@ def progress(what: str) -> Iterator[Callable[..., None]]:
         yield update
 
 
-def summary(report: dict[str, Any], change: dict[str, Any] | None = None, before: dict[str, Any] | None = None) -> Table:
-    """The headline numbers of a report, beside those of another when given."""
+def _only_our_bars() -> None:
+    """Silences the bars with which the model libraries accompany every file they load."""
+    import diffusers.utils.logging
+    import transformers.utils.logging
+
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+
+
+def summary(runs: list[dict[str, Any]], change: dict[str, Any] | None = None) -> Table:
+    """The headline numbers of one report, or of two beside each other with their change."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ["", *(["before", "after", "change, same seeds"] if before else ["found"]), "target", "chance floor"]:
-        table.add_column(heading, justify="left" if not heading else "right", no_wrap=True)
-    runs = [before, report] if before else [report]
-
-    def row(name: str, pick: Callable[[dict], Any], difference: Any = None, target: str = "", floor: str = "") -> None:
-        table.add_row(name, *(number(pick(r)) for r in runs), *([number(difference) if difference else ""] if change else []),
-                      target, floor)
-
-    for a, entry in report["attributes"].items():
-        for split, s in entry["splits"].items():
-            table.add_row(f"[bold]{a}[/bold], {split}: {s['prompts']} prompts, {s['images']} images")
-            delta = change["attributes"][a]["splits"][split] if change else {}
-            row(f"  gap {' / '.join(entry['contrast'])}", lambda r, a=a, s=split: r["attributes"][a]["splits"][s]["gap"],
-                delta.get("gap"), "", number(s["gap_floor"]))
-            if s["distance"]:
-                row("  distance to target", lambda r, a=a, s=split: r["attributes"][a]["splits"][s]["distance"],
-                    delta.get("distance"), "0", number(s["distance_floor"]))
-            for k, c in enumerate(entry["classes"]):
-                row(f"  share {c}", lambda r, a=a, s=split, c=c: r["attributes"][a]["splits"][s]["shares"][c],
-                    None, f"{entry['target'][k]:.2f}" if entry["target"] else "")
-            row("  not seen", lambda r, a=a, s=split: r["attributes"][a]["splits"][s]["unseen"])
-        if entry["explicit"]:
-            row("  explicit prompts keep the class", lambda r, a=a: r["attributes"][a]["explicit"]["all"],
-                change and change["attributes"][a]["explicit"])
-    for split in report["concept_fidelity"]:
-        row(f"{report['run']['settings']['concept']} as asked, {split}", lambda r, s=split: r["concept_fidelity"][s],
-            change and change["concept_fidelity"][split])
+    found = ["found"] if len(runs) == 1 else ["before", "after"]
+    for heading in ["", *found, *(["change, same seeds"] if change else []), "target", "chance floor"]:
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    subject = None
+    for line in headlines(runs, change):
+        if line.subject != subject:
+            subject = line.subject
+            table.add_row(f"[bold]{subject}[/bold]")
+        extra = [*([line.change] if change else []), line.target, line.floor]
+        table.add_row(f"  {line.what}", *map(number, line.found), *("" if x is None else number(x) for x in extra))
     return table

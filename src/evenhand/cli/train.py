@@ -17,7 +17,6 @@ def train(
     Killed at any moment, the same command goes on from its last checkpoint and gives the same weights.
 
     Examples:
-
         evenhand train dft/emoji-gender
 
         evenhand train dft/emoji-gender steps=40 learning_rate=1e-3 lora.part=denoiser

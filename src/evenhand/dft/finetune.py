@@ -6,11 +6,11 @@ that images trained on are those users get; a random part of the denoiser calls 
 of the frozen model are kept for a pool of seeds.
 """
 
+import functools
 import os
 import pathlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,19 +18,37 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from evenhand.adapters import attach_lora, component, lora_state, save_adapter
-from evenhand.checkpoints import load_state, save_state, step_generator
-from evenhand.classifiers import AttributeClassifier, load_classifier
+from evenhand.checkpoints import load_state, save_state
+from evenhand.classifiers import AttributeClassifier, Predictions, load_classifier
 from evenhand.config import Dft, load_model, load_prompts
 from evenhand.dft.targets import Assignment, assign
 from evenhand.diffusion import Diffusion, load_diffusion
 from evenhand.errors import UserError
 from evenhand.prompts import Prompt
 from evenhand.records import image_seed
-from evenhand.replay import Recording, attach, record
+from evenhand.replay import attach, record
 from evenhand.runs import cut_log, log_line, open_run, training
 from evenhand.statistics import gap, shares
 
 BAD_STEPS = 5  # non-finite losses in a row after which training stops
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What a step draws: prompts and seeds of N images, and the sampler's number of steps."""
+
+    prompts: list[Prompt]
+    seeds: list[int]
+    num_inference_steps: int
+
+    def run(self, diffusion: Diffusion, part: Tensor) -> Tensor:
+        """The images `[n, 3, H, W]` of the given indices; the caller decides about gradients."""
+        return diffusion.call([self.prompts[i].text for i in part], [self.seeds[i] for i in part],
+                              num_inference_steps=self.num_inference_steps)
+
+    def keys(self) -> list[tuple[str, int, int]]:
+        """What each image is a function of."""
+        return [(p.text, seed, self.num_inference_steps) for p, seed in zip(self.prompts, self.seeds, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -57,14 +75,14 @@ def finetune(recipe: Dft, folder: str | os.PathLike, *, name: str = "",
     Raises:
         UserError: impossible settings, another run's folder, or losses that stay non-finite.
     """
-    prompts = load_prompts(recipe.prompts).prompts(["train"])
-    settings = recipe.model_dump(mode="json")
+    prompt_set, settings = load_prompts(recipe.prompts), recipe.model_dump(mode="json")
     folder = open_run(folder, settings)
     with training(folder, settings) as accelerator:
         diffusion = load_diffusion(load_model(recipe.model), device=str(accelerator.device))
         classifier = load_classifier(recipe.classifier, device=accelerator.device)
         recipe.target.check(classifier.attributes)
-        explicit = load_prompts(recipe.prompts).explicit_prompts(recipe.target.attributes, ["train"])
+        neutral = prompt_set.prompts(["train"])
+        explicit = prompt_set.explicit_prompts(recipe.target.attributes, ["train"])
         parameters = attach_lora(diffusion.pipe, recipe.lora, seed=recipe.seed)
         optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(recipe, step))
@@ -74,30 +92,8 @@ def finetune(recipe: Dft, folder: str | os.PathLike, *, name: str = "",
         bad = 0
         for step in range(first, recipe.steps):
             rng = np.random.default_rng([recipe.seed, step])
-            batch, seeds = _draw_batch(recipe, prompts, explicit, step, rng)
-            texts = [prompt.text for prompt in batch]
-            sampler = {"num_inference_steps": int(rng.choice(recipe.num_inference_steps))}
-            parts = torch.arange(len(batch)).split(recipe.gradient.batch or len(batch))
-
-            def run(part: Tensor, texts: list[str] = texts, seeds: list[int] = seeds, sampler: dict = sampler) -> Tensor:
-                return diffusion.call([texts[i] for i in part], [seeds[i] for i in part], **sampler)
-
-            recordings = [record(diffusion.denoiser, lambda part=part: run(part)) for part in parts]
-            base = _reference(diffusion, recipe, texts, seeds, sampler, references)
-            with torch.no_grad():
-                now = classifier(torch.cat([r.images for r in recordings]))
-                before = classifier(base).probs
-            wish = _wish(recipe, classifier, batch, now.probs, now.seen, before, rng)
-            total = {"alignment": 0.0, "preservation": 0.0}
-            for part, recording in zip(parts, recordings, strict=True):
-                tape = attach(diffusion.denoiser, lambda part=part: run(part), recording)
-                losses = _losses(recipe, classifier, tape.images, base[part], part, wish)
-                loss = recipe.alignment.weight * losses["alignment"] + recipe.preservation.weight * losses["preservation"]
-                if not loss.requires_grad:
-                    continue  # no target and nothing to preserve: nothing to replay
-                calls = rng.permutation(len(tape.calls))[: recipe.gradient.calls].tolist()
-                tape.backward(loss / len(batch), calls=calls, rescale=recipe.gradient.rescale)
-                total = {k: total[k] + float(losses[k].detach()) / len(batch) for k in total}
+            draw = _draw(recipe, neutral, explicit, step, rng)
+            row = _gradient(recipe, diffusion, classifier, draw, references, rng)
             norm = torch.nn.utils.clip_grad_norm_(parameters, recipe.gradient.clip)
             if torch.isfinite(norm):
                 optimizer.step()
@@ -107,9 +103,9 @@ def finetune(recipe: Dft, folder: str | os.PathLike, *, name: str = "",
                                 "lower learning_rate, or load the model in float32")
             optimizer.zero_grad()
             schedule.step()
-            row = {**total, "gradient_norm": float(norm), **_perceived(recipe, classifier, batch, now.probs, now.seen)}
+            row["gradient_norm"] = float(norm)
             accelerator.log(row, step=step)
-            log_line(folder / "log.jsonl", {"step": step, "prompt": batch[0].text, **row})
+            log_line(folder / "log.jsonl", {"step": step, "prompt": draw.prompts[0].text, **row})
             if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
                 save_state(folder / "checkpoint.pt", {
                     "step": step + 1, "parameters": [p.detach() for p in parameters],
@@ -117,9 +113,38 @@ def finetune(recipe: Dft, folder: str | os.PathLike, *, name: str = "",
             if progress:
                 progress(step + 1, row)
         save_adapter(folder / "adapter", lora_state(diffusion.pipe, recipe.lora), {
-            "base_model": diffusion.source, "recipe": name, "settings": settings, "images_trained_on": recipe.steps * recipe.images,
+            "base_model": diffusion.source, "recipe": name, "settings": settings,
             "classifier": {"name": classifier.name, "digest": classifier.digest}})
     return folder / "adapter"
+
+
+def _gradient(recipe: Dft, diffusion: Diffusion, classifier: AttributeClassifier, draw: Draw,
+              references: dict[tuple, Tensor], rng: np.random.Generator) -> dict[str, float]:
+    """One step's gradient, added to the `.grad` of the trainable parameters; returns the step's numbers.
+
+    1. Record: sample the images with the current model. 2. Targets from what is perceived in them. 3. For each part of
+    the batch: attach, losses to targets and to the frozen model's images, replay of some of the denoiser calls.
+    """
+    n = len(draw.prompts)
+    parts = torch.arange(n).split(recipe.gradient.batch or n)
+    runs = [functools.partial(draw.run, diffusion, part) for part in parts]
+    recordings = [record(diffusion.denoiser, run) for run in runs]
+    base = _reference(diffusion, recipe, draw, references)
+    with torch.no_grad():
+        now = classifier(torch.cat([r.images for r in recordings]))
+        before = classifier(base).probs
+    wish = _wish(recipe, classifier, draw.prompts, now, before, rng)
+    total = {"alignment": 0.0, "preservation": 0.0}
+    for part, run, recording in zip(parts, runs, recordings, strict=True):
+        tape = attach(diffusion.denoiser, run, recording)
+        losses = _losses(recipe, classifier, tape.images, base[part], part, wish)
+        loss = recipe.alignment.weight * losses["alignment"] + recipe.preservation.weight * losses["preservation"]
+        if not loss.requires_grad:
+            continue  # no target and nothing to preserve: nothing to replay
+        calls = rng.permutation(len(tape.calls))[: recipe.gradient.calls].tolist()
+        tape.backward(loss / n, calls=calls, rescale=recipe.gradient.rescale)
+        total = {k: total[k] + float(losses[k].detach()) / n for k in total}
+    return {**total, "seen": float(now.seen.float().mean()), **_gaps(recipe, classifier, now)}
 
 
 def _rate(recipe: Dft, step: int) -> float:
@@ -146,31 +171,30 @@ def _restore(folder: pathlib.Path, parameters: list[torch.nn.Parameter], optimiz
     return state["step"]
 
 
-def _draw_batch(recipe: Dft, prompts: list[Prompt], explicit: list[Prompt], step: int,
-                rng: np.random.Generator) -> tuple[list[Prompt], list[int]]:
+def _draw(recipe: Dft, neutral: list[Prompt], explicit: list[Prompt], step: int, rng: np.random.Generator) -> Draw:
     """`images` images of one neutral prompt, and `explicit_images` of prompts that say a class; with seeds."""
-    epoch, place = divmod(step, len(prompts))
-    order = np.random.default_rng([recipe.seed, epoch]).permutation(len(prompts))  # every prompt once an epoch
-    batch = [prompts[order[place]]] * recipe.images
+    epoch, place = divmod(step, len(neutral))
+    order = np.random.default_rng([recipe.seed, epoch]).permutation(len(neutral))  # every prompt once an epoch
+    prompts = [neutral[order[place]]] * recipe.images
     if explicit:
-        batch = batch + [explicit[i] for i in rng.integers(len(explicit), size=recipe.explicit_images)]
+        prompts = prompts + [explicit[i] for i in rng.integers(len(explicit), size=recipe.explicit_images)]
     pool = recipe.preservation.seeds
     numbers = rng.permutation(pool)[: recipe.images] if pool else step * recipe.images + np.arange(recipe.images)
-    numbers = [*map(int, numbers), *map(int, rng.integers(pool or 2**31, size=len(batch) - recipe.images))]
-    return batch, [image_seed(recipe.seed, p.text, i) for p, i in zip(batch, numbers, strict=True)]
+    numbers = [*numbers.tolist(), *rng.integers(pool or 2**31, size=len(prompts) - recipe.images).tolist()]
+    seeds = [image_seed(recipe.seed, p.text, i) for p, i in zip(prompts, numbers, strict=True)]
+    return Draw(prompts, seeds, int(rng.choice(recipe.num_inference_steps)))
 
 
-def _reference(diffusion: Diffusion, recipe: Dft, texts: list[str], seeds: list[int], sampler: dict[str, Any],
-               kept: dict[tuple, Tensor]) -> Tensor:
-    """The frozen model's images `[N, 3, H, W]` of the same prompts, seeds and steps; drawn once for each of them."""
-    keys = [(text, seed, sampler["num_inference_steps"]) for text, seed in zip(texts, seeds, strict=True)]
-    missing = [i for i, key in enumerate(keys) if key not in kept]
+@torch.no_grad()
+def _reference(diffusion: Diffusion, recipe: Dft, draw: Draw, kept: dict[tuple, Tensor]) -> Tensor:
+    """The frozen model's images `[N, 3, H, W]` of the same prompts, seeds and steps; a pool's are drawn once and kept."""
+    keys = draw.keys()
+    missing = torch.tensor([i for i, key in enumerate(keys) if key not in kept], dtype=torch.long)
     module = getattr(diffusion.pipe, component(diffusion.pipe, recipe.lora.part))
     module.disable_adapters()
     try:
-        for part in torch.tensor(missing, dtype=torch.long).split(recipe.gradient.batch or len(keys)):
-            images = diffusion.sample([texts[i] for i in part], [seeds[i] for i in part], **sampler)
-            kept.update({keys[i]: image for i, image in zip(part.tolist(), images, strict=True)})
+        for part in missing.split(recipe.gradient.batch or len(keys)) if len(missing) else ():
+            kept.update({keys[i]: image for i, image in zip(part.tolist(), draw.run(diffusion, part), strict=True)})
     finally:
         module.enable_adapters()
     images = torch.stack([kept[key] for key in keys])
@@ -179,23 +203,22 @@ def _reference(diffusion: Diffusion, recipe: Dft, texts: list[str], seeds: list[
     return images
 
 
-def _wish(recipe: Dft, classifier: AttributeClassifier, batch: list[Prompt], probs: dict[str, Tensor], seen: Tensor,
-          before: dict[str, Tensor], rng: np.random.Generator) -> Wish:
+def _wish(recipe: Dft, classifier: AttributeClassifier, prompts: list[Prompt], now: Predictions, before: dict[str, Tensor],
+          rng: np.random.Generator) -> Wish:
     """Targets of the neutral images by transport, of the explicit ones as their prompt says; and what must be kept."""
-    neutral, n = recipe.images, len(batch)
-    arrays = {a: probs[a].double().cpu().numpy() for a in recipe.target.attributes}
-    found = assign({a: p[:neutral] for a, p in arrays.items()}, seen[:neutral].cpu().numpy(), recipe.target,
-                   classifier.attributes, draws=recipe.alignment.draws, confidence=recipe.alignment.confidence, rng=rng)
+    neutral, n = recipe.images, len(prompts)
+    arrays = {a: now.probs[a][:neutral].double().cpu().numpy() for a in recipe.target.attributes}
+    found = assign(arrays, now.seen[:neutral].cpu().numpy(), recipe.target, classifier.attributes,
+                   draws=recipe.alignment.draws, confidence=recipe.alignment.confidence, rng=rng)
     targets, stays = {}, np.ones(n, dtype=bool)
     for a, assignment in found.items():
-        classes = classifier.attributes[a].classes
-        said = [p.states.get(a) for p in batch[neutral:]]
-        wanted = np.concatenate([assignment.classes, [classes.index(s) if s else 0 for s in said]]).astype(int)
-        known = np.concatenate([assignment.known, [s is not None for s in said]]).astype(bool)
+        said = [p.states.get(a) for p in prompts[neutral:]]
+        wanted = np.array([*assignment.classes, *(classifier.attributes[a].classes.index(s) if s else 0 for s in said)])
+        known = np.array([*assignment.known, *(s is not None for s in said)])
         targets[a] = Assignment(wanted, known)
         stays[:neutral] &= (known & (before[a].argmax(-1).cpu().numpy() == wanted))[:neutral]
     keep = np.where(stays, 1.0, recipe.preservation.changed)
-    return Wish(targets, torch.as_tensor(keep, dtype=torch.float32, device=seen.device))
+    return Wish(targets, torch.as_tensor(keep, dtype=torch.float32, device=now.seen.device))
 
 
 def _losses(recipe: Dft, classifier: AttributeClassifier, images: Tensor, base: Tensor, part: Tensor,
@@ -220,13 +243,11 @@ def _losses(recipe: Dft, classifier: AttributeClassifier, images: Tensor, base: 
     return {"alignment": alignment, "preservation": (wish.keep[part.to(images.device)] * distance).sum()}
 
 
-def _perceived(recipe: Dft, classifier: AttributeClassifier, batch: list[Prompt], probs: dict[str, Tensor],
-               seen: Tensor) -> dict[str, float]:
-    """The gap of each attribute on the step's neutral images, and the share seen."""
-    row = {"seen": float(seen.float().mean())}
+def _gaps(recipe: Dft, classifier: AttributeClassifier, now: Predictions) -> dict[str, float]:
+    """The gap of each attribute of the target on the step's neutral images."""
+    row, seen = {}, now.seen[: recipe.images]
     for a in recipe.target.attributes:
-        attribute = classifier.attributes[a]
-        called = probs[a][: recipe.images].argmax(-1)[seen[: recipe.images]].cpu().numpy()
-        counts = np.bincount(called, minlength=len(attribute.classes))
-        row[f"gap/{a}"] = float(gap(shares(counts[attribute.contrasted])))
+        called = now.probs[a][: recipe.images].argmax(-1)[seen].cpu().numpy()
+        counts = np.bincount(called, minlength=len(classifier.attributes[a].classes))
+        row[f"gap/{a}"] = float(gap(shares(counts[classifier.attributes[a].contrasted])))
     return row

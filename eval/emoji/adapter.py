@@ -1,0 +1,79 @@
+"""Trains an adapter of the embedded model, measures it on held-out occupations, and writes it with its card.
+
+    python eval/emoji/adapter.py emoji-gender    # writes adapters/emoji-gender/ and eval/results/emoji-gender.json
+    python eval/emoji/adapter.py emoji-gender-tone
+
+The recipe is train/dft/NAME.yaml. Runs in runs/eval/NAME are continued when they were cut. The numbers are those of the
+adapter's file, loaded by the stock pipeline and judged by `emoji-judge`, which trained nothing.
+"""
+
+import argparse
+import pathlib
+import shutil
+import time
+
+from evenhand.adapters import WEIGHTS
+from evenhand.card import write_card
+from evenhand.cli.show import console, progress, summary
+from evenhand.cli.train import run as train
+from evenhand.config import Measure, load_recipe
+from evenhand.files import whole, write_json
+from evenhand.measure import measure
+from evenhand.page import write_comparison
+from evenhand.report import by_prompt, read_run
+from evenhand.resources import ROOT
+from evenhand.sheets import contact_sheet
+
+STRENGTHS = (0.25, 0.5, 0.75)
+
+
+def sweep(config: Measure, runs: pathlib.Path, adapter: str) -> dict[str, dict]:
+    """Reports at strengths between none and full."""
+    reports = {}
+    for strength in STRENGTHS:
+        weaker = config.model_copy(update={"adapter": adapter, "adapter_scale": strength, "images": 32, "explicit_images": 4})
+        with progress(f"strength {strength}") as update:
+            reports[f"{strength:g}"] = measure(weaker, runs / f"strength-{strength:g}", progress=update)
+    return reports
+
+
+def picture(runs: pathlib.Path, folder: pathlib.Path) -> None:
+    """The first ten images of each held-out occupation, before over after, the same seeds."""
+    tables = {label: by_prompt(r for r in read_run(runs / label)[1] if not r.states) for label in ("before", "after")}
+    rows = []
+    for prompt, records in tables["before"].items():
+        rows += [(f"{records[0].concept}, {label}" if label == "before" else "after",
+                  [runs / label / r.image for r in table[prompt][:10]]) for label, table in tables.items()]
+        rows.append(("", []))
+    with whole(folder / "before-after.png") as temporary:
+        contact_sheet(rows[:-1], size=64).quantize(160).save(temporary, format="PNG", optimize=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name")
+    parser.add_argument("--images", type=int, default=100, help="of each held-out prompt")
+    parser.add_argument("--explicit", type=int, default=16, help="of each held-out prompt that says a class")
+    args = parser.parse_args()
+    recipe, runs, folder = load_recipe(f"dft/{args.name}"), pathlib.Path("runs/eval") / args.name, ROOT / "adapters" / args.name
+    started = time.monotonic()
+    trained = train(recipe, runs / "training", f"dft/{args.name}")
+    minutes = (time.monotonic() - started) / 60
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in (WEIGHTS, "adapter.json"):
+        shutil.copy(trained / file, folder / file)
+    config = Measure(model=recipe.model, prompts=recipe.prompts, attributes=recipe.target.attributes, splits=["test"],
+                     images=args.images, explicit_images=args.explicit, batch=32, seed=2024, target=recipe.target.shares)
+    for label, adapter in (("before", None), ("after", args.name)):
+        with progress(label) as update:
+            measure(config.model_copy(update={"adapter": adapter}), runs / label, progress=update)
+    result = write_comparison(runs / "before", runs / "after", runs)
+    write_card(folder, result, sweep=sweep(config, runs, args.name))
+    picture(runs, folder)
+    write_json(ROOT / "eval" / "results" / f"{args.name}.json", {"recipe": recipe.model_dump(mode="json"), **result})
+    console.print(summary([result["before"], result["after"]], result["change"]))
+    print(f"training took {minutes:.1f} minutes (nothing when the run was finished before); adapter: {folder}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""The card of an adapter: how to load it, what was measured, what was not. Markdown with a model-index."""
+
+import os
+import pathlib
+from typing import Any
+
+from evenhand.adapters import WEIGHTS, describe_adapter
+from evenhand.config import load_model
+from evenhand.files import write_json, write_text
+from evenhand.page import number
+from evenhand.report import Headline, among, headlines
+
+TEXT = """
+# {name}
+
+LoRA for `{model}`, fine-tuned with [evenhand](https://github.com/evenhand/evenhand) so that what it draws approaches a
+distribution its maker asked for: {target}. Weights at strength 1: `{weights}`, digest `{digest}`.
+
+## Load it
+
+```python
+from diffusers import DiffusionPipeline
+pipe = DiffusionPipeline.from_pretrained("{base}")
+pipe.load_lora_weights("{folder}")
+image = pipe("{prompt}", num_inference_steps={steps}, guidance_scale={guidance}).images[0]
+```
+
+## Measured
+
+Prompts: `{prompts}`, split {splits}, {images} images a prompt, same seeds before and after. Perceived by `{judge}` (digest
+`{judge_digest}`), which is not the classifier trained against (`{trainer}`). 95 % intervals, for prompts like these.
+
+{table}
+
+{sweep}The chance floor is what a generator exactly on target would score on as many images. Shares are raw, not corrected for
+the classifier's errors.
+
+## Limits
+
+- Classes are *as perceived by a named classifier*; they say nothing of who a person is. Other classifiers may disagree.
+- Measured on the prompts above and nothing else: no other wording, concept, sampler or guidance, and no attribute but those
+  in the table. Attributes not in the target may have shifted.
+- The target was chosen by whoever trained the adapter. Measure it on your own prompts before you rely on it.
+"""
+
+
+def write_card(folder: str | os.PathLike, comparison: dict[str, Any], *, sweep: dict[str, dict[str, Any]] | None = None) -> None:
+    """Writes an adapter's `README.md` and puts the numbers into its `adapter.json`.
+
+    Args:
+        folder: of the adapter.
+        comparison: of the base model with the adapter, as `evenhand.report.compare` returns it; the adapter was loaded
+            from its file.
+        sweep: reports by strength of the adapter ("0.5"), of the same prompts.
+    """
+    from huggingface_hub import EvalResult, ModelCardData
+
+    folder = pathlib.Path(folder)
+    lines = headlines([comparison["before"], comparison["after"]], comparison["change"])
+    described = {k: v for k, v in describe_adapter(str(folder)).items() if k != "measured"}
+    after, settings = comparison["after"], comparison["after"]["run"]["settings"]
+    write_json(folder / "adapter.json", {**described, "measured": _measured(settings, lines)})
+    model = load_model(settings["model"])
+    results = [EvalResult(task_type="text-to-image", dataset_type="prompts", dataset_name=f"{settings['prompts']} ({split})",
+                          metric_type=f"gap-{a}", metric_value=s["gap"]["value"], metric_name=f"gap {among(e)}")
+               for a, e in after["attributes"].items() for split, s in e["splits"].items()]
+    header = ModelCardData(library_name="diffusers", base_model=model.path.removeprefix("package:"), license="apache-2.0",
+                           tags=["lora", "text-to-image", "evenhand", "distributional-alignment"], model_name=folder.name,
+                           eval_results=results)
+    shares = described.get("settings", {}).get("target", {}).get("shares", {})
+    text = TEXT.format(
+        name=folder.name, model=settings["model"], weights=WEIGHTS, digest=described.get("digest", "?"),
+        target="; ".join(f"{a}: " + ", ".join(f"{c} {s:g}" for c, s in t.items()) for a, t in shares.items()) or "see adapter.json",
+        base=model.path.replace("package:", "src/evenhand/"), folder=folder.as_posix() if not folder.is_absolute() else folder.name,
+        prompt=next(iter(after["attributes"].values()))["prompts"][0]["prompt"],
+        steps=settings["settings"]["num_inference_steps"], guidance=settings["settings"]["guidance_scale"],
+        prompts=f"{settings['prompts']} version {settings['prompts_version']}", splits=", ".join(settings["splits"]) or "all",
+        images=settings["images"], judge=settings["judge"]["name"], judge_digest=settings["judge"]["digest"],
+        trainer=described.get("classifier", {}).get("name", "unknown"), table=_table(lines),
+        sweep=_sweep({"0": comparison["before"], **sweep, "1": after}) if sweep else "")
+    write_text(folder / "README.md", f"---\n{header.to_yaml()}\n---\n{text}")
+
+
+def _table(lines: list[Headline]) -> str:
+    rows = ["| | | before | after | change, same seeds | target | chance floor |", "|---|---|---|---|---|---|---|"]
+    for x in lines:
+        cells = [x.subject, x.what, *map(number, x.found), *("" if v is None else number(v) for v in (x.change, x.target, x.floor))]
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _sweep(reports: dict[str, dict[str, Any]]) -> str:
+    """A table of the headline numbers over the adapter's strength."""
+    columns = {strength: headlines([report]) for strength, report in reports.items()}
+    rows = ["By strength of the adapter (`pipe.set_adapters(name, strength)`; between 0 and 1 on fewer images):", "",
+            f"| | | {' | '.join(columns)} |", f"|---|---|{'---|' * len(columns)}"]
+    for lines in zip(*columns.values(), strict=True):
+        rows.append(f"| {lines[0].subject.split(':')[0]} | {lines[0].what} | {' | '.join(number(x.found[0]) for x in lines)} |")
+    return "\n".join(rows) + "\n\n"
+
+
+def _measured(settings: dict[str, Any], lines: list[Headline]) -> dict[str, Any]:
+    kept = ("prompts", "splits", "images", "explicit_images", "seed", "judge", "settings")
+    return {**{k: settings[k] for k in kept}, "numbers": [
+        {"subject": x.subject, "what": x.what, "before": x.found[0], "after": x.found[1], "change": x.change} for x in lines]}
