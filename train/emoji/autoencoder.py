@@ -6,10 +6,10 @@ TIME
 """
 
 import argparse
-import math
 import pathlib
 
 import torch
+from cycles import rate
 from diffusers import AutoencoderKL
 from torch import Tensor
 
@@ -34,16 +34,6 @@ SQUARED_WEIGHT = 6.0  # from the second cycle on: L1 alone gives up rare details
 def edges(x: Tensor) -> tuple[Tensor, Tensor]:
     """Differences between neighbouring pixels, `[N, 3, 64, 63]` and `[N, 3, 63, 64]`."""
     return x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
-
-
-def rate(step: int) -> float:
-    """Learning rate: each cycle warms up over its first twentieth and falls to zero as half a cosine."""
-    for length, peak in CYCLES:
-        if step < length:
-            done = step / length
-            return peak * (done / 0.05 if done < 0.05 else 0.5 * (1 + math.cos(math.pi * (done - 0.05) / 0.95)))
-        step -= length
-    return 0.0
 
 
 def loss_of(vae: AutoencoderKL, images: Tensor, generator: torch.Generator, *, squared: float) -> Tensor:
@@ -86,7 +76,7 @@ def main() -> None:
         generator = step_generator(seed, step)
         images = draw(sample_scene(args.batch, generator=generator, even=True), generator=generator)
         for group in optimizer.param_groups:
-            group["lr"] = rate(step)
+            group["lr"] = rate(step, CYCLES)
         loss = loss_of(vae, images, generator, squared=SQUARED_WEIGHT if step >= CYCLES[0][0] else 0.0)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)

@@ -12,7 +12,7 @@ from evenhand.page import number
 from evenhand.report import headlines
 
 console = Console()
-console.width = max(console.width, 108)  # a narrow terminal wraps the table; cut numbers would be worse
+console.width = max(console.width, 120)  # a narrow terminal wraps the table; cut numbers would be worse
 
 
 @contextlib.contextmanager
@@ -47,7 +47,7 @@ def summary(runs: list[dict[str, Any]], change: dict[str, Any] | None = None) ->
     """The headline numbers of one report, or of two beside each other with their change."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     found = ["found"] if len(runs) == 1 else ["before", "after"]
-    for heading in ["", *found, *(["change, same seeds"] if change else []), "target", "chance floor"]:
+    for heading in ["", *found, *(["change"] if change else []), "target", "chance floor"]:
         table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     subject = None
     for line in headlines(runs, change):

@@ -131,5 +131,5 @@ def caption(occupation: str, states: dict[str, str], *, template: int = 0) -> st
     gender = world.words["gender"][states["gender"]] if "gender" in states else ""
     who = world.captions["who"].format(gender=gender, occupation=occupation).strip()
     if "tone" in states:
-        who = f"{who} {world.captions['tone'].format(tone=states['tone'])}"
+        who = f"{who} {world.captions['tone'].format(tone=world.words['tone'][states['tone']])}"
     return world.captions["templates"][template].format(a="an" if who[0] in "aeiou" else "a", who=who)
