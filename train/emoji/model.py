@@ -29,7 +29,7 @@ DRAWINGS = 128  # of each sprite, encoded once
 # (steps, peak learning rate, beta_end). Stable Diffusion's beta_end .012 leaves a signal-to-noise ratio of .005 at t = 999:
 # the low frequencies of the noise, not the caption, then decide colours that fill an area, such as skin (found after the
 # first cycle: "dark skin" was ignored). .025 leaves 4e-5.
-CYCLES = ((5500, 1.5e-3, 0.012), (1500, 8e-4, 0.025))
+CYCLES = ((5500, 1.5e-3, 0.012), (2300, 8e-4, 0.025))
 # By then the text encoder had also drowned the words of tones (residual norms of 300 beside embeddings of norm 0.5, below
 # the resolution of bfloat16): they are made this much larger, and it runs in float32 from there on.
 LOUDER = 150.0
