@@ -26,7 +26,8 @@ def main() -> None:
     """Entry point: one clear line and an exit code other than 0 on anything the user can mend."""
     from click.exceptions import Abort, ClickException, Exit
 
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its remarks on torchvision are not for our users
+    for library in ("TRANSFORMERS", "DIFFUSERS"):  # remarks on optional parts are not for our users
+        os.environ.setdefault(f"{library}_VERBOSITY", "error")
     code = 0
     try:
         code = app(standalone_mode=False)
