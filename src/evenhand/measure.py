@@ -42,6 +42,10 @@ def plan(config: Measure) -> tuple[list[Row], dict[str, Any]]:
     target = Target(shares=config.target) if config.target else None
     if target:
         target.check(judge.known)
+    if config.adapter:
+        from evenhand.adapters import find_adapter
+
+        find_adapter(config.adapter)
     settings = check(Settings, {**model.settings.model_dump(), **config.settings}, where="settings")
     splits = config.splits or None
     rows = [(p, image_seed(config.seed, p.text, i)) for p in prompts.prompts(splits) for i in range(config.images)]

@@ -167,6 +167,8 @@ def export(pipe: StableDiffusionPipeline, average: AveragedModel, folder: pathli
     half = StableDiffusionPipeline(**{**pipe.components, **parts, "vae": copy.deepcopy(pipe.vae).half()},
                                    requires_safety_checker=False)
     half.save_pretrained(folder)
+    config = folder / "text_encoder" / "config.json"  # else transformers loads it in half precision, diffusers the rest in full
+    config.write_text(config.read_text().replace('"dtype": "float16"', '"dtype": "float32"'))
 
 
 if __name__ == "__main__":

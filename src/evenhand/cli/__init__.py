@@ -9,6 +9,8 @@ import typer
 from evenhand.cli import compare, demo, measure, report, train
 from evenhand.cli.catalogue import catalogue
 
+# typer carries its own click in some versions and imports it in others
+UsageError = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 app = typer.Typer(name="evenhand", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown",
                   add_completion=False, context_settings={"help_option_names": ["-h", "--help"]},
                   help="Measure and correct whom a text-to-image diffusion model draws. Start with **evenhand demo**.")
@@ -24,18 +26,16 @@ def _options(debug: bool = typer.Option(False, "--debug", help="Show the traceba
 
 def main() -> None:
     """Entry point: one clear line and an exit code other than 0 on anything the user can mend."""
-    from click.exceptions import Abort, ClickException, Exit
-
     for library in ("TRANSFORMERS", "DIFFUSERS"):  # remarks on optional parts are not for our users
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
     code = 0
     try:
         code = app(standalone_mode=False)
-    except (KeyboardInterrupt, Abort):
-        code = _say("interrupted; what was finished is kept, the same command goes on from there", 130)
-    except Exit as stop:
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except typer.Exit as stop:
         code = stop.exit_code
-    except ClickException as error:
+    except UsageError as error:
         error.show()
         code = error.exit_code
     except ValueError as error:
@@ -44,6 +44,8 @@ def main() -> None:
         what = f"{error.filename}: " if error.filename else ""
         hint = "; free some space, the same command goes on from there" if error.errno == errno.ENOSPC else ""
         code = _say(f"{what}{error.strerror or error}{hint}", 1)
+    if code == 130:
+        print("evenhand: interrupted; what was finished is kept, the same command goes on from there", file=sys.stderr)
     sys.exit(code)
 
 
