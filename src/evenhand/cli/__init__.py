@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from typing import Any
 
 import typer
 
@@ -10,7 +11,7 @@ from evenhand.cli import compare, demo, measure, report, train
 from evenhand.cli.catalogue import catalogue
 
 # typer carries its own click in some versions and imports it in others
-UsageError = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
 app = typer.Typer(name="evenhand", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown",
                   add_completion=False, context_settings={"help_option_names": ["-h", "--help"]},
                   help="Measure and correct whom a text-to-image diffusion model draws. Start with **evenhand demo**.")
