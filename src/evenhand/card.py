@@ -13,7 +13,7 @@ from evenhand.report import Headline, among, headlines
 TEXT = """
 # {name}
 
-LoRA for `{model}`, fine-tuned with [evenhand](https://github.com/evenhand/evenhand) so that what it draws approaches a
+LoRA for `{model}`, fine-tuned with evenhand so that what it draws approaches a
 distribution its maker asked for: {target}. Weights at strength 1: `{weights}`, digest `{digest}`.
 
 ## Load it
