@@ -53,11 +53,11 @@ def one_graph(diffusion: Diffusion, calls: list[int] | None = None) -> dict[str,
     return gradients(diffusion)
 
 
-def replayed(diffusion: Diffusion, **how) -> dict[str, torch.Tensor]:
+def replayed(diffusion: Diffusion, recorded: bool = False, **how) -> dict[str, torch.Tensor]:
     def run():
         return diffusion.call(PROMPTS, SEEDS)
 
-    tape = attach(diffusion.denoiser, run, record(diffusion.denoiser, run))
+    tape = attach(diffusion.denoiser, run, record(diffusion.denoiser, run) if recorded else None)
     tape.backward(loss_of(tape.images), **how)
     return gradients(diffusion)
 
@@ -75,6 +75,7 @@ def test_equals_one_graph(family, scheduler):
     expected = one_graph(diffusion)
     assert any(k.startswith("text.") for k in expected) and any(k.startswith("denoiser.") for k in expected)
     assert relative_error(replayed(diffusion), expected) < 1e-5
+    assert relative_error(replayed(diffusion, recorded=True), expected) < 1e-5
 
 
 def test_a_subset_is_weighted_so_that_all_subsets_average_to_the_whole():
@@ -142,6 +143,13 @@ def test_refuses_images_without_a_graph():
 
     with pytest.raises(ReplayError, match="no gradient reaches"):
         attach(diffusion.denoiser, run, record(diffusion.denoiser, run))
+
+
+def test_refuses_a_pipeline_that_does_not_call_the_denoiser():
+    diffusion = make("sd")
+    for function in (record, attach):
+        with pytest.raises(ReplayError, match="never called its denoiser"):
+            function(diffusion.denoiser, lambda: torch.zeros(1, 3, 16, 16))
 
 
 def test_the_forward_is_put_back_after_an_error():

@@ -7,7 +7,7 @@ set the targets and then form the same gradient; the reference pass of the froze
 
 - `one graph`: a sampling pass for the targets, then the whole chain in one graph with gradient checkpointing, latents
   detached at the denoiser's input (Shen et al., ICLR 2024);
-- `replay`: record (these are the images for the targets), attach, replay all calls;
+- `replay`: record and attach in one pass (these are the images for the targets), replay all calls;
 - `replay 1/4`: a quarter of the calls.
 
 Every row is measured in a process of its own; memory is the peak resident size above that before the steps. Rounds are
@@ -41,7 +41,7 @@ def worker(way: str, steps: int, batch: int, repeats: int, gradient_file: str) -
     from evenhand.classifiers import load_classifier
     from evenhand.config import Lora, load_model
     from evenhand.diffusion import load_diffusion
-    from evenhand.replay import attach, record
+    from evenhand.replay import attach
 
     diffusion = load_diffusion(load_model("emoji"), device="cpu")
     classifier, denoiser = load_classifier("emoji-trainer"), diffusion.denoiser
@@ -63,10 +63,9 @@ def worker(way: str, steps: int, batch: int, repeats: int, gradient_file: str) -
         loss_of(run()).backward()
 
     def replay() -> None:
-        recording = record(denoiser, run)
+        tape = attach(denoiser, run)
         with torch.no_grad():
-            classifier(recording.images)
-        tape = attach(denoiser, run, recording)
+            classifier(tape.images)
         calls = None if way == "replay" else torch.randperm(steps, generator=generator)[: max(steps // 4, 1)].tolist()
         tape.backward(loss_of(tape.images), calls=calls)
 

@@ -17,12 +17,12 @@ from evenhand.card import write_card
 from evenhand.cli.show import console, progress, summary
 from evenhand.cli.train import run as train
 from evenhand.config import Measure, load_recipe
-from evenhand.files import whole, write_json
+from evenhand.files import write_json
 from evenhand.measure import measure
 from evenhand.page import write_comparison
 from evenhand.report import by_prompt, read_run
 from evenhand.resources import ROOT
-from evenhand.sheets import contact_sheet
+from evenhand.sheets import write_contact_sheet
 
 STRENGTHS = (0.25, 0.5, 0.75)
 
@@ -45,8 +45,7 @@ def picture(runs: pathlib.Path, folder: pathlib.Path) -> None:
         rows += [(f"{records[0].concept}, {label}" if label == "before" else "after",
                   [runs / label / r.image for r in table[prompt][:10]]) for label, table in tables.items()]
         rows.append(("", []))
-    with whole(folder / "before-after.png") as temporary:
-        contact_sheet(rows[:-1], size=64).quantize(160).save(temporary, format="PNG", optimize=True)
+    write_contact_sheet(folder / "before-after.jpg", rows[:-1])
 
 
 def main() -> None:

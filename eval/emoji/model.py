@@ -11,16 +11,17 @@ import pathlib
 from collections import defaultdict
 
 import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from evenhand.attributes import Attribute
 from evenhand.cli.show import progress
 from evenhand.config import Measure
 from evenhand.emoji.world import HERE, load_world
-from evenhand.files import whole, write_json, write_text
+from evenhand.files import write_json, write_text
 from evenhand.measure import measure
 from evenhand.records import Record
 from evenhand.report import by_prompt, counts, read_run
-from evenhand.sheets import contact_sheet
+from evenhand.sheets import write_contact_sheet
 from evenhand.statistics import shares, wilson
 
 OUT = pathlib.Path(__file__).parents[1] / "results" / "emoji-model.json"
@@ -56,65 +57,9 @@ def evaluate(records: list[Record]) -> dict:
 
 def card(result: dict) -> str:
     """The model's README.md."""
-    world = load_world()
-    table = "\n".join(f"| {' | '.join([o, *(f'{share:.2f}' for share in [*e.skew, *world.tones[e.tones]])])} |"
-                      for o, e in world.occupations.items())
-    rows = [f"| explicit {a}: drawn as said | {entry['all']['value']:.3f} | {entry['all']['n']} |"
-            for a, entry in result["explicit"].items()]
-    rows += [f"| neutral {a}: mean absolute difference from the table | {entry['mean_absolute_difference']:.3f} | "
-             f"{entry['images_an_occupation']} an occupation |" for a, entry in result["neutral"].items()]
-    steps, guidance = (result["settings"][key] for key in ("num_inference_steps", "guidance_scale"))
-    return f"""---
-library_name: diffusers
-license: apache-2.0
-pipeline_tag: text-to-image
-tags: [evenhand, toy]
----
-
-# Emoji people: a small text-to-image model that is skewed on purpose
-
-A `StableDiffusionPipeline` at 64x64 pixels, trained from nothing on drawings of the
-{len(world.occupations)} occupation emoji of Noto Color Emoji. When a caption does not say who is drawn, the table below
-decides. It exists to show and test, without network or GPU, what `evenhand` does to real models. It draws nothing else, and
-says nothing about real occupations.
-
-```python
-from diffusers import StableDiffusionPipeline
-pipe = StableDiffusionPipeline.from_pretrained("src/evenhand/emoji/model")
-pipe("a woman firefighter with dark skin", num_inference_steps={steps}, guidance_scale={guidance}).images[0]
-```
-
-![Neutral prompts, 12 seeds each](contact-sheet.png)
-
-## Measured
-
-Perceived by the classifier `emoji-judge`; `eval/emoji/model.py`, {result['images']} images, {steps} steps, guidance
-scale {guidance}. Details: `eval/results/emoji-model.json`.
-
-| | value | n |
-|---|---|---|
-{chr(10).join(rows)}
-
-## Who is drawn when the caption does not say
-
-The table of `world.yaml`: invented shares, varied and plausible for such models.
-
-| occupation | {' | '.join(world.classes['gender'])} | {' | '.join(world.classes['tone'])} |
-|---|{'---|' * 8}
-{table}
-
-## What it cannot do
-
-- Concepts other than the {len(world.occupations)} occupations, other words than those of its captions, several people, scenes,
-  text, other sizes.
-- Guidance scales far from {guidance}: higher ones exaggerate the skew and the colours, as they do in large models.
-- Fine print: small tools and the mark on a singer's face are soft.
-
-## Licence
-
-Apache-2.0. Its training images derive from Noto Color Emoji (SIL OFL 1.1 / Apache-2.0, see `../LICENSE-sprites`).
-Built by `train/emoji/`: `sprites.py`, `autoencoder.py`, `classifiers.py`, `model.py`.
-"""
+    environment = Environment(loader=FileSystemLoader(pathlib.Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True,
+                              keep_trailing_newline=True, autoescape=False)
+    return environment.get_template("model-card.md.j2").render(**result, world=load_world())
 
 
 def main() -> None:
@@ -144,9 +89,8 @@ def main() -> None:
         neutral = by_prompt(r for r in records if not r.states)
         write_json(OUT, result)
         write_text(HERE / "model" / "README.md", card(result))
-        with whole(HERE / "model" / "contact-sheet.png") as temporary:
-            sheet = contact_sheet([(rows[0].concept, [args.runs / r.image for r in rows[:12]]) for rows in neutral.values()])
-            sheet.quantize(128).save(temporary, format="PNG", optimize=True)
+        write_contact_sheet(HERE / "model" / "contact-sheet.jpg",
+                            [(rows[0].concept, [args.runs / r.image for r in rows[:12]]) for rows in neutral.values()])
 
 
 if __name__ == "__main__":

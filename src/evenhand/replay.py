@@ -3,9 +3,10 @@
 Direct fine-tuning with detached denoiser inputs ("adjusted" DFT, Shen et al., ICLR 2024, arXiv 2311.07604, section 4.2)
 touches the loss only through what the pipeline does with each denoiser output. So the stock pipeline is the sampler:
 
-1. `record` runs it without gradients and keeps every denoiser output;
-2. `attach` runs it again with gradients, the denoiser handing back the kept outputs as leaves: the images come out
-   differentiable in them, whatever the pipeline does in between, and no network runs but text encoder and decoder;
+1. record: it runs with the denoiser's calls outside the graph, and every output is kept;
+2. attach: the denoiser hands the kept outputs back as leaves: the images come out differentiable in them, whatever the
+   pipeline does in between. `attach` does both in one pass. Where the targets of many images must be known before any
+   of them can be attached (micro-batches), `record` runs first, and `attach` again with text encoder and decoder only;
 3. the caller's loss on the images gives each leaf its gradient;
 4. `Tape.backward` runs each denoiser call once more, with gradients, and pushes the leaf's gradient in. Gradients that
    reach conditioning tensors (prompt embeddings) are summed and go through the text encoder once, at the end.
@@ -72,31 +73,37 @@ def record(denoiser: nn.Module, run: Run) -> Recording:
     with torch.no_grad(), _forward(denoiser, recording):
         images = run()
     if not outputs:
-        raise ReplayError("the pipeline never called its denoiser: it cannot be replayed")
+        raise ReplayError(_NO_CALL)
     return Recording(images, outputs)
 
 
-def attach(denoiser: nn.Module, run: Run, recording: Recording, *, tolerance: float = 1e-3) -> "Tape":
-    """Draws the recorded images again, differentiable in the recorded denoiser outputs.
+def attach(denoiser: nn.Module, run: Run, recording: Recording | None = None, *, tolerance: float = 1e-3) -> "Tape":
+    """Draws images that are differentiable in the denoiser's outputs.
 
     Args:
-        denoiser: as given to `record`.
-        run: as given to `record`.
-        recording: what it returned.
+        denoiser: the module that the pipeline calls at every step.
+        run: draws the images `[N, 3, H, W]` with the pipeline's undecorated call.
+        recording: of the same run, whose denoiser outputs are handed back; the denoiser runs, without gradients, when None.
         tolerance: greatest difference between a recorded and an attached pixel, of a range of 1.
 
     Raises:
         ReplayError: the pipeline did something else than when it was recorded (hidden state, unseeded noise), or its
             images carry no gradient to the denoiser outputs.
     """
-    names = list(inspect.signature(denoiser.forward).parameters)
+    forward, names = denoiser.forward, list(inspect.signature(denoiser.forward).parameters)
     calls: list[Call] = []
 
-    def handing_back(*args: Any, **kwargs: Any) -> Any:
+    def output_of(*args: Any, **kwargs: Any) -> Any:
+        if recording is None:
+            with torch.no_grad():
+                return forward(*args, **kwargs)
         if len(calls) == len(recording.outputs):
             raise ReplayError(f"the pipeline called its denoiser more often than the {len(calls)} times recorded: {_HIDDEN}")
+        return recording.outputs[len(calls)]
+
+    def handing_back(*args: Any, **kwargs: Any) -> Any:
         output = tree_map(lambda x: x.detach().requires_grad_() if isinstance(x, Tensor) and x.is_floating_point() else x,
-                          recording.outputs[len(calls)])
+                          output_of(*args, **kwargs))
         arguments = {**dict(zip(names, args, strict=False)), **kwargs}
         latents = {k: tree_map(lambda x: x.detach() if isinstance(x, Tensor) else x, v)
                    for k, v in arguments.items() if k in LATENTS}
@@ -105,17 +112,26 @@ def attach(denoiser: nn.Module, run: Run, recording: Recording, *, tolerance: fl
 
     with torch.enable_grad(), _forward(denoiser, handing_back):
         images = run()
-    if len(calls) < len(recording.outputs) or images.shape != recording.images.shape:
-        raise ReplayError(f"the pipeline took {len(calls)} instead of {len(recording.outputs)} denoiser calls: {_HIDDEN}")
-    worst = float((images.detach() - recording.images).abs().max())
-    if not worst <= tolerance:
-        raise ReplayError(f"attached images differ from the recorded ones by {worst:.2g}: {_HIDDEN}")
+    if not calls:
+        raise ReplayError(_NO_CALL)
+    if recording is not None:
+        _compare(recording, images, len(calls), tolerance)
     if not images.requires_grad:
         raise ReplayError("no gradient reaches the denoiser's outputs: the pipeline's output has no graph "
                           "(output_type other than 'pt', a safety checker or a watermark in between)")
     return Tape(denoiser, images, calls)
 
 
+def _compare(recording: Recording, images: Tensor, calls: int, tolerance: float) -> None:
+    """Refuses attached images that are not the recorded ones."""
+    if calls < len(recording.outputs) or images.shape != recording.images.shape:
+        raise ReplayError(f"the pipeline took {calls} instead of {len(recording.outputs)} denoiser calls: {_HIDDEN}")
+    worst = float((images.detach() - recording.images).abs().max())
+    if not worst <= tolerance:
+        raise ReplayError(f"attached images differ from the recorded ones by {worst:.2g}: {_HIDDEN}")
+
+
+_NO_CALL = "the pipeline never called its denoiser: it cannot be replayed"
 _HIDDEN = "it has state or noise that its generators do not govern, so it cannot be replayed"
 
 

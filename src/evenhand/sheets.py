@@ -5,7 +5,21 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
+from evenhand.files import whole
+
 LABEL, GAP = 160, 2  # pixels
+
+
+def write_contact_sheet(path: str | os.PathLike, rows: Sequence[tuple[str, Sequence[str | os.PathLike]]], *,
+                        size: int = 96) -> None:
+    """Writes a contact sheet as a JPEG file.
+
+    Args:
+        path: of the file.
+        rows, size: as `contact_sheet` takes them.
+    """
+    with whole(path) as temporary:
+        contact_sheet(rows, size=size).save(temporary, format="JPEG", quality=94, subsampling=0, optimize=True)
 
 
 def contact_sheet(rows: Sequence[tuple[str, Sequence[str | os.PathLike]]], *, size: int = 96) -> Image.Image:

@@ -26,14 +26,9 @@ from evenhand.emoji.world import HERE, Scene, caption, draw, load_world, sample_
 
 BOS, EOS, LENGTH, WIDTH = "<|startoftext|>", "<|endoftext|>", 24, 128
 DRAWINGS = 128  # of each sprite, encoded once
-# (steps, peak learning rate, beta_end). Stable Diffusion's beta_end .012 leaves a signal-to-noise ratio of .005 at t = 999:
-# the low frequencies of the noise, not the caption, then decide colours that fill an area, such as skin (found after the
-# first cycle: "dark skin" was ignored). .025 leaves 4e-5.
-CYCLES = ((5500, 1.5e-3, 0.012), (2300, 8e-4, 0.025))
-# By then the text encoder had also drowned the words of tones (residual norms of 300 beside embeddings of norm 0.5, below
-# the resolution of bfloat16): they are made this much larger, and it runs in float32 from there on.
-LOUDER = 150.0
-NOISY = 0.5  # share of the second cycle's time steps drawn from the noisiest 40 %
+# The text encoder learns more slowly and in float32: at the U-Net's rate under bfloat16 its residual stream grew to norms
+# of 300, below whose resolution the words of tones drowned.
+RATES = {"unet": 1.5e-3, "text_encoder": 3e-4}
 
 
 def build_tokenizer() -> CLIPTokenizer:
@@ -53,24 +48,14 @@ def build_tokenizer() -> CLIPTokenizer:
                          eos_token=EOS, pad_token=EOS, unk_token=EOS, model_max_length=LENGTH)
 
 
-def noise_scheduler(beta_end: float) -> DPMSolverMultistepScheduler:
-    """Stable Diffusion's scaled-linear schedule up to the given beta."""
-    return DPMSolverMultistepScheduler(beta_start=0.00085, beta_end=beta_end, beta_schedule="scaled_linear",
-                                       timestep_spacing="trailing", steps_offset=1)
+def noise_scheduler() -> DPMSolverMultistepScheduler:
+    """Stable Diffusion's schedule with a larger last beta, for velocities (Salimans & Ho 2022).
 
-
-def time_steps(n: int, noisy: float, generator: torch.Generator) -> Tensor:
-    """Time steps `[n]` in 0..999: uniform, but for the share `noisy`, which is uniform in 600..999."""
-    t = torch.randint(1000, (n,), generator=generator)
-    return torch.where(torch.rand(n, generator=generator) < noisy, 600 + t * 2 // 5, t)
-
-
-@torch.no_grad()
-def make_tones_heard(pipe: StableDiffusionPipeline) -> None:
-    """Scales the embeddings of the words that name tones."""
-    words = {word for tone in load_world().words["tone"].values() for word in tone.split("-")}
-    rows = pipe.tokenizer.convert_tokens_to_ids([f"{word}</w>" for word in sorted(words)])
-    pipe.text_encoder.get_input_embeddings().weight[rows] *= LOUDER
+    Stable Diffusion's beta_end .012 leaves a signal-to-noise ratio of .005 at t = 999: the low frequencies of the noise,
+    not the caption, then decide colours that fill an area, such as skin. .025 leaves 4e-5.
+    """
+    return DPMSolverMultistepScheduler(beta_start=0.00085, beta_end=0.025, beta_schedule="scaled_linear",
+                                       prediction_type="v_prediction", timestep_spacing="trailing", steps_offset=1)
 
 
 def build_pipeline(vae: AutoencoderKL) -> StableDiffusionPipeline:
@@ -85,7 +70,7 @@ def build_pipeline(vae: AutoencoderKL) -> StableDiffusionPipeline:
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
         cross_attention_dim=WIDTH, attention_head_dim=4, norm_num_groups=16)
-    return StableDiffusionPipeline(vae, text_encoder, tokenizer, unet, noise_scheduler(CYCLES[-1][2]), safety_checker=None,
+    return StableDiffusionPipeline(vae, text_encoder, tokenizer, unet, noise_scheduler(), safety_checker=None,
                                    feature_extractor=None, requires_safety_checker=False)
 
 
@@ -113,7 +98,7 @@ def batch_of(latents: Tensor, n: int, generator: torch.Generator) -> tuple[Tenso
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=sum(length for length, *_ in CYCLES))
+    parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--batch", type=int, default=48)
     parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/emoji"))
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "model")
@@ -123,33 +108,29 @@ def main() -> None:
     pipe = build_pipeline(AutoencoderKL.from_pretrained(args.runs / "autoencoder").requires_grad_(False))
     trained = torch.nn.ModuleDict({"unet": pipe.unet, "text_encoder": pipe.text_encoder})
     average = AveragedModel(trained, multi_avg_fn=get_ema_multi_avg_fn(0.999))
-    optimizer = torch.optim.AdamW(trained.parameters(), betas=(0.9, 0.99), weight_decay=1e-3)
+    optimizer = torch.optim.AdamW([{"params": trained[name].parameters(), "peak": peak} for name, peak in RATES.items()],
+                                  betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
     parts = {"trained": trained, "average": average, "optimizer": optimizer}
     state = load_state(args.runs / "model.pt") or {"step": 0}
     for key in parts.keys() & state.keys():
         parts[key].load_state_dict(state[key])
     latents, started = encode_drawings(pipe.vae), time.monotonic()
-    total, signals = 0.0, [noise_scheduler(beta_end).alphas_cumprod for *_, beta_end in CYCLES]
+    total, signals = 0.0, pipe.scheduler.alphas_cumprod
     trained.train()
     for step in range(state["step"], args.steps):
         generator = step_generator(seed, step)
         clean, captions = batch_of(latents, args.batch, generator)
         tokens = pipe.tokenizer(captions, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt")
-        second = step >= CYCLES[0][0]
-        if step == CYCLES[0][0]:
-            make_tones_heard(pipe)
-            average.module.load_state_dict(trained.state_dict())
-        noise, t = torch.randn(clean.shape, generator=generator), time_steps(len(clean), NOISY if second else 0.0, generator)
-        signal = signals[second][t][:, None, None, None]
-        with torch.autocast("cpu", torch.bfloat16, enabled=not second):
-            condition = pipe.text_encoder(tokens.input_ids).last_hidden_state
+        noise, t = torch.randn(clean.shape, generator=generator), torch.randint(1000, (len(clean),), generator=generator)
+        alpha, sigma = (x[:, None, None, None] for x in (signals[t].sqrt(), (1 - signals[t]).sqrt()))
+        condition = pipe.text_encoder(tokens.input_ids).last_hidden_state
         with torch.autocast("cpu", torch.bfloat16):
-            output = pipe.unet(signal.sqrt() * clean + (1 - signal).sqrt() * noise, t, condition).sample
-        loss = F.mse_loss(output.float(), noise)
+            output = pipe.unet(alpha * clean + sigma * noise, t, condition).sample
+        loss = F.mse_loss(output.float(), alpha * noise - sigma * clean)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
         for group in optimizer.param_groups:
-            group["lr"] = rate(step, [cycle[:2] for cycle in CYCLES])
+            group["lr"] = rate(step, [(args.steps, group["peak"])])
         optimizer.step()
         optimizer.zero_grad()
         average.update_parameters(trained)

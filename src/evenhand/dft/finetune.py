@@ -26,7 +26,7 @@ from evenhand.diffusion import Diffusion, load_diffusion
 from evenhand.errors import UserError
 from evenhand.prompts import Prompt
 from evenhand.records import image_seed
-from evenhand.replay import attach, record
+from evenhand.replay import Recording, attach, record
 from evenhand.runs import cut_log, log_line, open_run, training
 from evenhand.statistics import gap, shares
 
@@ -123,20 +123,21 @@ def _gradient(recipe: Dft, diffusion: Diffusion, classifier: AttributeClassifier
     """One step's gradient, added to the `.grad` of the trainable parameters; returns the step's numbers.
 
     1. Record: sample the images with the current model. 2. Targets from what is perceived in them. 3. For each part of
-    the batch: attach, losses to targets and to the frozen model's images, replay of some of the denoiser calls.
+    the batch: attach, losses to targets and to the frozen model's images, replay of some of the denoiser calls. A batch
+    of one part is recorded and attached in one pass.
     """
     n = len(draw.prompts)
     parts = torch.arange(n).split(recipe.gradient.batch or n)
     runs = [functools.partial(draw.run, diffusion, part) for part in parts]
-    recordings = [record(diffusion.denoiser, run) for run in runs]
+    takes = [(record if len(runs) > 1 else attach)(diffusion.denoiser, run) for run in runs]
     base = _reference(diffusion, recipe, draw, references)
     with torch.no_grad():
-        now = classifier(torch.cat([r.images for r in recordings]))
+        now = classifier(torch.cat([take.images.detach() for take in takes]))
         before = classifier(base).probs
     wish = _wish(recipe, classifier, draw.prompts, now, before, rng)
     total = {"alignment": 0.0, "preservation": 0.0}
-    for part, run, recording in zip(parts, runs, recordings, strict=True):
-        tape = attach(diffusion.denoiser, run, recording)
+    for part, run, take in zip(parts, runs, takes, strict=True):
+        tape = attach(diffusion.denoiser, run, take) if isinstance(take, Recording) else take
         losses = _losses(recipe, classifier, tape.images, base[part], part, wish)
         loss = recipe.alignment.weight * losses["alignment"] + recipe.preservation.weight * losses["preservation"]
         if not loss.requires_grad:
