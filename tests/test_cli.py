@@ -11,7 +11,7 @@ import time
 import pytest
 from safetensors.torch import load_file, save_file
 
-from evenhand.adapters import WEIGHTS, find_adapter
+from evenhand.adapters import LORA, find_adapter
 from evenhand.cli import main
 
 MEASURE = ["measure", "emoji", "--prompts", "emoji-occupations"]
@@ -72,16 +72,16 @@ def test_every_mistake_of_a_prompt_file_is_reported_together(capsys, monkeypatch
 @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"\xff" * 100])
 def test_a_damaged_adapter_is_named(capsys, monkeypatch, tmp_path, damage):
     (tmp_path / "bad").mkdir()
-    (tmp_path / "bad" / WEIGHTS).write_bytes(damage((find_adapter("emoji-gender") / WEIGHTS).read_bytes()))
+    (tmp_path / "bad" / LORA).write_bytes(damage(find_adapter("emoji-gender").read_bytes()))
     code, _, err = run(capsys, monkeypatch, *SMALL, "--adapter", tmp_path / "bad", "--out", tmp_path / "run")
-    assert code == 2 and f"{WEIGHTS} cannot be loaded" in err and "Traceback" not in err
+    assert code == 2 and f"{LORA} cannot be loaded" in err and "Traceback" not in err
     assert not (tmp_path / "run").exists()
 
 
 def test_an_adapter_of_another_model_is_refused(capsys, monkeypatch, tmp_path):
-    state = {k: v[:, :3].clone() if "lora_A" in k else v for k, v in load_file(find_adapter("emoji-gender") / WEIGHTS).items()}
+    state = {k: v[:, :3].clone() if "lora_A" in k else v for k, v in load_file(find_adapter("emoji-gender")).items()}
     (tmp_path / "other").mkdir()
-    save_file(state, tmp_path / "other" / WEIGHTS)
+    save_file(state, tmp_path / "other" / LORA)
     code, _, err = run(capsys, monkeypatch, *SMALL, "--adapter", tmp_path / "other", "--out", tmp_path / "run")
     assert code == 2 and "cannot be loaded into StableDiffusionPipeline" in err
 

@@ -9,10 +9,11 @@ import torch
 from safetensors.torch import load_file
 
 import evenhand.dft.finetune as dft
-from evenhand.adapters import WEIGHTS, attach_lora, lora_state
+from evenhand.adapters import LORA
 from evenhand.config import Lora, load_model, load_recipe
 from evenhand.diffusion import load_diffusion
 from evenhand.errors import UserError
+from evenhand.trainable import attach_lora, lora_state
 
 QUICK = ["steps=3", "images=6", "explicit_images=2", "num_inference_steps=[4]", "gradient.calls=2", "checkpoint_every=2",
          "preservation.seeds=8", "warmup=0", "schedule=constant", "alignment.confidence=0.6"]
@@ -47,7 +48,7 @@ def test_every_trainable_tensor_changed_and_no_other(trained):
     part, _, adapter, diffusion = trained
     fresh = load_diffusion(load_model("emoji"), device="cpu")
     attach_lora(fresh.pipe, Lora(part=part, rank=2), seed=1)
-    start, end = lora_state(fresh.pipe, Lora(part=part, rank=2)), load_file(adapter / WEIGHTS)
+    start, end = lora_state(fresh.pipe, Lora(part=part, rank=2)), load_file(adapter / LORA)
     assert start.keys() == end.keys() and start
     assert [k for k in start if torch.equal(start[k], end[k])] == []
     for name in ("unet", "text_encoder", "vae"):
@@ -67,7 +68,7 @@ def test_a_cut_run_ends_in_the_same_weights(trained):
         train(folder / "cut", part, "steps=4", progress=cut)
     assert not (folder / "cut" / "adapter").exists()
     resumed, whole = train(folder / "cut", part, "steps=4"), train(folder / "whole4", part, "steps=4")
-    a, b = load_file(resumed / WEIGHTS), load_file(whole / WEIGHTS)
+    a, b = load_file(resumed / LORA), load_file(whole / LORA)
     assert all(torch.equal(a[k], b[k]) for k in b)
     assert (folder / "cut" / "log.jsonl").read_text() == (folder / "whole4" / "log.jsonl").read_text()
     assert list((folder / "cut").rglob("events.out.tfevents*"))

@@ -12,7 +12,7 @@ import pathlib
 import shutil
 import time
 
-from evenhand.adapters import WEIGHTS
+from evenhand.adapters import LORA, find_adapter
 from evenhand.card import write_card
 from evenhand.cli.show import console, progress, summary
 from evenhand.cli.train import run as train
@@ -59,7 +59,8 @@ def main() -> None:
     trained = train(recipe, runs / "training", f"dft/{args.name}")
     minutes = (time.monotonic() - started) / 60
     folder.mkdir(parents=True, exist_ok=True)
-    for file in (WEIGHTS, "adapter.json"):
+    weights = find_adapter(str(trained)).name
+    for file in (weights, "adapter.json"):
         shutil.copy(trained / file, folder / file)
     config = Measure(model=recipe.model, prompts=recipe.prompts, attributes=recipe.target.attributes, splits=["test"],
                      images=args.images, explicit_images=args.explicit, batch=32, seed=2024, target=recipe.target.shares)
@@ -67,7 +68,7 @@ def main() -> None:
         with progress(label) as update:
             measure(config.model_copy(update={"adapter": adapter}), runs / label, progress=update)
     result = write_comparison(runs / "before", runs / "after", runs)
-    write_card(folder, result, sweep=sweep(config, runs, args.name))
+    write_card(folder, result, sweep=sweep(config, runs, args.name) if weights == LORA else None)
     picture(runs, folder)
     write_json(ROOT / "eval" / "results" / f"{args.name}.json", {"recipe": recipe.model_dump(mode="json"), **result})
     console.print(summary([result["before"], result["after"]], result["change"]))

@@ -1,7 +1,7 @@
-"""Adapters: LoRA attached to a pipeline, saved so that any diffusers loads it, and loaded again.
+"""Adapter folders: weights that any diffusers loads, what made them, and the card.
 
-Files hold keys that old and new stacks read (`text_encoder.text_model.*`), alpha equal to the rank and no adapter
-metadata: without metadata readers take alpha = rank, with it older ones fail.
+LoRA files hold keys that old and new stacks read (`text_encoder.text_model.*`), alpha equal to the rank and no adapter
+metadata: without metadata readers take alpha = rank, with it older ones fail. Soft tokens are textual-inversion files.
 """
 
 import json
@@ -9,121 +9,114 @@ import os
 import pathlib
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from evenhand.config import Lora
-from evenhand.diffusion import DENOISERS, digest
 from evenhand.errors import UserError, unknown
-from evenhand.files import whole, write_json
+from evenhand.files import digest, whole, write_json
 from evenhand.resources import ROOT
 
-WEIGHTS = "pytorch_lora_weights.safetensors"
-MODULES = {"text_encoder": ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"],
-           "denoiser": ["to_q", "to_k", "to_v", "to_out.0"]}
+LORA = "pytorch_lora_weights.safetensors"
+SOFT_TOKENS = "soft_tokens.safetensors"
+CLIP_NAMES = ("clip_l", "clip_g")  # keys of a soft-token file for two encoders, as other software writes them
 
 
-def component(pipe: Any, part: str) -> str:
-    """Name of the pipeline's component that `part` (`text_encoder` or `denoiser`) means."""
-    names = DENOISERS if part == "denoiser" else (part,)
-    for name in names:
-        if isinstance(getattr(pipe, name, None), nn.Module):
-            return name
-    raise UserError(f"{type(pipe).__name__} has no {part}: lora.part cannot be {part!r} for this model")
+def clip_encoders(pipe: Any) -> list[tuple[Any, Any]]:
+    """The pipeline's (tokenizer, CLIP text encoder) pairs, into which its own loader puts soft tokens.
 
-
-def attach_lora(pipe: Any, lora: Lora, *, seed: int) -> list[nn.Parameter]:
-    """Adds LoRA to one part of the pipeline.
-
-    Args:
-        pipe: a diffusers pipeline.
-        lora: part, rank and modules.
-        seed: of the initial values; the global generator is left as it was.
-
-    Returns:
-        the trainable parameters, float32; B is zero, so the model is unchanged until the first step.
+    Raises:
+        UserError: it has no such loader, or a text encoder of another kind, whose tokens would stay without them.
     """
-    from peft import LoraConfig
-
-    module = getattr(pipe, component(pipe, lora.part))
-    config = LoraConfig(r=lora.rank, lora_alpha=lora.rank, target_modules=lora.modules or MODULES[lora.part],
-                        init_lora_weights="gaussian")
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        module.add_adapter(config)
-    parameters = [p for p in module.parameters() if p.requires_grad]
-    for parameter in parameters:
-        parameter.data = parameter.data.float()
-    return parameters
+    names = [n for n in ("text_encoder", "text_encoder_2", "text_encoder_3") if getattr(pipe, n, None) is not None]
+    pairs = [(getattr(pipe, n.replace("text_encoder", "tokenizer")), getattr(pipe, n)) for n in names]
+    others = [f"{n} is a {type(encoder).__name__}" for n, (_, encoder) in zip(names, pairs, strict=True)
+              if not type(encoder).__name__.startswith("CLIPText")]
+    if not hasattr(pipe, "load_textual_inversion") or others:
+        reason = "; ".join(others) or "it has no load_textual_inversion"
+        raise UserError(f"soft tokens cannot be used with {type(pipe).__name__}: {reason}. Use lora instead")
+    return pairs
 
 
-def lora_state(pipe: Any, lora: Lora) -> dict[str, Tensor]:
-    """The LoRA's tensors under the keys of the file."""
-    from peft import get_peft_model_state_dict
-
-    name = component(pipe, lora.part)
-    state = {}
-    for key, value in get_peft_model_state_dict(getattr(pipe, name)).items():
-        if name.startswith("text_encoder") and not key.startswith("text_model."):
-            key = f"text_model.{key}"  # transformers 5.6 dropped this level from CLIPTextModel; readers expect it
-        state[f"{name}.{key}"] = value.detach().cpu().contiguous()
-    return state
-
-
-def save_adapter(folder: str | os.PathLike, state: dict[str, Tensor], description: dict[str, Any]) -> None:
+def save_adapter(folder: str | os.PathLike, file: str, state: dict[str, Tensor], description: dict[str, Any]) -> None:
     """Writes the weights and `adapter.json`.
 
     Args:
         folder: of the adapter.
-        state: as `lora_state` returns it.
+        file: `LORA` or `SOFT_TOKENS`.
+        state: the tensors of the file.
         description: how it was made: base model, recipe, classifier, target, numbers.
     """
     from safetensors.torch import save_file
 
     folder = pathlib.Path(folder)
-    with whole(folder / WEIGHTS) as temporary:
+    with whole(folder / file) as temporary:
         save_file(state, temporary, metadata={"format": "pt", "evenhand": "1"})
-    write_json(folder / "adapter.json", {**description, "digest": digest(folder / WEIGHTS)})
+    write_json(folder / "adapter.json", {**description, "weights": file, "digest": digest(folder / file)})
 
 
 def find_adapter(name: str) -> pathlib.Path:
-    """The folder of an adapter: a path the user gives, or one that ships.
+    """The weights file of an adapter: in a folder the user gives, or one that ships.
 
     Raises:
         UserError: there is none, or it holds no weights.
     """
-    shipped = ROOT / "adapters" / name
-    folder = pathlib.Path(name) if pathlib.Path(name).is_dir() else shipped
+    folder = pathlib.Path(name) if pathlib.Path(name).is_dir() else ROOT / "adapters" / name
     if not folder.is_dir():
-        raise unknown("adapter", name, [p.parent.name for p in (ROOT / "adapters").glob(f"*/{WEIGHTS}")])
-    if not (folder / WEIGHTS).is_file():
-        raise UserError(f"adapter {name!r}: {folder} holds no {WEIGHTS}")
-    return folder
+        raise unknown("adapter", name, shipped_adapters())
+    for file in (LORA, SOFT_TOKENS):
+        if (folder / file).is_file():
+            return folder / file
+    raise UserError(f"adapter {name!r}: {folder} holds neither {LORA} nor {SOFT_TOKENS}")
+
+
+def shipped_adapters() -> list[str]:
+    """Names of the adapters that ship."""
+    return sorted(p.parent.name for p in (ROOT / "adapters").glob("*/*.safetensors"))
 
 
 def describe_adapter(name: str) -> dict[str, Any]:
     """What `adapter.json` says; {} where an adapter made elsewhere has none."""
-    path = find_adapter(name) / "adapter.json"
+    path = find_adapter(name).with_name("adapter.json")
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except ValueError as error:
         raise UserError(f"{path}: not JSON ({error})") from error
 
 
-def load_adapter(pipe: Any, name: str, *, scale: float = 1.0) -> str:
+def load_adapter(pipe: Any, name: str, *, scale: float = 1.0) -> tuple[str, str]:
     """Loads an adapter into a stock pipeline with its own loader.
 
     Returns:
-        `name@digest`, for the source of records.
+        `name@digest`, for the source of records; and what must stand in front of every prompt ("" with LoRA).
 
     Raises:
         UserError: not there, damaged, or not of this model.
     """
-    folder = find_adapter(name)
+    path, prefix = find_adapter(name), ""
+    if path.name == SOFT_TOKENS and scale != 1:
+        raise UserError(f"adapter {name!r}: soft tokens have no strength; leave --adapter-scale at 1")
     try:
-        pipe.load_lora_weights(str(folder), weight_name=WEIGHTS, adapter_name="evenhand")
-        pipe.set_adapters("evenhand", scale)
+        if path.name == LORA:
+            pipe.load_lora_weights(str(path.parent), weight_name=LORA, adapter_name="evenhand")
+            pipe.set_adapters("evenhand", scale)
+        else:
+            prefix = _load_soft_tokens(pipe, path)
+    except UserError:
+        raise
     except Exception as error:
         reason = " ".join(str(error).split())[:300]
-        raise UserError(f"adapter {name!r}: {folder / WEIGHTS} cannot be loaded into {type(pipe).__name__}: {reason}") from error
-    return f"{folder.name}@{digest(folder / WEIGHTS)}" + (f"*{scale:g}" if scale != 1 else "")
+        raise UserError(f"adapter {name!r}: {path} cannot be loaded into {type(pipe).__name__}: {reason}") from error
+    return f"{path.parent.name}@{digest(path)}" + (f"*{scale:g}" if scale != 1 else ""), prefix
+
+
+def _load_soft_tokens(pipe: Any, path: pathlib.Path) -> str:
+    """Puts the tokens of a file into every text encoder; returns the prefix that stands for them."""
+    from safetensors.torch import load_file
+
+    state, pairs = load_file(path), clip_encoders(pipe)
+    token = describe_adapter(str(path.parent)).get("token", next(iter(state)))
+    tensors = [state[name] for name in CLIP_NAMES] if set(CLIP_NAMES) <= state.keys() else list(state.values())
+    if len(state) != len(pairs):
+        raise UserError(f"{path} holds tokens for {len(state)} text encoders, {type(pipe).__name__} has {len(pairs)}")
+    for (tokenizer, encoder), tokens in zip(pairs, tensors, strict=True):
+        pipe.load_textual_inversion(tokens, token=token, tokenizer=tokenizer, text_encoder=encoder)
+    return f"{token} "

@@ -4,7 +4,7 @@ import os
 import pathlib
 from typing import Any
 
-from evenhand.adapters import WEIGHTS, describe_adapter
+from evenhand.adapters import CLIP_NAMES, LORA, describe_adapter, find_adapter
 from evenhand.config import load_model
 from evenhand.files import write_json, write_text
 from evenhand.page import number
@@ -13,15 +13,15 @@ from evenhand.report import Headline, among, headlines
 TEXT = """
 # {name}
 
-LoRA for `{model}`, fine-tuned with evenhand so that what it draws approaches a
-distribution its maker asked for: {target}. Weights at strength 1: `{weights}`, digest `{digest}`.
+{kind} for `{model}`, fine-tuned with evenhand so that what it draws approaches a
+distribution its maker asked for: {target}. Weights{strength}: `{weights}`, digest `{digest}`.
 
 ## Load it
 
 ```python
 from diffusers import DiffusionPipeline
 pipe = DiffusionPipeline.from_pretrained("{base}")
-pipe.load_lora_weights("{folder}")
+{load}
 image = pipe("{prompt}", num_inference_steps={steps}, guidance_scale={guidance}).images[0]
 ```
 
@@ -68,17 +68,37 @@ def write_card(folder: str | os.PathLike, comparison: dict[str, Any], *, sweep: 
                            tags=["lora", "text-to-image", "evenhand", "distributional-alignment"], model_name=folder.name,
                            eval_results=results)
     shares = described.get("settings", {}).get("target", {}).get("shares", {})
+    weights, shown = find_adapter(str(folder)), folder.as_posix() if not folder.is_absolute() else folder.name
+    lora, prefix = weights.name == LORA, f"{described['token']} " if "token" in described else ""
     text = TEXT.format(
-        name=folder.name, model=settings["model"], weights=WEIGHTS, digest=described.get("digest", "?"),
+        name=folder.name, model=settings["model"], weights=weights.name, kind="LoRA" if lora else "Soft tokens",
+        strength=" at strength 1" if lora else "", load=_load(weights, shown, described), digest=described.get("digest", "?"),
         target="; ".join(f"{a}: " + ", ".join(f"{c} {s:g}" for c, s in t.items()) for a, t in shares.items()) or "see adapter.json",
-        base=model.path.replace("package:", "src/evenhand/"), folder=folder.as_posix() if not folder.is_absolute() else folder.name,
-        prompt=next(iter(after["attributes"].values()))["prompts"][0]["prompt"],
+        base=model.path.replace("package:", "src/evenhand/"),
+        prompt=prefix + next(iter(after["attributes"].values()))["prompts"][0]["prompt"],
         steps=settings["settings"]["num_inference_steps"], guidance=settings["settings"]["guidance_scale"],
         prompts=f"{settings['prompts']} version {settings['prompts_version']}", splits=", ".join(settings["splits"]) or "all",
         images=settings["images"], judge=settings["judge"]["name"], judge_digest=settings["judge"]["digest"],
         trainer=described.get("classifier", {}).get("name", "unknown"), table=_table(lines),
         sweep=_sweep({"0": comparison["before"], **sweep, "1": after}) if sweep else "")
     write_text(folder / "README.md", f"---\n{header.to_yaml()}\n---\n{text}")
+
+
+def _load(weights: pathlib.Path, folder: str, described: dict[str, Any]) -> str:
+    """The lines that load the weights in plain diffusers."""
+    if weights.name == LORA:
+        return f'pipe.load_lora_weights("{folder}")'
+    from safetensors import safe_open
+
+    with safe_open(weights, "pt") as file:
+        several = set(CLIP_NAMES) <= set(file.keys())
+    if not several:
+        return f'pipe.load_textual_inversion("{folder}/{weights.name}")'
+    lines = ["from safetensors.torch import load_file", f'tokens = load_file("{folder}/{weights.name}")']
+    for name, suffix in zip(CLIP_NAMES, ("", "_2"), strict=True):
+        lines.append(f'pipe.load_textual_inversion(tokens["{name}"], token="{described.get("token")}", '
+                     f'text_encoder=pipe.text_encoder{suffix}, tokenizer=pipe.tokenizer{suffix})')
+    return "\n".join(lines)
 
 
 def _table(lines: list[Headline]) -> str:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from evenhand.attributes import Attribute
 from evenhand.config import load_classifier_config
-from evenhand.diffusion import digest
+from evenhand.files import digest
 from evenhand.resources import locate
 
 

@@ -81,24 +81,60 @@ class Classifier(_Strict):
 
 
 class Lora(_Strict):
-    """Which modules get LoRA. alpha is the rank, so that the file loads at the strength it was trained."""
+    """Which modules get LoRA. alpha is the rank, so that the file loads at the strength it was trained.
 
-    part: Literal["text_encoder", "denoiser"] = "text_encoder"
+    Attributes:
+        part: all CLIP text encoders, the denoiser (U-Net or transformer), or both.
+        rank: of every module.
+        modules: names of linear layers; attention (text encoders: and MLP) when None.
+    """
+
+    part: Literal["text_encoder", "denoiser", "both"] = "text_encoder"
     rank: Count = 8
     modules: list[str] | None = None
+
+
+class SoftTokens(_Strict):
+    """Learned tokens in front of every prompt (Shen et al., ICLR 2024; 5 tokens there).
+
+    Attributes:
+        count: of tokens.
+        token: their name, which users type in front of their prompts.
+    """
+
+    count: Count = 5
+    token: str = "<evenhand>"
 
 
 class Alignment(_Strict):
     """The distributional alignment loss (Shen et al., ICLR 2024).
 
     Attributes:
+        together: match the images of all prompts of a step to the target together, not prompt by prompt.
         draws: label sets drawn from the target a step.
         confidence: least averaged plan weight at which an image gets a target (C in the paper).
         weight: of the loss.
     """
 
+    together: bool = False
     draws: Count = 200
     confidence: Share = 0.8
+    weight: float = Field(default=1.0, ge=0)
+
+
+class Feature(_Strict):
+    """A network in whose features images are compared.
+
+    Attributes:
+        kind: `pixels`; `classifier`, the one trained against; `clip` of open_clip; `dino` of transformers.
+        model: architecture (`ViT-H-14`), Hub name or folder.
+        weights: tag (`laion2b_s32b_b79k`) or file, for `clip`.
+        weight: of its distance in the loss.
+    """
+
+    kind: Literal["classifier", "pixels", "clip", "dino"]
+    model: str | None = None
+    weights: str | None = None
     weight: float = Field(default=1.0, ge=0)
 
 
@@ -108,13 +144,13 @@ class Preservation(_Strict):
     Attributes:
         weight: of the loss.
         changed: factor where an image's class must change.
-        features: `pixels`, or the training classifier's `features`.
+        features: in which networks' features nearness is measured.
         seeds: images of a prompt are drawn from this many seeds, whose reference images are kept; fresh ones when 0.
     """
 
     weight: float = Field(default=1.0, ge=0)
     changed: Share = 0.2
-    features: Literal["classifier", "pixels"] = "classifier"
+    features: list[Feature] = [Feature(kind="classifier")]
     seeds: int = Field(default=0, ge=0)
 
 
@@ -123,14 +159,17 @@ class Gradient(_Strict):
 
     Attributes:
         calls: calls replayed a step, drawn at random and weighted n/k; all when None.
-        rescale: `exact`, or `uniform`: each call's image gradient scaled to the same norm.
+        rescale: `exact`; `uniform`: each call's image gradient scaled to the same norm; `published`: times the paper
+            code's coefficients (noise-predicting models only).
         batch: images attached at a time; all of a step when None.
+        offload: keep the recorded calls in CPU memory.
         clip: largest gradient norm of a step.
     """
 
     calls: Count | None = None
-    rescale: Literal["exact", "uniform"] = "uniform"
+    rescale: Literal["exact", "uniform", "published"] = "uniform"
     batch: Count | None = None
+    offload: bool = False
     clip: float = Field(default=1.0, gt=0)
 
 
@@ -138,34 +177,53 @@ class Dft(_Strict):
     """A recipe of direct fine-tuning: `train/dft/*.yaml`.
 
     Attributes:
-        steps: optimisation steps, one neutral prompt each.
-        images: images of that prompt a step.
+        model: base model; `dtype` overrides its precision.
+        prompts: a prompt set, or `{prompt set: weight}`; only the train split is used.
+        target: the distribution asked for; `targets` gives prompt families another one.
+        lora, soft_tokens: what is trained, one of them (LoRA on the text encoder when neither is given).
+        steps: optimisation steps.
+        prompts_per_step: neutral prompts a step, drawn without repetition until all of a set were drawn.
+        images: images of each of these a step.
         explicit_images: images a step of prompts that say a class; their target is what they say.
         num_inference_steps: sampling steps, drawn from this list at every step.
+        ema: decay of the average of the weights that is saved, min((1 + step)/(10 + step), ema); none when None.
+        optimizer: `adamw8bit` needs bitsandbytes and a GPU.
     """
 
     model: str
-    prompts: str
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    prompts: str | dict[str, Annotated[float, Field(gt=0)]]
     classifier: str
     target: Target
-    lora: Lora = Lora()
+    targets: dict[str, Target] = {}
+    lora: Lora | None = None
+    soft_tokens: SoftTokens | None = None
     alignment: Alignment = Alignment()
     preservation: Preservation = Preservation()
     gradient: Gradient = Gradient()
     explicit_images: int = Field(default=0, ge=0)
     steps: Count = 100
+    prompts_per_step: Count = 1
     images: Annotated[int, Field(ge=2)] = 24
     num_inference_steps: list[Count] = [20]
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.0, ge=0)
+    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     warmup: int = Field(default=5, ge=0)
     schedule: Literal["constant", "cosine"] = "constant"
     checkpoint_every: Count = 10
     seed: int = 0
 
+    @property
+    def trained(self) -> Lora | SoftTokens:
+        """What is trained."""
+        return self.soft_tokens or self.lora or Lora()
 
     @model_validator(mode="after")
     def _check(self) -> "Dft":
+        if self.lora and self.soft_tokens:
+            raise ValueError("a recipe trains lora or soft_tokens, not both")
         if 0 < self.preservation.seeds < self.images:
             raise ValueError(f"preservation.seeds is {self.preservation.seeds}, fewer than the {self.images} images of a step")
         return self

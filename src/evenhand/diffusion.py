@@ -1,13 +1,14 @@
 """One stock diffusers pipeline with its sampler settings: prompts and seeds in, images out."""
 
-import hashlib
-import os
+import contextlib
 import pathlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from evenhand.adapters import load_adapter
 from evenhand.config import Model, Settings
 from evenhand.errors import UserError
 from evenhand.resources import locate
@@ -25,12 +26,14 @@ class Diffusion:
         pipe: any diffusers text-to-image pipeline; it stays as it is, in evaluation mode, without progress bars.
         settings: sampler settings; None in a field leaves the pipeline's default.
         source: `base@revision[+adapter@digest]`, for the records.
+        prefix: what stands in front of every prompt: the name of soft tokens and a blank.
     """
 
-    def __init__(self, pipe: "DiffusionPipeline", *, settings: Settings, source: str = "") -> None:
+    def __init__(self, pipe: "DiffusionPipeline", *, settings: Settings, source: str = "", prefix: str = "") -> None:
         self.pipe: Any = pipe
         self.settings = settings
         self.source = source
+        self.prefix = prefix
         pipe.set_progress_bar_config(disable=True)
         if settings.scheduler:
             import diffusers
@@ -51,6 +54,15 @@ class Diffusion:
                 return getattr(self.pipe, name)
         raise UserError(f"{type(self.pipe).__name__} has no {' or '.join(DENOISERS)}: it is no pipeline that evenhand can drive")
 
+    @contextlib.contextmanager
+    def without_prefix(self) -> Iterator[None]:
+        """Draws without the prefix inside."""
+        prefix, self.prefix = self.prefix, ""
+        try:
+            yield
+        finally:
+            self.prefix = prefix
+
     def call(self, prompts: list[str], seeds: list[int], **overrides: Any) -> Tensor:
         """Runs the pipeline's undecorated call, so that the caller decides about gradients.
 
@@ -65,7 +77,7 @@ class Diffusion:
         run = type(self.pipe).__call__
         run = getattr(run, "__wrapped__", run)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        images = run(self.pipe, prompt=list(prompts), generator=generators, output_type="pt",
+        images = run(self.pipe, prompt=[self.prefix + p for p in prompts], generator=generators, output_type="pt",
                      **{**self.settings.call(), **overrides}).images
         return images.float()
 
@@ -75,19 +87,13 @@ class Diffusion:
         return self.call(prompts, seeds, **overrides)
 
 
-def digest(path: str | os.PathLike) -> str:
-    """First twelve hex digits of a file's SHA-256."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
-
-
 def load_diffusion(model: Model, *, adapter: str | None = None, adapter_scale: float = 1.0, device: str | None = None,
                    settings: dict[str, Any] | None = None) -> Diffusion:
     """Loads a stock pipeline, and an adapter into it.
 
     Args:
         model: which.
-        adapter: folder (or shipped name) with `pytorch_lora_weights.safetensors`.
+        adapter: folder (or shipped name) with LoRA or soft tokens.
         adapter_scale: strength of the adapter, 0 to 1.
         device: `cuda` where there is one, else `cpu`, when None.
         settings: overrides of the model's sampler settings.
@@ -108,10 +114,9 @@ def load_diffusion(model: Model, *, adapter: str | None = None, adapter_scale: f
         raise UserError(f"model {model.path!r} cannot be loaded: {reason}. Name a diffusers folder or a Hub model") from error
     if getattr(pipe, "safety_checker", None) is not None:
         pipe.safety_checker = None
-    source = f"{model.path}@{model.revision or 'local'}"
+    source, prefix = f"{model.path}@{model.revision or 'local'}", ""
     if adapter:
-        from evenhand.adapters import load_adapter
-
-        source += f"+{load_adapter(pipe, adapter, scale=adapter_scale)}"
+        loaded, prefix = load_adapter(pipe, adapter, scale=adapter_scale)
+        source += f"+{loaded}"
     pipe.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return Diffusion(pipe, settings=model.settings.model_copy(update=settings or {}), source=source)
+    return Diffusion(pipe, settings=model.settings.model_copy(update=settings or {}), source=source, prefix=prefix)

@@ -1,6 +1,7 @@
-"""Writing files so that none is ever half there: to a temporary name beside it, then renamed."""
+"""Writing files so that none is ever half there: to a temporary name beside it, then renamed. And their digests."""
 
 import contextlib
+import hashlib
 import json
 import os
 import pathlib
@@ -28,6 +29,12 @@ def whole(path: str | os.PathLike) -> Iterator[pathlib.Path]:
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
+
+
+def digest(path: str | os.PathLike) -> str:
+    """First twelve hex digits of a file's SHA-256."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

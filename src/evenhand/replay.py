@@ -8,7 +8,7 @@ touches the loss only through what the pipeline does with each denoiser output. 
    pipeline does in between. `attach` does both in one pass. Where the targets of many images must be known before any
    of them can be attached (micro-batches), `record` runs first, and `attach` again with text encoder and decoder only;
 3. the caller's loss on the images gives each leaf its gradient;
-4. `Tape.backward` runs each denoiser call once more, with gradients, and pushes the leaf's gradient in. Gradients that
+4. replay: `Tape.backward` runs each denoiser call once more, with gradients, and pushes the leaf's gradient in. Gradients that
    reach conditioning tensors (prompt embeddings) are summed and go through the text encoder once, at the end.
 
 Memory is that of one denoiser call and the decoder, whatever the number of steps. Nothing here knows a model family: a
@@ -19,7 +19,7 @@ import contextlib
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,10 @@ class Recording:
     images: Tensor
     outputs: list[Any]
 
+    def __len__(self) -> int:
+        """Number of denoiser calls."""
+        return len(self.outputs)
+
 
 @contextlib.contextmanager
 def _forward(module: nn.Module, function: Callable) -> Iterator[None]:
@@ -56,19 +60,26 @@ def _tensors(tree: Any) -> list[Tensor]:
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor) and leaf.is_floating_point()]
 
 
-def record(denoiser: nn.Module, run: Run) -> Recording:
+def _move(tree: Any, device: torch.device | str) -> Any:
+    """The tree with its tensors on a device, but for those that carry a graph."""
+    return tree_map(lambda x: x.to(device) if isinstance(x, Tensor) and not x.requires_grad else x, tree)
+
+
+def record(denoiser: nn.Module, run: Run, *, offload: bool = False) -> Recording:
     """Runs the pipeline once without gradients.
 
     Args:
         denoiser: the module that the pipeline calls at every step.
         run: draws the images `[N, 3, H, W]` with the pipeline's undecorated call. It will be called again by `attach`
             and must do the same then: fresh generators with the same seeds.
+        offload: keep the outputs in CPU memory.
     """
     outputs, forward = [], denoiser.forward
 
     def recording(*args: Any, **kwargs: Any) -> Any:
-        outputs.append(forward(*args, **kwargs))
-        return outputs[-1]
+        output = forward(*args, **kwargs)
+        outputs.append(_move(output, "cpu") if offload else output)
+        return output
 
     with torch.no_grad(), _forward(denoiser, recording):
         images = run()
@@ -77,7 +88,8 @@ def record(denoiser: nn.Module, run: Run) -> Recording:
     return Recording(images, outputs)
 
 
-def attach(denoiser: nn.Module, run: Run, recording: Recording | None = None, *, tolerance: float = 1e-3) -> "Tape":
+def attach(denoiser: nn.Module, run: Run, recording: Recording | None = None, *, tolerance: float = 1e-3,
+           offload: bool = False) -> "Tape":
     """Draws images that are differentiable in the denoiser's outputs.
 
     Args:
@@ -85,12 +97,14 @@ def attach(denoiser: nn.Module, run: Run, recording: Recording | None = None, *,
         run: draws the images `[N, 3, H, W]` with the pipeline's undecorated call.
         recording: of the same run, whose denoiser outputs are handed back; the denoiser runs, without gradients, when None.
         tolerance: greatest difference between a recorded and an attached pixel, of a range of 1.
+        offload: keep the calls' arguments in CPU memory.
 
     Raises:
         ReplayError: the pipeline did something else than when it was recorded (hidden state, unseeded noise), or its
             images carry no gradient to the denoiser outputs.
     """
     forward, names = denoiser.forward, list(inspect.signature(denoiser.forward).parameters)
+    device = next(denoiser.parameters()).device
     calls: list[Call] = []
 
     def output_of(*args: Any, **kwargs: Any) -> Any:
@@ -99,7 +113,7 @@ def attach(denoiser: nn.Module, run: Run, recording: Recording | None = None, *,
                 return forward(*args, **kwargs)
         if len(calls) == len(recording.outputs):
             raise ReplayError(f"the pipeline called its denoiser more often than the {len(calls)} times recorded: {_HIDDEN}")
-        return recording.outputs[len(calls)]
+        return _move(recording.outputs[len(calls)], device)
 
     def handing_back(*args: Any, **kwargs: Any) -> Any:
         output = tree_map(lambda x: x.detach().requires_grad_() if isinstance(x, Tensor) and x.is_floating_point() else x,
@@ -107,7 +121,8 @@ def attach(denoiser: nn.Module, run: Run, recording: Recording | None = None, *,
         arguments = {**dict(zip(names, args, strict=False)), **kwargs}
         latents = {k: tree_map(lambda x: x.detach() if isinstance(x, Tensor) else x, v)
                    for k, v in arguments.items() if k in LATENTS}
-        calls.append(Call({**arguments, **latents}, _tensors(output)))
+        arguments = {**arguments, **latents}
+        calls.append(Call(_move(arguments, "cpu") if offload else arguments, _tensors(output)))
         return output
 
     with torch.enable_grad(), _forward(denoiser, handing_back):
@@ -151,35 +166,47 @@ class Tape:
     images: Tensor
     calls: list[Call]
 
-    def backward(self, loss: Tensor, *, calls: Sequence[int] | None = None,
-                 rescale: Literal["exact", "uniform"] = "exact") -> None:
+    def __len__(self) -> int:
+        """Number of denoiser calls."""
+        return len(self.calls)
+
+    def backward(self, loss: Tensor, *, calls: Sequence[int] | None = None) -> None:
         """Adds the gradient of a loss on `images` to the `.grad` of every parameter that requires one.
 
         Args:
             loss: scalar, a function of `images`.
-            calls: indices of the calls to replay; each is weighted n/k, so that a uniformly drawn subset gives an
-                unbiased gradient. All when None.
-            rescale: `exact` is the gradient of the one-graph formulation. `uniform` scales every call's image gradient
-                to the mean norm of all calls, which removes the sampler's uneven coefficients (A_i = 1 in the paper).
+            calls: as for `replay`.
         """
-        chosen = range(len(self.calls)) if calls is None else calls
+        self.replay(self.gradients(loss), calls=calls)
+
+    def gradients(self, loss: Tensor) -> list[list[Tensor | None]]:
+        """The gradient of a loss on `images` at the outputs of each denoiser call; the image graph is freed."""
         leaves = [leaf for call in self.calls for leaf in call.outputs]
         flat = iter(torch.autograd.grad(loss, leaves, allow_unused=True))
-        gradients = [[next(flat) for _ in call.outputs] for call in self.calls]
-        factors = [len(self.calls) / len(chosen)] * len(self.calls)
-        if rescale == "uniform":
-            norms = [sum(float(g.square().sum()) for g in call if g is not None) ** 0.5 for call in gradients]
-            mean = sum(norms) / len(norms)
-            factors = [f * mean / norm if norm else 0.0 for f, norm in zip(factors, norms, strict=True)]
+        return [[next(flat) for _ in call.outputs] for call in self.calls]
+
+    def replay(self, gradients: list[list[Tensor | None]], *, calls: Sequence[int] | None = None,
+               factors: Sequence[float] | None = None) -> None:
+        """Runs denoiser calls again, pushes the gradients of their outputs in, and adds to the parameters' `.grad`.
+
+        Args:
+            gradients: as `gradients` returns them.
+            calls: indices of the calls to replay; each is weighted n/k, so that a uniformly drawn subset gives an
+                unbiased gradient. All when None.
+            factors: on each call's gradient; 1, the gradient of the one-graph formulation, when None.
+        """
+        chosen = range(len(self.calls)) if calls is None else calls
         conditioning = _Conditioning()
         for i in chosen:
-            self._replay(self.calls[i], [g if g is None else g * factors[i] for g in gradients[i]], conditioning)
+            factor = len(self.calls) / len(chosen) * (1.0 if factors is None else factors[i])
+            self._replay(self.calls[i], [g if g is None else g * factor for g in gradients[i]], conditioning)
         conditioning.backward()
 
     def _replay(self, call: Call, gradients: list[Tensor | None], conditioning: "_Conditioning") -> None:
         """Runs one call with gradients and pushes the gradients of its outputs in."""
+        arguments = _move(call.arguments, next(self.denoiser.parameters()).device)
         with torch.enable_grad():
-            outputs = _tensors(self.denoiser(**tree_map(conditioning.leaf, call.arguments)))
+            outputs = _tensors(self.denoiser(**tree_map(conditioning.leaf, arguments)))
         pairs = [(o, g) for o, g in zip(outputs, gradients, strict=True) if g is not None and o.requires_grad]
         if pairs:
             torch.autograd.backward([tensor for tensor, _ in pairs], [gradient for _, gradient in pairs])

@@ -64,10 +64,16 @@ def open_run(folder: str | os.PathLike, settings: dict[str, Any]) -> pathlib.Pat
 
 @contextlib.contextmanager
 def training(folder: pathlib.Path, settings: dict[str, Any]) -> Iterator[Any]:
-    """An accelerate Accelerator with a tensorboard log in the run directory; the log is closed at the end."""
+    """Opens a run directory with an accelerate Accelerator and a tensorboard log, which is closed at the end.
+
+    Raises:
+        UserError: as `open_run`; or another of the processes that train together has ended.
+    """
     from accelerate import Accelerator
 
     accelerator = Accelerator(log_with="tensorboard", project_dir=str(folder))
+    with accelerator.main_process_first():
+        open_run(folder, settings)
     plain = {k: v if isinstance(v, int | float | str | bool) else json.dumps(v) for k, v in flat(settings).items()}
     accelerator.init_trackers("tensorboard", config=plain)
     try:

@@ -16,7 +16,8 @@ def write_contact_sheet(path: str | os.PathLike, rows: Sequence[tuple[str, Seque
 
     Args:
         path: of the file.
-        rows, size: as `contact_sheet` takes them.
+        rows: as for `contact_sheet`.
+        size: of an image, pixels.
     """
     with whole(path) as temporary:
         contact_sheet(rows, size=size).save(temporary, format="JPEG", quality=94, subsampling=0, optimize=True)

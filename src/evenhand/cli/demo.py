@@ -40,4 +40,4 @@ def demo(
     if not quick:
         write_card(adapter, result)
     console.print(summary([result["before"], result["after"]], result["change"]))
-    print(f"adapter: {find_adapter(adapter)}\nreport:  {out / 'report.html'}")
+    print(f"adapter: {find_adapter(adapter).parent}\nreport:  {out / 'report.html'}")
