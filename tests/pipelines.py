@@ -21,7 +21,7 @@ PROMPTS, SEEDS, STEPS = ["a nurse", "a judge"], [3, 4], 4
 LETTERS = [*"abcdefghijklmnopqrstuvwxyz"]
 WORDS = ["<pad>", "<eos>", "<unk>", "a", "nurse", "judge"]
 FAMILIES: dict[str, Callable[[], Any]] = {}
-CALL = {"QwenImagePipeline": {"true_cfg_scale": 3.0, "negative_prompt": [""] * len(PROMPTS)}}  # it has another guidance
+OPTIONS = {"QwenImagePipeline": {"true_cfg_scale": 3.0, "negative_prompt": ""}}  # it has another guidance
 
 
 def family(build: Callable[[], Any]) -> Callable[[], Any]:
@@ -172,8 +172,10 @@ def qwen_image():
 
 
 def make(name: str, scheduler: str | None = None, *, frozen: bool = False) -> Diffusion:
-    settings = Settings(num_inference_steps=STEPS, guidance_scale=3.0, height=16, width=16, scheduler=scheduler)
-    diffusion = Diffusion(FAMILIES[name](), settings=settings)
+    pipe = FAMILIES[name]()
+    settings = Settings(num_inference_steps=STEPS, guidance_scale=3.0, height=16, width=16, scheduler=scheduler,
+                        options=OPTIONS.get(type(pipe).__name__, {}))
+    diffusion = Diffusion(pipe, settings=settings)
     for network in networks(diffusion).values():
         network.requires_grad_(not frozen)
     return diffusion
@@ -186,7 +188,7 @@ def networks(diffusion: Diffusion) -> dict[str, nn.Module]:
 
 
 def draw(diffusion: Diffusion, **overrides) -> Tensor:
-    return diffusion.call(PROMPTS, SEEDS, **CALL.get(type(diffusion.pipe).__name__, {}), **overrides)
+    return diffusion.call(PROMPTS, SEEDS, **overrides)
 
 
 def loss_of(images: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from evenhand.measure import measure
 from evenhand.page import write_comparison, write_report
 from evenhand.records import image_seed, read
 
-SMALL = Measure(model="emoji", prompts="emoji-occupations", attributes=["gender"], splits=["test"], images=3, explicit_images=1,
+SMALL = Measure(model="emoji", prompts=["emoji-occupations"], attributes=["gender"], splits=["test"], images=3, explicit_images=1,
                 batch=8, settings={"num_inference_steps": 3}, target={"gender": {"woman": 0.45, "man": 0.45, "person": 0.1}})
 
 

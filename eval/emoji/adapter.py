@@ -62,7 +62,8 @@ def main() -> None:
     weights = find_adapter(str(trained)).name
     for file in (weights, "adapter.json"):
         shutil.copy(trained / file, folder / file)
-    config = Measure(model=recipe.model, prompts=recipe.prompts, attributes=recipe.target.attributes, splits=["test"],
+    config = Measure(model=recipe.model, prompts=[recipe.prompts] if isinstance(recipe.prompts, str) else list(recipe.prompts), attributes=recipe.target.attributes, splits=["test"],
+                     joint=len(recipe.target.attributes) > 1,
                      images=args.images, explicit_images=args.explicit, batch=32, seed=2024, target=recipe.target.shares)
     for label, adapter in (("before", None), ("after", args.name)):
         with progress(label) as update:

@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/eval/emoji-model"))
     parser.add_argument("--only-print", action="store_true", help="write nothing but the run")
     args = parser.parse_args()
-    config = Measure(model="emoji", prompts="emoji-occupations", attributes=["gender", "tone"], images=args.images,
+    config = Measure(model="emoji", prompts=["emoji-occupations"], attributes=["gender", "tone"], images=args.images,
                      explicit_images=args.explicit, batch=32, seed=2024)
     with progress("drawing") as update:
         measure(config, args.runs, progress=update)

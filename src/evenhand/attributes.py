@@ -1,7 +1,7 @@
 """Attributes and targets: classes a named classifier perceives, and the shares asked for. Data only."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -15,12 +15,14 @@ class Attribute(BaseModel):
         name: such as `gender`.
         classes: at least two, in the order of every array `[..., K]`.
         contrast: the classes between which the gap is taken, as shares among these; all when empty.
+        parts: names of the attributes it is the intersection of; none for an attribute of its own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     name: str
     classes: list[str]
     contrast: list[str] = []
+    parts: list[str] = []
 
     @model_validator(mode="after")
     def _check(self) -> "Attribute":
@@ -37,6 +39,21 @@ class Attribute(BaseModel):
     def contrasted(self) -> list[int]:
         """Indices of the classes between which the gap is taken."""
         return [self.classes.index(name) for name in self.contrast or self.classes]
+
+
+    def perceived(self, classes: Mapping[str, str]) -> str | None:
+        """Its class, given the perceived class of each attribute by name; None where one is missing."""
+        names = self.parts or [self.name]
+        return "/".join(classes[a] for a in names) if all(a in classes for a in names) else None
+
+
+def intersection(attributes: Sequence[Attribute]) -> Attribute:
+    """Several attributes as one, with a class for every combination ("woman/dark"), in product order."""
+    def cells(tables: list[list[str]]) -> list[str]:
+        return ["/".join(cell) for cell in itertools.product(*tables)]
+
+    return Attribute(name=" x ".join(a.name for a in attributes), classes=cells([a.classes for a in attributes]),
+                     contrast=cells([a.contrast or a.classes for a in attributes]), parts=[a.name for a in attributes])
 
 
 class Target(BaseModel):
@@ -100,6 +117,8 @@ class Target(BaseModel):
 
     def marginal(self, attribute: Attribute, known: Mapping[str, Attribute]) -> list[float] | None:
         """Shares of one attribute's classes, or None when the target does not speak of it."""
+        if attribute.parts:
+            return self.cells(known)[1] if attribute.parts == self.attributes else None
         if attribute.name not in self.attributes:
             return None
         place, (cells, table) = self.attributes.index(attribute.name), self.cells(known)

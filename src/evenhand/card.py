@@ -60,16 +60,17 @@ def write_card(folder: str | os.PathLike, comparison: dict[str, Any], *, sweep: 
     described = {k: v for k, v in describe_adapter(str(folder)).items() if k != "measured"}
     after, settings = comparison["after"], comparison["after"]["run"]["settings"]
     write_json(folder / "adapter.json", {**described, "measured": _measured(settings, lines)})
-    model = load_model(settings["model"])
-    results = [EvalResult(task_type="text-to-image", dataset_type="prompts", dataset_name=f"{settings['prompts']} ({split})",
+    model, weights = load_model(settings["model"]), find_adapter(str(folder))
+    lora = weights.name == LORA
+    results = [EvalResult(task_type="text-to-image", dataset_type="prompts", dataset_name=f"{', '.join(settings['prompts'])} ({split})",
                           metric_type=f"gap-{a}", metric_value=s["gap"]["value"], metric_name=f"gap {among(e)}")
                for a, e in after["attributes"].items() for split, s in e["splits"].items()]
     header = ModelCardData(library_name="diffusers", base_model=model.path.removeprefix("package:"), license="apache-2.0",
-                           tags=["lora", "text-to-image", "evenhand", "distributional-alignment"], model_name=folder.name,
+                           tags=["lora" if lora else "textual_inversion", "text-to-image", "evenhand", "distributional-alignment"], model_name=folder.name,
                            eval_results=results)
     shares = described.get("settings", {}).get("target", {}).get("shares", {})
-    weights, shown = find_adapter(str(folder)), folder.as_posix() if not folder.is_absolute() else folder.name
-    lora, prefix = weights.name == LORA, f"{described['token']} " if "token" in described else ""
+    shown = folder.as_posix() if not folder.is_absolute() else folder.name
+    prefix = f"{described['token']} " if "token" in described else ""
     text = TEXT.format(
         name=folder.name, model=settings["model"], weights=weights.name, kind="LoRA" if lora else "Soft tokens",
         strength=" at strength 1" if lora else "", load=_load(weights, shown, described), digest=described.get("digest", "?"),
@@ -77,7 +78,8 @@ def write_card(folder: str | os.PathLike, comparison: dict[str, Any], *, sweep: 
         base=model.path.replace("package:", "src/evenhand/"),
         prompt=prefix + next(iter(after["attributes"].values()))["prompts"][0]["prompt"],
         steps=settings["settings"]["num_inference_steps"], guidance=settings["settings"]["guidance_scale"],
-        prompts=f"{settings['prompts']} version {settings['prompts_version']}", splits=", ".join(settings["splits"]) or "all",
+        prompts=", ".join(f"{name} version {version}" for name, version in settings["prompts"].items()),
+        splits=", ".join(settings["splits"]) or "all",
         images=settings["images"], judge=settings["judge"]["name"], judge_digest=settings["judge"]["digest"],
         trainer=described.get("classifier", {}).get("name", "unknown"), table=_table(lines),
         sweep=_sweep({"0": comparison["before"], **sweep, "1": after}) if sweep else "")

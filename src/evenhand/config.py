@@ -28,7 +28,7 @@ def attributes_of(entries: dict[str, dict[str, Any]]) -> dict[str, Attribute]:
 
 
 class Settings(_Strict):
-    """How the stock pipeline samples. None leaves the pipeline's own default."""
+    """How the stock pipeline samples. None leaves the pipeline's own default; `options` are further arguments of its call."""
 
     num_inference_steps: Count = 25
     guidance_scale: float = Field(default=7.5, ge=0)
@@ -36,10 +36,12 @@ class Settings(_Strict):
     width: int | None = None
     scheduler: str | None = None
     scheduler_options: dict[str, Any] = {}
+    options: dict[str, Any] = {}
 
     def call(self) -> dict[str, Any]:
         """The keyword arguments of the pipeline's call."""
-        return self.model_dump(include={"num_inference_steps", "guidance_scale", "height", "width"}, exclude_none=True)
+        named = self.model_dump(include={"num_inference_steps", "guidance_scale", "height", "width"}, exclude_none=True)
+        return {**named, **self.options}
 
 
 class Model(_Strict):
@@ -233,11 +235,12 @@ class Measure(_Strict):
     """What `evenhand measure` runs: the settings that must agree when a run is continued."""
 
     model: str
-    prompts: str
+    prompts: Annotated[list[str], Field(min_length=1)]
     attributes: list[str] = []
     judge: str | None = None
     adapter: str | None = None
     adapter_scale: float = 1.0
+    joint: bool = False
     splits: list[str] = []
     images: Count = 32
     explicit_images: int = Field(default=4, ge=0)
@@ -305,8 +308,18 @@ def load(model: type[T], kind: str, name: str, overrides: list[str] | None = Non
 
 
 def load_prompts(name: str) -> PromptSet:
-    """A prompt set by name or path."""
-    return load(PromptSet, "prompts", name)
+    """A prompt set by name or path; a `.txt` file holds one training prompt a line."""
+    if not name.endswith(".txt"):
+        return load(PromptSet, "prompts", name)
+    path = pathlib.Path(name)
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+    if not lines:
+        raise UserError(f"{path}: holds no prompt; write one a line")
+    return PromptSet(version=1, source=path.name, licence="", family=path.stem, templates=["{concept}"],
+                     concepts={"train": list(dict.fromkeys(lines))})
 
 
 def load_model(name: str) -> Model:

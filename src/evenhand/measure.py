@@ -30,7 +30,7 @@ def plan(config: Measure) -> tuple[list[Row], dict[str, Any]]:
     Raises:
         UserError: what is unknown or impossible, and what is known instead.
     """
-    model, prompts = load_model(config.model), load_prompts(config.prompts)
+    model, sets = load_model(config.model), [load_prompts(name) for name in config.prompts]
     judge_name = config.judge or model.judge
     if not judge_name:
         raise UserError(f"model {config.model!r} names no judge; name a classifier with --judge")
@@ -48,15 +48,16 @@ def plan(config: Measure) -> tuple[list[Row], dict[str, Any]]:
         find_adapter(config.adapter)
     settings = check(Settings, {**model.settings.model_dump(), **config.settings}, where="settings")
     splits = config.splits or None
-    rows = [(p, image_seed(config.seed, p.text, i)) for p in prompts.prompts(splits) for i in range(config.images)]
-    rows += [(p, image_seed(config.seed, p.text, i)) for p in prompts.explicit_prompts(names, splits)
+    rows = [(p, image_seed(config.seed, p.text, i)) for s in sets for p in s.prompts(splits) for i in range(config.images)]
+    rows += [(p, image_seed(config.seed, p.text, i)) for s in sets for p in s.explicit_prompts(names, splits)
              for i in range(config.explicit_images)]
     return rows, {
-        "model": config.model, "adapter": config.adapter, "adapter_scale": config.adapter_scale, "prompts": config.prompts,
-        "prompts_version": prompts.version, "splits": config.splits, "images": config.images,
+        "model": config.model, "adapter": config.adapter, "adapter_scale": config.adapter_scale,
+        "prompts": {name: s.version for name, s in zip(config.prompts, sets, strict=True)}, "splits": config.splits, "images": config.images,
         "explicit_images": config.explicit_images, "seed": config.seed, "batch": config.batch,
         "settings": settings.model_dump(mode="json"), "judge": {"name": judge_name}, "concept": judge.concept,
         "attributes": {name: judge.attributes[name] for name in names},
+        **({"joint": True} if config.joint and len(names) > 1 else {}),
         "target": {a: t for a, t in config.target.items() if a in names}}
 
 

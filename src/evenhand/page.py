@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import os
 import pathlib
 from typing import Any
@@ -41,13 +42,14 @@ def _write_page(path: pathlib.Path, runs: list[tuple[str, pathlib.Path, dict[str
                                      lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters["number"] = number
     last = runs[-1][2]
-    colours: dict[str, dict[str, str]] = {
-        a: dict(zip(entry["classes"], PALETTE, strict=False)) for a, entry in last["attributes"].items()}
+    colours = {a: dict(zip(entry["classes"], itertools.cycle(PALETTE), strict=False)) for a, entry in last["attributes"].items()
+               if not entry["parts"]}
     html = environment.get_template("report.html.j2").render(
         runs=[(label, report) for label, _, report in runs], last=last, change=change,
         lines=headlines([report for _, _, report in runs], change), colours=colours,
         settings=last["run"]["settings"], versions=last["run"]["versions"],
-        plots={a: {"shares": _shares_plot(runs, a, colours[a]), "gap": _gap_plot(runs, a)} for a in last["attributes"]},
+        plots={a: {"shares": _shares_plot(runs, a, colours[a]) if a in colours else "", "gap": _gap_plot(runs, a)}
+               for a in last["attributes"]},
         grids=_grids(runs))
     write_text(path, html)
 
@@ -82,6 +84,12 @@ def _figure(rows: int) -> tuple[Any, Any]:
     return figure, axes
 
 
+def _labels(prompts: list[dict[str, Any]]) -> list[str]:
+    """The concepts; the prompts' texts where a concept has several."""
+    concepts = [p["concept"] for p in prompts]
+    return concepts if len(set(concepts)) == len(concepts) else [p["prompt"] for p in prompts]
+
+
 def _shares_plot(runs: list[tuple], attribute: str, colours: dict[str, str]) -> str:
     """Stacked shares of each prompt, before over after, with the target's borders."""
     entries = [report["attributes"][attribute] for _, _, report in runs]
@@ -102,7 +110,7 @@ def _shares_plot(runs: list[tuple], attribute: str, colours: dict[str, str]) -> 
         for share in entries[-1]["target"][:-1]:
             border += share
             axes.axvline(border, color="black", linestyle="--", linewidth=1)
-    axes.set(yticks=range(len(prompts)), yticklabels=[p["concept"] for p in entries[-1]["prompts"]], xlim=(0, 1),
+    axes.set(yticks=range(len(prompts)), yticklabels=_labels(entries[-1]["prompts"]), xlim=(0, 1),
              xlabel="share of images perceived as" + (" (pale: before; dashed: target)" if len(runs) > 1 else ""))
     axes.invert_yaxis()
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(colours), frameon=False, fontsize=9)
@@ -131,7 +139,7 @@ def _gap_plot(runs: list[tuple], attribute: str) -> str:
                 axes.plot([tables[0][p], tables[1][p]], [y + 1, y + 1], color="#bbbbbb", zorder=1)
     floor = entries[-1]["splits"][split]["gap_floor"]
     axes.axvline(floor, color="black", linestyle=":", linewidth=1, label=f"chance floor {floor:.2f}")
-    axes.set(yticks=range(len(prompts) + 1), yticklabels=["mean, 95 %", *(p["concept"] for p in entries[-1]["prompts"])],
+    axes.set(yticks=range(len(prompts) + 1), yticklabels=["mean, 95 %", *_labels(entries[-1]["prompts"])],
              xlim=(-0.02, 1.02), xlabel=f"gap {among(entries[-1])}")
     axes.invert_yaxis()
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, fontsize=9)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from evenhand.attributes import Attribute, Target
+from evenhand.attributes import Attribute, Target, intersection
 from evenhand.config import attributes_of
 from evenhand.errors import UserError
 from evenhand.records import Record, read
@@ -57,17 +57,15 @@ def build(folder: str | os.PathLike) -> dict[str, Any]:
     """
     run, records = read_run(folder)
     settings = run["settings"]
-    known = attributes_of(settings["attributes"])
+    known = _known(settings)
     target = Target(shares=settings["target"]) if settings.get("target") else None
-    neutral = [r for r in records if not r.states]
-    splits = {"all": neutral} | {s: [r for r in neutral if r.split == s] for s in dict.fromkeys(r.split for r in neutral)}
-    if len(splits) == 2:
-        splits = {s: rows for s, rows in splits.items() if s != "all"}
+    neutral, splits = [r for r in records if not r.states], _splits(records)
     report: dict[str, Any] = {"run": run, "images": len(records), "attributes": {}}
     for name, attribute in known.items():
         wished = target.marginal(attribute, known) if target else None
         report["attributes"][name] = {
-            "classes": attribute.classes, "contrast": attribute.contrast or attribute.classes, "target": wished,
+            "classes": attribute.classes, "contrast": attribute.contrast or attribute.classes, "parts": attribute.parts,
+            "target": wished,
             "splits": {s: _summary(rows, attribute, wished) for s, rows in splits.items()},
             "prompts": [_prompt(rows, attribute, wished) for rows in by_prompt(neutral).values()],
             "explicit": _explicit(records, attribute)}
@@ -100,13 +98,13 @@ def compare(before: str | os.PathLike, after: str | os.PathLike) -> dict[str, An
     reports = {"before": build(before), "after": build(after)}
     change: dict[str, Any] = {"images": len(common), "attributes": {}}
     for name, entry in reports["after"]["attributes"].items():
-        attribute = attributes_of(run_b["settings"]["attributes"])[name]
+        attribute = _known(run_b["settings"])[name]
         change["attributes"][name] = {
             "explicit": _paired([r for r in a if name in r.states], [r for r in b if name in r.states],
                                 _share_that(_keeps(name))).as_dict(),
-            "splits": {s: _paired_summary(_neutral(a, s), _neutral(b, s), attribute, entry["target"]) for s in entry["splits"]}}
+            "splits": {s: _paired_summary(_splits(a)[s], _splits(b)[s], attribute, entry["target"]) for s in entry["splits"]}}
     asked = _share_that(_as_asked(run_b["settings"].get("concept")))
-    change["concept_fidelity"] = {s: _paired(_neutral(a, s), _neutral(b, s), asked).as_dict()
+    change["concept_fidelity"] = {s: _paired(_splits(a)[s], _splits(b)[s], asked).as_dict()
                                   for s in reports["after"]["concept_fidelity"]}
     return {**reports, "change": change}
 
@@ -125,6 +123,8 @@ class Headline:
 
 def among(entry: dict[str, Any]) -> str:
     """The classes between which a report's gap is taken, in words."""
+    if entry["parts"]:
+        return f"of {len(entry['contrast'])} combinations"
     return "of all classes" if entry["contrast"] == entry["classes"] else " / ".join(entry["contrast"])
 
 
@@ -142,7 +142,8 @@ def headlines(runs: list[dict[str, Any]], change: dict[str, Any] | None = None) 
                 lines.append(Headline(subject, "distance to target", [f["distance"] for f in found], delta.get("distance"), 0.0,
                                       s["distance_floor"]))
             lines += [Headline(subject, f"share {c}", [f["shares"][c] for f in found], None,
-                               entry["target"][k] if entry["target"] else None) for k, c in enumerate(entry["classes"])]
+                               entry["target"][k] if entry["target"] else None)
+                      for k, c in enumerate(entry["classes"]) if not entry["parts"]]
             lines.append(Headline(subject, "not seen", [f["unseen"] for f in found]))
         if entry["explicit"]:
             lines.append(Headline(f"{a}, explicit prompts", "keep the class they say",
@@ -165,13 +166,25 @@ def counts(records: Iterable[Record], attribute: Attribute) -> np.ndarray:
     """How many images are perceived as each class, `[K]`; unseen ones are in none."""
     found = np.zeros(len(attribute.classes), dtype=int)
     for r in records:
-        if attribute.name in r.perceived:
-            found[attribute.classes.index(r.perceived[attribute.name])] += 1
+        if (cls := attribute.perceived(r.perceived)) is not None:
+            found[attribute.classes.index(cls)] += 1
     return found
 
 
-def _neutral(records: list[Record], split: str) -> list[Record]:
-    return [r for r in records if not r.states and split in ("all", r.split)]
+def _known(settings: dict[str, Any]) -> dict[str, Attribute]:
+    """The attributes that a run reports, with their intersection where it was asked for."""
+    known = attributes_of(settings["attributes"])
+    joint = intersection(list(known.values())) if settings.get("joint") else None
+    return known if joint is None else {**known, joint.name: joint}
+
+
+def _splits(records: list[Record]) -> dict[str, list[Record]]:
+    """The neutral records by split (of each family, where there are several), and all together where there is more than one."""
+    neutral, groups = [r for r in records if not r.states], defaultdict(list)
+    several = len({r.family for r in neutral}) > 1
+    for r in neutral:
+        groups[f"{r.family}, {r.split}" if several else r.split].append(r)
+    return dict(groups) if len(groups) == 1 else {"all": neutral, **groups}
 
 
 def _gap(found: np.ndarray, attribute: Attribute) -> float | None:

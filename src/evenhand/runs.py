@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import platform
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -77,9 +78,29 @@ def training(folder: pathlib.Path, settings: dict[str, Any]) -> Iterator[Any]:
     plain = {k: v if isinstance(v, int | float | str | bool) else json.dumps(v) for k, v in flat(settings).items()}
     accelerator.init_trackers("tensorboard", config=plain)
     try:
-        yield accelerator
+        with _ended_together(folder) if accelerator.num_processes > 1 else contextlib.nullcontext():
+            yield accelerator
+            accelerator.wait_for_everyone()
     finally:
         accelerator.end_training()
+
+
+@contextlib.contextmanager
+def _ended_together(folder: pathlib.Path) -> Iterator[None]:
+    """Turns what a process feels when another one ended (a signal of the launcher, a broken connection) into one line."""
+    def ended(*_: object) -> None:
+        raise UserError(f"{folder}: another process of this training ended, so this one does too; the same command goes on from "
+                        "the last checkpoint")
+
+    before = signal.signal(signal.SIGTERM, ended)
+    try:
+        yield
+    except RuntimeError as error:
+        if any(word in str(error) for word in ("Connection closed", "Connection reset", "NCCL", "Gloo", "gloo")):
+            ended()
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def cut_log(path: pathlib.Path, steps: int) -> None:

@@ -29,7 +29,7 @@ def demo(
 
     recipe = load_recipe("dft/emoji-gender")
     out = out / "quick" if quick else out
-    config = Measure(model="emoji", prompts="emoji-occupations", attributes=["gender"], splits=["test"],
+    config = Measure(model="emoji", prompts=["emoji-occupations"], attributes=["gender"], splits=["test"],
                      images=24 if quick else 48, explicit_images=4 if quick else 8, seed=7, target=recipe.target.shares)
     with progress("measuring the model") as update:
         measure(config, out / "before", progress=update)

@@ -21,8 +21,9 @@ def parse_target(texts: list[str]) -> dict[str, dict[str, float]]:
 
 def measure(
     model: Annotated[str, Argument(help="A model that ships (`evenhand list`), a diffusers folder or a Hub name.")],
-    prompts: Annotated[str, Option(help="Prompt set, by name or YAML file.")],
+    prompts: Annotated[list[str], Option(help="Prompt set, by name, YAML file, or .txt with a prompt a line; may be repeated.")],
     attributes: Annotated[str | None, Option(help="Comma-separated; all that the judge knows when not given.")] = None,
+    joint: Annotated[bool, Option("--joint", help="Report the combinations of the attributes as well.")] = False,
     images: Annotated[int | None, Option(help="Images a neutral prompt.")] = None,
     explicit_images: Annotated[int | None, Option(help="Images a prompt that says a class; 0 leaves them out.")] = None,
     split: Annotated[list[str] | None, Option(help="Only this split of the prompts; may be repeated.")] = None,
@@ -49,11 +50,12 @@ def measure(
     from evenhand.config import Measure, check, override
 
     given = {"model": model, "prompts": prompts, "attributes": attributes.split(",") if attributes else None, "images": images,
+             "joint": joint or None,
              "explicit_images": explicit_images, "splits": split, "adapter": adapter, "adapter_scale": adapter_scale,
              "judge": judge, "target": parse_target(target) if target else None, "seed": seed, "batch": batch,
              "settings": override({}, setting) if setting else None}
     config = check(Measure, {k: v for k, v in given.items() if v is not None}, where="evenhand measure")
-    folder = out or Path("runs/measure") / "-".join(Path(x).name for x in (model, prompts, adapter) if x)
+    folder = out or Path("runs/measure") / "-".join(Path(x).name for x in (model, *prompts, adapter) if x)
     from evenhand.measure import plan
 
     rows, settings = plan(config)

@@ -1,5 +1,6 @@
 """`evenhand train`: fine-tune a model towards a target distribution."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -10,16 +11,19 @@ def train(
     recipe: Annotated[str, Argument(help="METHOD/RECIPE that ships (`evenhand list`), or a YAML file.")],
     overrides: Annotated[list[str] | None, Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe to change.")] = None,
     out: Annotated[Path | None, Option(help="Run directory; one with the same settings is continued.")] = None,
-    dry_run: Annotated[bool, Option(help="Print the resolved recipe, and stop.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Print the resolved recipe and what it will cost, from two steps.")] = False,
 ) -> None:
     """Fine-tune a model and write an adapter that any diffusers loads.
 
-    Killed at any moment, the same command goes on from its last checkpoint and gives the same weights.
+    Killed at any moment, the same command goes on from its last checkpoint and gives the same weights. Several processes
+    (accelerate launch) share the images of a step and give the weights of one.
 
     Examples:
         evenhand train dft/emoji-gender
 
         evenhand train dft/emoji-gender steps=40 learning_rate=1e-3 lora.part=denoiser
+
+        accelerate launch --num_processes 2 -m evenhand train dft/emoji-gender
     """
     from evenhand.config import load_recipe
 
@@ -30,9 +34,16 @@ def train(
         import yaml
 
         print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), end="")
-        print(f"# {settings.steps} steps, {settings.steps * settings.images} images into {folder}")
+        from evenhand.dft.probe import probe
+
+        cost = probe(settings)
+        print(f"# into {folder}: {cost.parameters:,} trainable parameters, {settings.steps} steps\n"
+              f"# a step: {cost.images} images, {cost.calls[0]} denoiser calls without and {cost.calls[1]} with gradients\n"
+              f"# about {cost.seconds / 60:.1f} minutes, {cost.memory / 2**30:.1f} GiB at most (from two steps)")
         return
-    print(f"adapter: {run(settings, folder, name)}")
+    adapter = run(settings, folder, name)
+    if os.environ.get("RANK", "0") == "0":
+        print(f"adapter: {adapter}")
 
 
 def run(settings, folder: Path, name: str) -> Path:  # noqa: ANN001 -- config.Dft, whose import is not quick

@@ -75,7 +75,6 @@ def finetune(recipe: Dft, folder: str | os.PathLike, *, name: str = "",
                 "base_model": stage.diffusion.source, "recipe": name, "settings": settings,
                 **({"token": recipe.trained.token} if isinstance(recipe.trained, SoftTokens) else {}),
                 "classifier": {"name": stage.classifier.name, "digest": stage.classifier.digest}})
-        accelerator.wait_for_everyone()
     return folder / "adapter"
 
 

@@ -1,0 +1,62 @@
+"""Two processes share the images of a step: the weights are those of one, and when one dies the run ends and can go on."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from evenhand.adapters import LORA
+
+RECIPE = ["dft/emoji-gender", "steps=4", "images=6", "explicit_images=1", "num_inference_steps=[4]", "gradient.calls=2",
+          "gradient.batch=3", "preservation.seeds=8", "warmup=0", "lora.rank=2", "alignment.confidence=0.5", "checkpoint_every=1"]
+
+
+def launch(processes: int, folder: pathlib.Path, *more: str) -> subprocess.Popen:
+    start = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(processes), "--num_machines", "1",
+             "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m", "evenhand"]
+    if processes == 1:
+        start = [sys.executable, "-m", "evenhand"]
+    return subprocess.Popen([*start, "train", *RECIPE, *more, "--out", str(folder)], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def finish(process: subprocess.Popen) -> tuple[str, str]:
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out, err
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("alone")
+    finish(launch(1, folder / "run"))
+    return load_file(folder / "run" / "adapter" / LORA)
+
+
+def test_two_processes_give_the_weights_of_one(alone, tmp_path):
+    out, _ = finish(launch(2, tmp_path / "run"))
+    together = load_file(tmp_path / "run" / "adapter" / LORA)
+    assert together.keys() == alone.keys()
+    assert max(float((together[k] - alone[k]).abs().max()) for k in alone) < 1e-5
+    assert out.count("adapter:") == 1
+    assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 4
+
+
+def test_the_death_of_one_process_ends_the_run_which_goes_on_later(alone, tmp_path):
+    process = launch(2, tmp_path / "run")
+    while not (tmp_path / "run" / "checkpoint.pt").exists():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.05)
+    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout.split()
+    os.kill(int(children[-1]), signal.SIGKILL)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode != 0 and "the same command goes on from the last checkpoint" in err
+    finish(launch(2, tmp_path / "run"))
+    weights = load_file(tmp_path / "run" / "adapter" / LORA)
+    assert all(torch.allclose(weights[k], alone[k], atol=1e-5) for k in alone)
