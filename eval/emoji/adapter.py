@@ -62,9 +62,10 @@ def main() -> None:
     weights = find_adapter(str(trained)).name
     for file in (weights, "adapter.json"):
         shutil.copy(trained / file, folder / file)
-    config = Measure(model=recipe.model, prompts=[recipe.prompts] if isinstance(recipe.prompts, str) else list(recipe.prompts), attributes=recipe.target.attributes, splits=["test"],
-                     joint=len(recipe.target.attributes) > 1,
-                     images=args.images, explicit_images=args.explicit, batch=32, seed=2024, target=recipe.target.shares)
+    prompts, wished = recipe.prompts, recipe.target
+    config = Measure(model=recipe.model, prompts=[prompts] if isinstance(prompts, str) else list(prompts), splits=["test"],
+                     attributes=wished.attributes, joint=len(wished.attributes) > 1, target=wished.shares, images=args.images,
+                     explicit_images=args.explicit, batch=32, seed=2024)
     for label, adapter in (("before", None), ("after", args.name)):
         with progress(label) as update:
             measure(config.model_copy(update={"adapter": adapter}), runs / label, progress=update)

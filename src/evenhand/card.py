@@ -62,12 +62,13 @@ def write_card(folder: str | os.PathLike, comparison: dict[str, Any], *, sweep: 
     write_json(folder / "adapter.json", {**described, "measured": _measured(settings, lines)})
     model, weights = load_model(settings["model"]), find_adapter(str(folder))
     lora = weights.name == LORA
-    results = [EvalResult(task_type="text-to-image", dataset_type="prompts", dataset_name=f"{', '.join(settings['prompts'])} ({split})",
-                          metric_type=f"gap-{a}", metric_value=s["gap"]["value"], metric_name=f"gap {among(e)}")
+    sets = ", ".join(settings["prompts"])
+    results = [EvalResult(task_type="text-to-image", dataset_type="prompts", dataset_name=f"{sets} ({split})", metric_type=f"gap-{a}",
+                          metric_value=s["gap"]["value"], metric_name=f"gap {among(e)}")
                for a, e in after["attributes"].items() for split, s in e["splits"].items()]
     header = ModelCardData(library_name="diffusers", base_model=model.path.removeprefix("package:"), license="apache-2.0",
-                           tags=["lora" if lora else "textual_inversion", "text-to-image", "evenhand", "distributional-alignment"], model_name=folder.name,
-                           eval_results=results)
+                           tags=["lora" if lora else "textual_inversion", "text-to-image", "evenhand", "distributional-alignment"],
+                           model_name=folder.name, eval_results=results)
     shares = described.get("settings", {}).get("target", {}).get("shares", {})
     shown = folder.as_posix() if not folder.is_absolute() else folder.name
     prefix = f"{described['token']} " if "token" in described else ""

@@ -53,8 +53,8 @@ def plan(config: Measure) -> tuple[list[Row], dict[str, Any]]:
              for i in range(config.explicit_images)]
     return rows, {
         "model": config.model, "adapter": config.adapter, "adapter_scale": config.adapter_scale,
-        "prompts": {name: s.version for name, s in zip(config.prompts, sets, strict=True)}, "splits": config.splits, "images": config.images,
-        "explicit_images": config.explicit_images, "seed": config.seed, "batch": config.batch,
+        "prompts": {name: s.version for name, s in zip(config.prompts, sets, strict=True)}, "splits": config.splits,
+        "images": config.images, "explicit_images": config.explicit_images, "seed": config.seed, "batch": config.batch,
         "settings": settings.model_dump(mode="json"), "judge": {"name": judge_name}, "concept": judge.concept,
         "attributes": {name: judge.attributes[name] for name in names},
         **({"joint": True} if config.joint and len(names) > 1 else {}),
