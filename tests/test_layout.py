@@ -14,7 +14,8 @@ from evenhand.prompts import PromptSet
 SOURCE = pathlib.Path(__file__).parents[1] / "src" / "evenhand"
 LAYERS = [
     {"errors", "files", "attributes", "prompts", "records", "config", "resources", "statistics", "report", "page", "sheets"},
-    {"diffusion", "replay", "classifiers", "features", "adapters", "trainable", "optimizer", "checkpoints", "runs", "emoji"},
+    {"diffusion", "replay", "classifiers", "features", "faces", "photographs", "adapters", "trainable",
+     "optimizer", "checkpoints", "runs", "emoji"},
     {"dft", "measure", "card"},
     {"cli", "__main__"},
 ]

@@ -122,3 +122,20 @@ def test_a_damaged_record_is_named(run, tmp_path):
     with pytest.raises(UserError, match=r"records\.jsonl:2: not a record"):
         read(journal)
     assert write_report(run[0])
+
+
+def test_several_prompt_sets_and_joint_attributes_are_reported_each_and_together(tmp_path):
+    tones = ["light", "medium-light", "medium", "medium-dark", "dark"]
+    shares = {"gender": {"woman": 0.5, "man": 0.5}, "tone": dict.fromkeys(tones, 0.2)}
+    config = SMALL.model_copy(update={"prompts": ["emoji-occupations", "emoji-portraits"], "attributes": ["gender", "tone"],
+                                      "joint": True, "target": shares, "explicit_images": 0, "images": 2})
+    report = measure(config, tmp_path / "run")
+    joint = report["attributes"]["gender x tone"]
+    assert list(joint["splits"]) == ["all", "occupations, test", "portraits, test"]
+    assert len(joint["classes"]) == 15 and len(joint["contrast"]) == 10
+    assert sum(joint["target"]) == pytest.approx(1) and max(joint["target"]) == pytest.approx(0.1)
+    records = read(tmp_path / "run" / "records.jsonl")
+    cells = [f"{r.perceived['gender']}/{r.perceived['tone']}" for r in records if r.prompt == "a portrait of a pilot"]
+    prompt = next(p for p in joint["prompts"] if p["prompt"] == "a portrait of a pilot")
+    assert all(prompt["shares"][c]["value"] == cells.count(c) / 2 for c in joint["classes"])
+    assert "gender x tone" in (tmp_path / "run" / "report.html").read_text()

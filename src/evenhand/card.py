@@ -63,8 +63,8 @@ def write_card(folder: str | os.PathLike, comparison: dict[str, Any], *, sweep: 
     model, weights = load_model(settings["model"]), find_adapter(str(folder))
     lora = weights.name == LORA
     sets = ", ".join(settings["prompts"])
-    results = [EvalResult(task_type="text-to-image", dataset_type="prompts", dataset_name=f"{sets} ({split})", metric_type=f"gap-{a}",
-                          metric_value=s["gap"]["value"], metric_name=f"gap {among(e)}")
+    results = [EvalResult(task_type="text-to-image", dataset_type="prompts", dataset_name=f"{sets} ({split})",
+                          metric_type=f"gap-{a}", metric_value=s["gap"]["value"], metric_name=f"gap {among(e)}")
                for a, e in after["attributes"].items() for split, s in e["splits"].items()]
     header = ModelCardData(library_name="diffusers", base_model=model.path.removeprefix("package:"), license="apache-2.0",
                            tags=["lora" if lora else "textual_inversion", "text-to-image", "evenhand", "distributional-alignment"],

@@ -21,10 +21,12 @@ class Predictions:
     Attributes:
         logits: `{attribute: [N, K]}`, differentiable in the images.
         seen: `[N]` bool: whether there was something to judge. Rows not seen hold logits of no meaning.
+        boxes: `[N, 4]` pixels (left, top, right, bottom) of what was judged; None where it was the whole image.
     """
 
     logits: dict[str, Tensor]
     seen: Tensor
+    boxes: Tensor | None = None
 
     @property
     def probs(self) -> dict[str, Tensor]:
@@ -94,13 +96,14 @@ class EmojiNet:
         return self.network.features(self._fit(images))
 
 
-KINDS = {"emoji": EmojiNet}
-
-
 def load_classifier(name: str, *, device: str | torch.device = "cpu") -> AttributeClassifier:
     """Loads a classifier by the name of its YAML; frozen.
 
     Raises:
         ValueError: unknown name, weights missing or damaged, or classes that differ from the YAML's.
     """
-    return KINDS[load_classifier_config(name).kind](name, device=device)
+    if load_classifier_config(name).kind == "emoji":
+        return EmojiNet(name, device=device)
+    from evenhand.photographs import PhotoClassifier
+
+    return PhotoClassifier(name, device=device)

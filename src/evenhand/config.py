@@ -54,22 +54,62 @@ class Model(_Strict):
     judge: str | None = None
 
 
+class Faces(_Strict):
+    """Face detection in front of a classifier: the largest face, cut out square; an image without one is not seen.
+
+    Attributes:
+        margin: added to the longer side of the face's box, as a share of it.
+        size: of the crop, pixels.
+        confidence: least of the detector's.
+    """
+
+    margin: float = Field(default=0.5, ge=0)
+    size: Count = 224
+    confidence: Share = 0.9
+
+
+class Network(_Strict):
+    """An image classifier of transformers for one attribute.
+
+    Attributes:
+        path: folder or Hub name.
+        revision: of a Hub name.
+        labels: `{its label: our class}`; labels left out are dropped, several may mean one class.
+    """
+
+    path: str
+    revision: str | None = None
+    labels: dict[str, str]
+
+
 class Classifier(_Strict):
     """An attribute classifier: `eval/classifiers/*.yaml`.
 
     Attributes:
-        kind: which loader (`emoji`).
-        path: folder or `package:...`.
+        kind: `emoji` (the embedded world's), `clip` (zero-shot, open_clip), `hub` (image classifiers of transformers).
         attributes: what it perceives, by name.
-        concept: the attribute that names a prompt's concept, for prompt fidelity.
-        seen: least probability of the concept's best class at which an image counts as seen.
+        path: `emoji`: folder or `package:...`.
+        concept: `emoji`: the attribute that names a prompt's concept, for prompt fidelity.
+        seen: `emoji`: least probability of the concept's best class at which an image counts as seen.
+        model: `clip`: architecture.
+        weights: `clip`: tag or file; random when left out, for tests.
+        templates: `clip`: sentences with `{}` over which a description's embedding is averaged.
+        descriptions: `clip`: `{attribute: {class: [description, ...]}}`.
+        networks: `hub`: by attribute.
+        faces: face detection in front; the whole image is judged without it.
     """
 
-    kind: Literal["emoji"]
-    path: str
+    kind: Literal["emoji", "clip", "hub"]
     attributes: dict[str, dict[str, Any]]
+    path: str = ""
     concept: str | None = None
     seen: Share = 0.0
+    model: str = "ViT-L-14"
+    weights: str | None = None
+    templates: list[str] = ["{}"]
+    descriptions: dict[str, dict[str, list[str]]] = {}
+    networks: dict[str, Network] = {}
+    faces: Faces | None = None
 
     @property
     def known(self) -> dict[str, Attribute]:
@@ -78,7 +118,16 @@ class Classifier(_Strict):
 
     @model_validator(mode="after")
     def _check(self) -> "Classifier":
-        attributes_of(self.attributes)
+        known = attributes_of(self.attributes)
+        if self.kind == "emoji":
+            return self
+        given = self.descriptions if self.kind == "clip" else {a: set(n.labels.values()) for a, n in self.networks.items()}
+        place = "descriptions" if self.kind == "clip" else "networks"
+        if given.keys() != known.keys():
+            raise ValueError(f"{place} are of {sorted(given)}, attributes of {sorted(known)}")
+        for name, attribute in known.items():
+            if set(given[name]) != set(attribute.classes):
+                raise ValueError(f"{place}.{name}: of {sorted(given[name])}, the classes are {attribute.classes}")
         return self
 
 
@@ -145,15 +194,35 @@ class Preservation(_Strict):
 
     Attributes:
         weight: of the loss.
-        changed: factor where an image's class must change.
+        changed: factor where an image's class must change, or nothing sure is known.
+        changed_face: a further factor there, on the gradient inside the face's box; 1 without face detection.
         features: in which networks' features nearness is measured.
         seeds: images of a prompt are drawn from this many seeds, whose reference images are kept; fresh ones when 0.
     """
 
     weight: float = Field(default=1.0, ge=0)
     changed: Share = 0.2
+    changed_face: Share = 1.0
     features: list[Feature] = [Feature(kind="classifier")]
     seeds: int = Field(default=0, ge=0)
+
+
+class Realism(_Strict):
+    """Keeps faces like real ones: near their own embedding where nothing changes, else near the nearest one of a bank.
+
+    Attributes:
+        weight: of the loss; 0 leaves it out.
+        network: `facenet` (InceptionResnetV1), or the training classifier's features.
+        weights: of `facenet`: `vggface2`, `casia-webface` or a file.
+        bank: safetensors file with `embeddings` `[M, D]` of real faces; without it only unchanged faces count.
+        confidence: least probability of the frozen model's classes at which a face is kept as its own.
+    """
+
+    weight: float = Field(default=0.0, ge=0)
+    network: Literal["facenet", "classifier"] = "facenet"
+    weights: str = "vggface2"
+    bank: str | None = None
+    confidence: Share = 0.9
 
 
 class Gradient(_Strict):
@@ -202,6 +271,7 @@ class Dft(_Strict):
     soft_tokens: SoftTokens | None = None
     alignment: Alignment = Alignment()
     preservation: Preservation = Preservation()
+    realism: Realism = Realism()
     gradient: Gradient = Gradient()
     explicit_images: int = Field(default=0, ge=0)
     steps: Count = 100

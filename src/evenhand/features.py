@@ -1,6 +1,7 @@
 """Features in which images are compared: of a classifier, of CLIP (open_clip) or of DINOv2 (transformers); or pixels."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,21 +41,31 @@ class Clip(nn.Module):
     """
 
     def __init__(self, entry: Feature) -> None:
-        import open_clip
-
         super().__init__()
-        try:
-            model = open_clip.create_model(entry.model or "ViT-B-32", pretrained=entry.weights)
-        except Exception as error:
-            raise _unavailable(entry, error) from error
-        self.visual = model.visual.eval().requires_grad_(False)
-        self._size = model.visual.image_size if isinstance(model.visual.image_size, int) else model.visual.image_size[0]
-        config = getattr(model.visual, "preprocess_cfg", {})
-        self._normal = config.get("mean", open_clip.OPENAI_DATASET_MEAN), config.get("std", open_clip.OPENAI_DATASET_STD)
+        self.model, self._fit = open_clip_model(entry.model or "ViT-B-32", entry.weights)
 
     def forward(self, images: Tensor) -> Tensor:
         """Embeddings `[N, D]`."""
-        return self.visual(_fit(images, self._size, *self._normal))
+        return self.model.encode_image(self._fit(images))
+
+
+def open_clip_model(model: str, weights: str | None) -> tuple[Any, Callable[[Tensor], Tensor]]:
+    """An open_clip model, frozen, and the function that makes images `[N, 3, H, W]` in [0, 1] its input.
+
+    Raises:
+        UserError: there is no such model, or its weights cannot be had.
+    """
+    import open_clip
+
+    try:
+        network = open_clip.create_model(model, pretrained=weights).eval().requires_grad_(False)
+    except Exception as error:
+        raise _unavailable("clip", f"{model} {weights or ''}", error) from error
+    visual: Any = network.visual
+    size = visual.image_size if isinstance(visual.image_size, int) else visual.image_size[0]
+    config = getattr(visual, "preprocess_cfg", {})
+    mean, std = config.get("mean", open_clip.OPENAI_DATASET_MEAN), config.get("std", open_clip.OPENAI_DATASET_STD)
+    return network, lambda images: resized(images, size, mean, std)
 
 
 class Dino(nn.Module):
@@ -71,24 +82,23 @@ class Dino(nn.Module):
         try:
             self.network = AutoModel.from_pretrained(entry.model or "facebook/dinov2-base").eval().requires_grad_(False)
         except Exception as error:
-            raise _unavailable(entry, error) from error
+            raise _unavailable("dino", entry.model or "", error) from error
         self._size = 224 // self.network.config.patch_size * self.network.config.patch_size
 
     def forward(self, images: Tensor) -> Tensor:
         """Class tokens `[N, D]`."""
-        return self.network(_fit(images, self._size, DINO_MEAN, DINO_STD)).last_hidden_state[:, 0]
+        return self.network(resized(images, self._size, DINO_MEAN, DINO_STD)).last_hidden_state[:, 0]
 
 
 NETWORKS = {"clip": Clip, "dino": Dino}
 
 
-def _fit(images: Tensor, size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Images at the network's size, normalised."""
+def resized(images: Tensor, size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Images `[N, 3, H, W]` in [0, 1] at a network's size, normalised."""
     images = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
     return (images - images.new_tensor(mean)[:, None, None]) / images.new_tensor(std)[:, None, None]
 
 
-def _unavailable(entry: Feature, error: Exception) -> UserError:
+def _unavailable(kind: str, name: str, error: Exception) -> UserError:
     reason = " ".join(str(error).split())[:200]
-    name = " ".join(filter(None, (entry.model, entry.weights)))
-    return UserError(f"features {entry.kind} {name}: cannot be loaded: {reason}. Name a local file or folder, or go online once")
+    return UserError(f"features {kind} {name.strip()}: cannot be loaded: {reason}. Name a local file or folder, or go online once")

@@ -22,7 +22,8 @@ from evenhand.classifiers import AttributeClassifier, load_classifier
 from evenhand.config import Dft, SoftTokens, load_model
 from evenhand.dft.batches import Batch, draw, explicit_prompts, neutral_prompts
 from evenhand.dft.coefficients import published, squared_norms, uniform
-from evenhand.dft.losses import Wish, alignment_loss, preservation_loss, wish_of
+from evenhand.dft.faces import FaceSpace
+from evenhand.dft.losses import Wish, alignment_loss, preservation_loss, realism_loss, weigh_inside, wish_of
 from evenhand.dft.references import References
 from evenhand.diffusion import Diffusion, load_diffusion
 from evenhand.features import load_features
@@ -87,6 +88,7 @@ class _Stage:
     classifier: AttributeClassifier
     features: list[tuple[float, Callable[[Tensor], Tensor]]]
     references: References
+    faces: FaceSpace | None
     accelerator: Any
 
     @classmethod
@@ -101,7 +103,8 @@ class _Stage:
         kept = folder / "references" if recipe.preservation.seeds else None
         features = load_features(recipe.preservation.features, classifier, device=accelerator.device)
         references = References(kept, diffusion, trainable, at_once=recipe.gradient.batch)
-        return cls(diffusion, trainable, classifier, features if recipe.preservation.weight else [], references, accelerator)
+        faces = FaceSpace(recipe.realism, classifier, device=accelerator.device) if recipe.realism.weight else None
+        return cls(diffusion, trainable, classifier, features if recipe.preservation.weight else [], references, faces, accelerator)
 
     def share(self, n: int) -> Tensor:
         """The rows of a batch of n that are this process's."""
@@ -141,7 +144,7 @@ def _gradient(recipe: Dft, stage: _Stage, batch: Batch, rng: np.random.Generator
     probs, seen = stage.perceive(mine, torch.cat([take.images.detach() for take in takes]), n)
     before, _ = stage.perceive(mine, base, n)
     wish = wish_of(recipe, stage.classifier.attributes, batch, probs, seen, before, rng)
-    losses, taped = torch.zeros(2), []
+    losses, taped = torch.zeros(3), []
     for part, run, take, images in zip(parts, runs, takes, base.split(recipe.gradient.batch or n), strict=True):
         tape = attach(denoiser, run, take, offload=recipe.gradient.offload) if isinstance(take, Recording) else take
         loss, values = _loss(recipe, stage, tape, images, part, wish)
@@ -150,16 +153,26 @@ def _gradient(recipe: Dft, stage: _Stage, batch: Batch, rng: np.random.Generator
             taped.append((tape, tape.gradients(loss / n)))
     _replay(recipe, stage, taped, count=len(takes[0]), rng=rng)
     losses = stage.total(losses.to(seen.device))
-    return {"alignment": float(losses[0]), "preservation": float(losses[1]), "seen": float(seen.float().mean()),
+    return {"alignment": float(losses[0]), "preservation": float(losses[1]),
+            **({"realism": float(losses[2])} if stage.faces else {}), "seen": float(seen.float().mean()),
             **_gaps(stage.classifier, batch, probs, seen)}
 
 
 def _loss(recipe: Dft, stage: _Stage, tape: Tape, base: Tensor, part: Tensor, wish: Wish) -> tuple[Tensor, Tensor]:
-    """The weighted loss of a part, and the two losses it consists of, `[2]`; sums over images."""
-    alignment = alignment_loss(stage.classifier(tape.images), wish, part)
-    preservation = preservation_loss(tape.images, base, stage.features, wish.keep[part.to(wish.keep.device)])
-    loss = recipe.alignment.weight * alignment + recipe.preservation.weight * preservation
-    return loss, torch.stack([alignment, preservation]).detach().cpu()
+    """The weighted loss of a part, and the losses it consists of, `[3]`; sums over images."""
+    images, found = tape.images, stage.classifier(tape.images)
+    near = images
+    if found.boxes is not None and recipe.preservation.changed_face < 1:
+        inside = wish.where_changed(recipe.preservation.changed_face, part)
+        near = weigh_inside(images, found.boxes, torch.where(found.seen, inside, 1.0))
+    losses = [alignment_loss(found, wish, part),
+              preservation_loss(near, base, stage.features, wish.where_changed(recipe.preservation.changed, part)),
+              images.new_zeros(())]
+    if stage.faces:
+        kept = wish.stays[part] & (wish.sure[part] >= recipe.realism.confidence)
+        losses[2] = realism_loss(*stage.faces.pair(images, found, base, stage.classifier), kept[found.seen], stage.faces.bank)
+    weights = (recipe.alignment.weight, recipe.preservation.weight, recipe.realism.weight)
+    return sum(w * x for w, x in zip(weights, losses, strict=True)), torch.stack(losses).detach().cpu()
 
 
 def _replay(recipe: Dft, stage: _Stage, taped: list[tuple[Tape, list]], *, count: int, rng: np.random.Generator) -> None:

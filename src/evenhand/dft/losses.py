@@ -17,15 +17,21 @@ from evenhand.dft.targets import Assignment, assign
 
 @dataclass(frozen=True)
 class Wish:
-    """What a step asks of its N images: target classes, and how near the frozen model's image each must stay.
+    """What a step asks of its N images: target classes, and which must stay as the frozen model draws them.
 
     Attributes:
         targets: by attribute.
-        keep: `[N]`, 0 to 1.
+        stays: `[N]` bool: nothing about the image has to change.
+        sure: `[N]` least probability of the classes perceived in the frozen model's image.
     """
 
     targets: dict[str, Assignment]
-    keep: Tensor
+    stays: Tensor
+    sure: Tensor
+
+    def where_changed(self, factor: float, rows: Tensor) -> Tensor:
+        """`[n]`: 1 where nothing has to change, the factor elsewhere."""
+        return torch.where(self.stays[rows.to(self.stays.device)], 1.0, factor)
 
 
 def wish_of(recipe: Dft, known: dict[str, Attribute], batch: Batch, probs: dict[str, Tensor], seen: Tensor,
@@ -57,8 +63,8 @@ def wish_of(recipe: Dft, known: dict[str, Attribute], batch: Batch, probs: dict[
     neutral = np.concatenate([group.rows for group in batch.groups])
     for a, t in targets.items():
         stays[neutral] &= (t.known & (before[a].argmax(-1).cpu().numpy() == t.classes))[neutral]
-    keep = np.where(stays, 1.0, recipe.preservation.changed)
-    return Wish(targets, torch.as_tensor(keep, dtype=torch.float32, device=seen.device))
+    sure = torch.stack([before[a].amax(-1) for a in attributes]).amin(0)
+    return Wish(targets, torch.as_tensor(stays, device=seen.device), sure)
 
 
 def alignment_loss(predictions: Predictions, wish: Wish, rows: Tensor) -> Tensor:
@@ -90,3 +96,36 @@ def preservation_loss(images: Tensor, base: Tensor, features: list[tuple[float, 
         distance = (found - wanted).abs().mean((1, 2, 3)) if found.ndim == 4 else 1 - F.cosine_similarity(found, wanted)
         loss = loss + weight * (keep * distance).sum()
     return loss
+
+
+def weigh_inside(images: Tensor, boxes: Tensor, factors: Tensor) -> Tensor:
+    """The same images, with the gradient inside a box of each multiplied.
+
+    Args:
+        images: `[n, 3, H, W]`.
+        boxes: `[n, 4]` pixels: left, top, right, bottom.
+        factors: `[n]`.
+    """
+    x = torch.arange(images.shape[3], device=images.device) + 0.5
+    y = torch.arange(images.shape[2], device=images.device) + 0.5
+    left, top, right, bottom = (edge[:, None] for edge in boxes.unbind(-1))
+    inside = ((y >= top) & (y < bottom))[:, None, :, None] & ((x >= left) & (x < right))[:, None, None, :]
+    weight = torch.where(inside, factors[:, None, None, None], 1.0)
+    return images * weight + (images * (1 - weight)).detach()
+
+
+def realism_loss(faces: Tensor, own: Tensor, kept: Tensor, bank: Tensor | None) -> Tensor:
+    """Sum of one minus the cosine to the frozen model's face where it is kept, else to the nearest real face of the bank.
+
+    Args:
+        faces: embeddings `[n, D]` of the faces now.
+        own: of the frozen model's images, the same shape.
+        kept: `[n]` bool.
+        bank: `[M, D]` unit vectors; faces that are not kept count nothing when None.
+    """
+    faces, own = F.normalize(faces, dim=-1), F.normalize(own, dim=-1)
+    distance = torch.where(kept, 1 - (faces * own).sum(-1), 0.0)
+    if bank is not None:
+        nearest = bank[(faces.detach() @ bank.T).argmax(-1)]
+        distance = torch.where(kept, distance, 1 - (faces * nearest).sum(-1))
+    return distance.sum()

@@ -1,0 +1,46 @@
+"""Where the realism loss measures faces: an embedding, and a bank of real faces in it."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from evenhand.classifiers import AttributeClassifier, Predictions
+from evenhand.config import Realism
+from evenhand.errors import UserError
+from evenhand.faces import FaceEmbedding, crop
+
+SIZE = 160  # pixels of a crop
+
+
+class FaceSpace:
+    """An embedding of faces and the bank in it.
+
+    Args:
+        config: which.
+        classifier: the training classifier, for `network: classifier`.
+        device: of the network and the bank.
+    """
+
+    def __init__(self, config: Realism, classifier: AttributeClassifier, *, device: str | torch.device) -> None:
+        self._crops = config.network == "facenet"
+        self._embed = FaceEmbedding(config.weights, device=device) if self._crops else classifier.features
+        self.bank = _bank(config.bank).to(device) if config.bank else None
+
+    def pair(self, images: Tensor, found: Predictions, base: Tensor, classifier: AttributeClassifier) -> tuple[Tensor, Tensor]:
+        """Embeddings `[n seen, D]` of the faces seen now, and of the frozen model's faces of the same images."""
+        with torch.no_grad():
+            own = self._faces(base, classifier(base) if found.boxes is not None else found)[found.seen]
+        return self._faces(images, found)[found.seen], own
+
+    def _faces(self, images: Tensor, found: Predictions) -> Tensor:
+        boxed = self._crops and found.boxes is not None
+        return self._embed(crop(images, found.boxes, SIZE) if boxed else images)
+
+
+def _bank(path: str) -> Tensor:
+    from safetensors.torch import load_file
+
+    try:
+        return F.normalize(load_file(path)["embeddings"].float(), dim=-1)
+    except Exception as error:
+        raise UserError(f"realism.bank {path}: is no safetensors file with `embeddings` ({error})") from error
