@@ -9,6 +9,7 @@ from evenhand import resources
 from evenhand.config import load_prompts
 
 SETS = {name: load_prompts(name) for name in resources.names("prompts")}
+OCCUPATION_SET = SETS["occupations"]
 OCCUPATIONS, CONTEXT = SETS["occupations"].concepts, SETS["occupations-in-context"].concepts
 HELD_OUT = ("validation", "test")
 GENDERED = re.compile(
@@ -70,3 +71,10 @@ def test_neutral_prompts_name_no_gender(name):
 def test_every_prompt_is_unique():
     texts = [p.text.lower() for s in SETS.values() for p in s.prompts() + s.explicit_prompts(list(s.explicit))]
     assert len(texts) == len(set(texts))
+
+
+@pytest.mark.parametrize("concept, article", [("actor", "an"), ("nurse", "a"), ("university professor", "a"), ("urologist", "a"),
+                                              ("umpire", "an"), ("usher", "an"), ("heir", "an"), ("hairdresser", "a")])
+def test_articles(concept, article):
+    prompts = OCCUPATION_SET.model_copy(update={"concepts": {"train": [concept]}}).prompts()
+    assert prompts[0].text == f"a photo of the face of {article} {concept}, a person"

@@ -1,5 +1,6 @@
 """Prompts: what is asked of a generator. A prompt set is one YAML file under `prompts/`."""
 
+import re
 from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -86,5 +87,10 @@ class PromptSet(BaseModel):
         return chosen
 
 
+_CONSONANT = re.compile(r"eu|one\b|u[rst][aeiou]|uni[^nm]", re.I)  # vowels that sound like one: "a university professor"
+_VOWEL = re.compile(r"[aeiou]|heir|hono|hour", re.I)
+
+
 def _fill(template: str, concept: str) -> str:
-    return template.format(a="an" if concept[0].lower() in "aeiou" else "a", concept=concept)
+    article = "an" if _VOWEL.match(concept) and not _CONSONANT.match(concept) else "a"
+    return template.format(a=article, concept=concept)
