@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pipelines
 import pytest
 import torch
 import yaml
@@ -13,7 +14,7 @@ from evenhand.config import Faces, Feature, Preservation
 from evenhand.dft.losses import realism_loss, weigh_inside
 from evenhand.errors import UserError
 from evenhand.faces import FaceCrops, crop
-from evenhand.features import load_features
+from evenhand.features import Clip, load_features
 
 IMAGES = torch.rand(2, 3, 48, 40, generator=torch.Generator().manual_seed(0))
 ATTRIBUTES = {"age": {"classes": ["young", "old"]}}
@@ -33,15 +34,18 @@ def hub(tmp_path):
 
 @pytest.fixture
 def clip(tmp_path):
-    """A tiny CLIP architecture that open_clip knows."""
-    import open_clip
+    """A CLIP of transformers in a folder."""
+    from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
 
-    path = tmp_path / "tiny-test-clip.json"
-    path.write_text(json.dumps({
-        "embed_dim": 16, "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
-        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}}))
-    open_clip.add_model_config(path)
-    return "tiny-test-clip"
+    torch.manual_seed(0)
+    size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = CLIPConfig(text_config={**size, "vocab_size": 54, "max_position_embeddings": 12, "bos_token_id": 52,
+                                     "eos_token_id": 53, "pad_token_id": 53},
+                        vision_config={**size, "image_size": 32, "patch_size": 16}, projection_dim=16)
+    CLIPModel(config).save_pretrained(tmp_path / "clip")
+    CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=32).save_pretrained(tmp_path / "clip")
+    pipelines.clip_tokenizer().save_pretrained(tmp_path / "clip")
+    return str(tmp_path / "clip")
 
 
 def write(folder, **config):
@@ -75,20 +79,38 @@ def test_what_does_not_fit_is_named(hub, tmp_path):
         load_classifier(write(tmp_path, **hub_config(tmp_path / "nowhere", **{"0-19": "young", "40+": "old"})))
 
 
-def test_zero_shot_clip_compares_with_the_mean_of_its_sentences(clip, tmp_path):
-    import open_clip
+DESCRIPTIONS = {"age": {"young": ["a child", "a teenager"], "old": ["a pensioner"]}}
 
-    torch.manual_seed(0)
-    judge = load_classifier(write(tmp_path, kind="clip", model=clip, templates=["a photo of {}", "{}"],
-                                  descriptions={"age": {"young": ["a child", "a teenager"], "old": ["a pensioner"]}}))
+
+def test_zero_shot_clip_compares_with_the_mean_of_its_sentences(clip, tmp_path):
+    judge = load_classifier(write(tmp_path, kind="clip", model=clip, templates=["a photo of {}", "{}"], descriptions=DESCRIPTIONS))
     images = IMAGES.clone().requires_grad_()
     logits = judge(images).logits["age"]
     assert logits.shape == (2, 2) and judge.features(images).shape == (2, 16)
     logits[:, 0].sum().backward()
     assert images.grad.abs().sum() > 0
-    with pytest.raises(UserError, match="features clip ViT-B-32 /nowhere.pt: cannot be loaded"):
-        load_features([Feature(kind="clip", model="ViT-B-32", weights="/nowhere.pt")], judge, device="cpu")
-    assert open_clip.get_tokenizer(clip)(["a"]).shape == (1, 77)
+    network = Clip(clip, None)
+    young = network.texts(["a photo of a child", "a child", "a photo of a teenager", "a teenager"]).mean(0)
+    cosine = torch.nn.functional.cosine_similarity(network(IMAGES), young[None])
+    torch.testing.assert_close(logits[:, 0], network.scale * cosine, atol=1e-4, rtol=0)
+
+
+def test_weights_that_cannot_be_had_are_named(tmp_path):
+    with pytest.raises(UserError, match="features clip .*nowhere: cannot be loaded: .*Name a local file or folder"):
+        load_classifier(write(tmp_path, kind="clip", model=str(tmp_path / "nowhere"), descriptions=DESCRIPTIONS))
+
+
+def test_open_clip(tmp_path):
+    """Where open_clip is installed and works, its models serve in the same way."""
+    open_clip = pytest.importorskip("open_clip", exc_type=Exception)
+    path = tmp_path / "tiny-test-clip.json"
+    path.write_text(json.dumps({
+        "embed_dim": 16, "vision_cfg": {"image_size": 32, "layers": 1, "width": 32, "head_width": 16, "patch_size": 16},
+        "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1}}))
+    open_clip.add_model_config(path)
+    torch.save(open_clip.create_model("tiny-test-clip").state_dict(), tmp_path / "weights.pt")
+    network = Clip("tiny-test-clip", str(tmp_path / "weights.pt"))
+    assert network(IMAGES).shape == (2, 16) and network.texts(["a child"]).shape == (1, 16)
 
 
 def test_dino_features(tmp_path):
@@ -100,7 +122,7 @@ def test_dino_features(tmp_path):
     feature = Feature(kind="dino", model=str(tmp_path / "dino"), weight=2.0)
     [(weight, dino)] = load_features([feature], load_classifier("emoji-trainer"), device="cpu")
     images = IMAGES.clone().requires_grad_()
-    dino(images).sum().backward()
+    dino(images)[:, 0].sum().backward()
     assert weight == 2.0 and dino(images).shape == (2, 16) and images.grad.abs().sum() > 0
     assert Preservation().features == [Feature(kind="classifier")]
 
@@ -117,7 +139,7 @@ def test_a_crop_is_the_part_of_the_image_and_passes_gradients():
 
 
 def test_an_image_without_a_face_is_not_seen():
-    pytest.importorskip("facenet_pytorch")
+    pytest.importorskip("facenet_pytorch", exc_type=Exception)
     crops, seen, boxes = FaceCrops(Faces(size=24))(torch.full((2, 3, 96, 80), 0.5))
     assert crops.shape == (2, 3, 24, 24) and not seen.any()
     np.testing.assert_array_equal(boxes, [[0, 0, 80, 96]] * 2)

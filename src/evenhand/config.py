@@ -86,13 +86,13 @@ class Classifier(_Strict):
     """An attribute classifier: `eval/classifiers/*.yaml`.
 
     Attributes:
-        kind: `emoji` (the embedded world's), `clip` (zero-shot, open_clip), `hub` (image classifiers of transformers).
+        kind: `emoji` (the embedded world's), `clip` (zero-shot), `hub` (image classifiers of transformers).
         attributes: what it perceives, by name.
         path: `emoji`: folder or `package:...`.
         concept: `emoji`: the attribute that names a prompt's concept, for prompt fidelity.
         seen: `emoji`: least probability of the concept's best class at which an image counts as seen.
-        model: `clip`: architecture.
-        weights: `clip`: tag or file; random when left out, for tests.
+        model: `clip`: Hub name or folder of CLIP or SigLIP; an architecture of open_clip with `weights`.
+        weights: `clip`: of open_clip, tag or file.
         templates: `clip`: sentences with `{}` over which a description's embedding is averaged.
         descriptions: `clip`: `{attribute: {class: [description, ...]}}`.
         networks: `hub`: by attribute.
@@ -104,7 +104,7 @@ class Classifier(_Strict):
     path: str = ""
     concept: str | None = None
     seen: Share = 0.0
-    model: str = "ViT-L-14"
+    model: str = "openai/clip-vit-large-patch14"
     weights: str | None = None
     templates: list[str] = ["{}"]
     descriptions: dict[str, dict[str, list[str]]] = {}
@@ -178,8 +178,8 @@ class Feature(_Strict):
 
     Attributes:
         kind: `pixels`; `classifier`, the one trained against; `clip` of open_clip; `dino` of transformers.
-        model: architecture (`ViT-H-14`), Hub name or folder.
-        weights: tag (`laion2b_s32b_b79k`) or file, for `clip`.
+        model: Hub name or folder; an architecture of open_clip (`ViT-H-14`) with `weights`.
+        weights: of open_clip: tag (`laion2b_s32b_b79k`) or file.
         weight: of its distance in the loss.
     """
 

@@ -1,10 +1,11 @@
-"""Features in which images are compared: of a classifier, of CLIP (open_clip) or of DINOv2 (transformers); or pixels."""
+"""Features in which images are compared: of a classifier, CLIP (open_clip or transformers), DINOv2; or pixels."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from evenhand.classifiers import AttributeClassifier
@@ -29,68 +30,99 @@ def load_features(entries: list[Feature], classifier: AttributeClassifier, *,
     Raises:
         UserError: weights that cannot be had.
     """
-    own = {"pixels": lambda images: images, "classifier": classifier.features}
-    return [(e.weight, own[e.kind] if e.kind in own else NETWORKS[e.kind](e).to(device)) for e in entries]
+    def load(entry: Feature) -> Callable[[Tensor], Tensor]:
+        if entry.kind == "pixels":
+            return lambda images: images
+        if entry.kind == "classifier":
+            return classifier.features
+        if entry.kind == "clip":
+            return Clip(entry.model or "openai/clip-vit-base-patch32", entry.weights, device=device)
+        return Dino(entry.model or "facebook/dinov2-base", device=device)
+
+    return [(entry.weight, load(entry)) for entry in entries]
 
 
-class Clip(nn.Module):
-    """Image embedding of an open_clip model after its projection.
+class Clip:
+    """A model that embeds images and texts in one space: of open_clip, or CLIP and SigLIP of transformers.
 
     Args:
-        entry: `model`, an open_clip architecture; `weights`, its tag or a local file (none: random, for tests).
-    """
-
-    def __init__(self, entry: Feature) -> None:
-        super().__init__()
-        self.model, self._fit = open_clip_model(entry.model or "ViT-B-32", entry.weights)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Embeddings `[N, D]`."""
-        return self.model.encode_image(self._fit(images))
-
-
-def open_clip_model(model: str, weights: str | None) -> tuple[Any, Callable[[Tensor], Tensor]]:
-    """An open_clip model, frozen, and the function that makes images `[N, 3, H, W]` in [0, 1] its input.
+        model: open_clip architecture, with `weights`; Hub name or folder without.
+        weights: open_clip's tag, or a local file.
+        device: of the network.
 
     Raises:
         UserError: there is no such model, or its weights cannot be had.
     """
-    import open_clip
 
-    try:
-        network = open_clip.create_model(model, pretrained=weights).eval().requires_grad_(False)
-    except Exception as error:
-        raise _unavailable("clip", f"{model} {weights or ''}", error) from error
-    visual: Any = network.visual
-    size = visual.image_size if isinstance(visual.image_size, int) else visual.image_size[0]
-    config = getattr(visual, "preprocess_cfg", {})
-    mean, std = config.get("mean", open_clip.OPENAI_DATASET_MEAN), config.get("std", open_clip.OPENAI_DATASET_STD)
-    return network, lambda images: resized(images, size, mean, std)
+    def __init__(self, model: str, weights: str | None, *, device: str | torch.device = "cpu") -> None:
+        try:
+            load = self._load_open_clip if weights else self._load_transformers
+            self._embed_images, self._embed_texts, self.scale, fit = load(model, weights, device)
+        except Exception as error:
+            raise _unavailable("clip", f"{model} {weights or ''}", error) from error
+        self._fit = functools.partial(resized, **fit)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Embeddings `[N, D]` of images `[N, 3, H, W]` in [0, 1]."""
+        return self._embed_images(self._fit(images))
+
+    @torch.no_grad()
+    def texts(self, texts: list[str]) -> Tensor:
+        """Embeddings `[M, D]` of texts, unit length."""
+        return F.normalize(self._embed_texts(texts), dim=-1)
+
+    @staticmethod
+    def _load_open_clip(model: str, weights: str, device: str | torch.device) -> tuple:
+        import open_clip  # pyright: ignore[reportMissingImports]
+
+        network = open_clip.create_model(model, pretrained=weights, device=device).eval().requires_grad_(False)
+        size, config = network.visual.image_size, getattr(network.visual, "preprocess_cfg", {})
+        tokenizer = open_clip.get_tokenizer(model)
+        fit = {"size": size if isinstance(size, int) else size[0], "mean": config.get("mean", open_clip.OPENAI_DATASET_MEAN),
+               "std": config.get("std", open_clip.OPENAI_DATASET_STD)}
+        return network.encode_image, lambda x: network.encode_text(tokenizer(x).to(device)), float(network.logit_scale.exp()), fit
+
+    @staticmethod
+    def _load_transformers(model: str, weights: None, device: str | torch.device) -> tuple:
+        from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+
+        network: Any = AutoModel.from_pretrained(model).eval().requires_grad_(False).to(device)
+        tokenizer, processor = AutoTokenizer.from_pretrained(model), AutoImageProcessor.from_pretrained(model)
+
+        def tensor(output: Any) -> Tensor:
+            return output if isinstance(output, Tensor) else output.pooler_output
+
+        def texts(x: list[str]) -> Tensor:
+            ids = tokenizer(x, padding="max_length", truncation=True, return_tensors="pt").to(device)
+            return tensor(network.get_text_features(**ids))
+
+        fit = {"size": network.config.vision_config.image_size, "mean": processor.image_mean, "std": processor.image_std}
+        return lambda x: tensor(network.get_image_features(pixel_values=x)), texts, float(network.logit_scale.exp()), fit
 
 
-class Dino(nn.Module):
+class Dino:
     """Class token of a DINOv2 model of transformers.
 
     Args:
-        entry: `model`, a Hub name or a folder.
+        model: Hub name or folder.
+        device: of the network.
+
+    Raises:
+        UserError: its weights cannot be had.
     """
 
-    def __init__(self, entry: Feature) -> None:
+    def __init__(self, model: str, *, device: str | torch.device = "cpu") -> None:
         from transformers import AutoModel
 
-        super().__init__()
         try:
-            self.network = AutoModel.from_pretrained(entry.model or "facebook/dinov2-base").eval().requires_grad_(False)
+            self._network: Any = AutoModel.from_pretrained(model).eval().requires_grad_(False).to(device)
         except Exception as error:
-            raise _unavailable("dino", entry.model or "", error) from error
-        self._size = 224 // self.network.config.patch_size * self.network.config.patch_size
+            raise _unavailable("dino", model, error) from error
+        self._size = 224 // self._network.config.patch_size * self._network.config.patch_size
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Class tokens `[N, D]`."""
-        return self.network(resized(images, self._size, DINO_MEAN, DINO_STD)).last_hidden_state[:, 0]
-
-
-NETWORKS = {"clip": Clip, "dino": Dino}
+    def __call__(self, images: Tensor) -> Tensor:
+        """Class tokens `[N, D]` of images `[N, 3, H, W]` in [0, 1]."""
+        return self._network(resized(images, self._size, DINO_MEAN, DINO_STD)).last_hidden_state[:, 0]
 
 
 def resized(images: Tensor, size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:

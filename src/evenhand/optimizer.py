@@ -1,6 +1,7 @@
 """AdamW with what goes around it: warm-up, schedule, clipping, an average of the weights, checkpoints."""
 
 import os
+import warnings
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,9 @@ class Optimizer:
             raise UserError(f"{where}: the gradient was not finite in {BAD_STEPS} steps in a row; "
                             "lower learning_rate, or train in float32 (dtype=float32)")
         self._adamw.zero_grad()
-        self._schedule.step()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)  # a first step left out
+            self._schedule.step()
         return float(norm)
 
     def use_average(self) -> None:

@@ -1,4 +1,4 @@
-"""Classifiers of photographs: zero-shot CLIP (open_clip) or image classifiers of transformers, with or without face detection."""
+"""Classifiers of photographs: zero-shot CLIP or image classifiers of transformers, with or without face detection."""
 
 import hashlib
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from evenhand.classifiers import Predictions
 from evenhand.config import Classifier, Network, load_classifier_config
 from evenhand.errors import UserError, unknown
 from evenhand.faces import FaceCrops
-from evenhand.features import open_clip_model, resized
+from evenhand.features import Clip, resized
 
 Judge = Callable[[Tensor], Tensor]
 
@@ -67,22 +67,16 @@ def zero_shot(config: Classifier, device: str | torch.device) -> tuple[Judge, di
     Returns:
         the image embedding, and for each attribute a function from it to logits `[N, K]`.
     """
-    import open_clip
+    clip = Clip(config.model, config.weights, device=device)
 
-    model, fit = open_clip_model(config.model, config.weights)
-    model.to(device)
-    tokenizer = open_clip.get_tokenizer(config.model)
-
-    def embed(texts: list[str]) -> Tensor:
-        with torch.no_grad():
-            found = model.encode_text(tokenizer([t.format(x) for x in texts for t in config.templates]).to(device), normalize=True)
-        return F.normalize(found.mean(0), dim=0)
+    def direction(texts: list[str]) -> Tensor:
+        return F.normalize(clip.texts([template.format(x) for x in texts for template in config.templates]).mean(0), dim=0)
 
     def judge(directions: Tensor) -> Judge:
-        return lambda embedding: model.logit_scale.exp() * F.normalize(embedding, dim=-1) @ directions.T
+        return lambda embedding: clip.scale * F.normalize(embedding, dim=-1) @ directions.T
 
-    tables = {a: torch.stack([embed(config.descriptions[a][c]) for c in known.classes]) for a, known in config.known.items()}
-    return lambda images: model.encode_image(fit(images)), {a: judge(table) for a, table in tables.items()}
+    return clip, {a: judge(torch.stack([direction(config.descriptions[a][c]) for c in attribute.classes]))
+                  for a, attribute in config.known.items()}
 
 
 def hub_network(network: Network, attribute: Attribute, device: str | torch.device) -> Judge:
