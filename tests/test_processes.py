@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from evenhand.adapters import LORA
 
-RECIPE = ["dft/emoji-gender", "steps=4", "images=6", "explicit_images=1", "num_inference_steps=[4]", "gradient.calls=2",
+RECIPE = ["dft/emoji-gender", "steps=6", "images=6", "explicit_images=1", "num_inference_steps=[4]", "gradient.calls=2",
           "gradient.batch=3", "preservation.seeds=8", "warmup=0", "lora.rank=2", "alignment.confidence=0.5", "checkpoint_every=1"]
 
 
@@ -45,7 +45,7 @@ def test_two_processes_give_the_weights_of_one(alone, tmp_path):
     assert together.keys() == alone.keys()
     assert max(float((together[k] - alone[k]).abs().max()) for k in alone) < 1e-5
     assert out.count("adapter:") == 1
-    assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 4
+    assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 6
 
 
 def test_the_death_of_one_process_ends_the_run_which_goes_on_later(alone, tmp_path):

@@ -177,7 +177,7 @@ class Feature(_Strict):
     """A network in whose features images are compared.
 
     Attributes:
-        kind: `pixels`; `classifier`, the one trained against; `clip` of open_clip; `dino` of transformers.
+        kind: `pixels`; `classifier`, the one trained against; `clip`; `dino`, DINOv2 of transformers.
         model: Hub name or folder; an architecture of open_clip (`ViT-H-14`) with `weights`.
         weights: of open_clip: tag (`laion2b_s32b_b79k`) or file.
         weight: of its distance in the loss.
@@ -363,7 +363,10 @@ def override(values: dict[str, Any], pairs: list[str]) -> dict[str, Any]:
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
                 raise UserError(f"{pair!r}: {parent} is a value, not a group of keys")
-        place[last] = yaml.safe_load(text)
+        try:
+            place[last] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UserError(f"{pair!r}: the value cannot be read as YAML: {' '.join(str(error).split())}") from error
     return values
 
 

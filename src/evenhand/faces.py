@@ -56,9 +56,8 @@ class FaceCrops:
     def _largest(self, image: Tensor) -> np.ndarray | None:
         picture = Image.fromarray((image.permute(1, 2, 0) * 255).round().byte().cpu().numpy())
         boxes, probabilities = self._detector.detect(picture)
-        if boxes is None or probabilities[0] < self.config.confidence:
-            return None
-        return boxes[0]
+        found = [] if boxes is None else zip(boxes, probabilities, strict=True)  # largest first
+        return next((box for box, p in found if p >= self.config.confidence), None)
 
 
 def _square(box: np.ndarray, margin: float) -> tuple[float, float, float, float]:

@@ -86,15 +86,15 @@ class Clip:
     def _load_transformers(model: str, weights: None, device: str | torch.device) -> tuple:
         from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
-        network: Any = AutoModel.from_pretrained(model).eval().requires_grad_(False).to(device)
+        network: Any = AutoModel.from_pretrained(model, dtype=torch.float32).eval().requires_grad_(False).to(device)
         tokenizer, processor = AutoTokenizer.from_pretrained(model), AutoImageProcessor.from_pretrained(model)
 
         def tensor(output: Any) -> Tensor:
             return output if isinstance(output, Tensor) else output.pooler_output
 
         def texts(x: list[str]) -> Tensor:
-            ids = tokenizer(x, padding="max_length", truncation=True, return_tensors="pt").to(device)
-            return tensor(network.get_text_features(**ids))
+            ids = tokenizer(x, padding="max_length", truncation=True, return_tensors="pt").input_ids
+            return tensor(network.get_text_features(input_ids=ids.to(device)))
 
         fit = {"size": network.config.vision_config.image_size, "mean": processor.image_mean, "std": processor.image_std}
         return lambda x: tensor(network.get_image_features(pixel_values=x)), texts, float(network.logit_scale.exp()), fit
@@ -115,7 +115,7 @@ class Dino:
         from transformers import AutoModel
 
         try:
-            self._network: Any = AutoModel.from_pretrained(model).eval().requires_grad_(False).to(device)
+            self._network: Any = AutoModel.from_pretrained(model, dtype=torch.float32).eval().requires_grad_(False).to(device)
         except Exception as error:
             raise _unavailable("dino", model, error) from error
         self._size = 224 // self._network.config.patch_size * self._network.config.patch_size

@@ -51,6 +51,7 @@ def plan(config: Measure) -> tuple[list[Row], dict[str, Any]]:
     rows = [(p, image_seed(config.seed, p.text, i)) for s in sets for p in s.prompts(splits) for i in range(config.images)]
     rows += [(p, image_seed(config.seed, p.text, i)) for s in sets for p in s.explicit_prompts(names, splits)
              for i in range(config.explicit_images)]
+    rows = list({key(*row): row for row in rows}.values())  # two sets may share a prompt
     return rows, {
         "model": config.model, "adapter": config.adapter, "adapter_scale": config.adapter_scale,
         "prompts": {name: s.version for name, s in zip(config.prompts, sets, strict=True)}, "splits": config.splits,
@@ -58,7 +59,7 @@ def plan(config: Measure) -> tuple[list[Row], dict[str, Any]]:
         "settings": settings.model_dump(mode="json"), "judge": {"name": judge_name}, "concept": judge.concept,
         "attributes": {name: judge.attributes[name] for name in names},
         **({"joint": True} if config.joint and len(names) > 1 else {}),
-        "target": {a: t for a, t in config.target.items() if a in names}}
+        "target": {a: config.target[a] for a in names if a in config.target}}
 
 
 def measure(config: Measure, folder: str | os.PathLike, *, progress: Callable[[int, int], None] | None = None,

@@ -82,6 +82,7 @@ class Optimizer:
         self._schedule.last_epoch = state["schedule"]["last_epoch"]
         if self._average:
             self._average.load_state_dict(state["average"])
+            self._average.to(device=self._parameters[0].device)
         return state["step"]
 
 

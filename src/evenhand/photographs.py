@@ -87,7 +87,8 @@ def hub_network(network: Network, attribute: Attribute, device: str | torch.devi
     from transformers import AutoImageProcessor, AutoModelForImageClassification
 
     try:
-        model = AutoModelForImageClassification.from_pretrained(network.path, revision=network.revision)
+        model = AutoModelForImageClassification.from_pretrained(network.path, revision=network.revision,
+                                                                dtype=torch.float32)
         processor = AutoImageProcessor.from_pretrained(network.path, revision=network.revision)
     except Exception as error:
         raise UserError(f"classifier {network.path!r} cannot be loaded: {' '.join(str(error).split())[:200]}") from error

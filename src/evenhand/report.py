@@ -48,14 +48,19 @@ def read_run(folder: str | os.PathLike) -> tuple[dict[str, Any], list[Record]]:
     return run, read(folder / "records.jsonl")
 
 
-def build(folder: str | os.PathLike) -> dict[str, Any]:
+def build(folder: str | os.PathLike, only: set[tuple[str, int]] | None = None) -> dict[str, Any]:
     """The report of one run, from its files alone.
+
+    Args:
+        folder: of the run.
+        only: (prompt, seed) of the images that count; all when None.
 
     Returns:
         `run` (settings, versions), `images`, and for each attribute and split: shares, gap with its chance floor, distance to
         the target, unseen share; prompts in detail; fidelity to concepts and to explicit prompts. Intervals are 95 %.
     """
     run, records = read_run(folder)
+    records = [r for r in records if only is None or (r.prompt, r.seed) in only]
     settings = run["settings"]
     known = _known(settings)
     target = Target(shares=settings["target"]) if settings.get("target") else None
@@ -95,7 +100,10 @@ def compare(before: str | os.PathLike, after: str | os.PathLike) -> dict[str, An
                         "and --seed")
     a = sorted((r for r in a if (r.prompt, r.seed) in common), key=lambda r: (r.prompt, r.seed))
     b = sorted((r for r in b if (r.prompt, r.seed) in common), key=lambda r: (r.prompt, r.seed))
-    reports = {"before": build(before), "after": build(after)}
+    reports = {"before": build(before, common), "after": build(after, common)}
+    for report in reports.values():  # an intersection may have been asked for in one run only
+        both = set.intersection(*(set(r["attributes"]) for r in reports.values()))
+        report["attributes"] = {a: e for a, e in report["attributes"].items() if a in both}
     change: dict[str, Any] = {"images": len(common), "attributes": {}}
     for name, entry in reports["after"]["attributes"].items():
         attribute = _known(run_b["settings"])[name]

@@ -70,15 +70,16 @@ def training(folder: pathlib.Path, settings: dict[str, Any]) -> Iterator[Any]:
     Raises:
         UserError: as `open_run`; or another of the processes that train together has ended.
     """
+    import torch
     from accelerate import Accelerator
 
-    accelerator = Accelerator(log_with="tensorboard", project_dir=str(folder))
-    with accelerator.main_process_first():
-        open_run(folder, settings)
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), log_with="tensorboard", project_dir=str(folder))
     plain = {k: v if isinstance(v, int | float | str | bool) else json.dumps(v) for k, v in flat(settings).items()}
-    accelerator.init_trackers("tensorboard", config=plain)
     try:
         with _ended_together(folder) if accelerator.num_processes > 1 else contextlib.nullcontext():
+            with accelerator.main_process_first():
+                open_run(folder, settings)
+            accelerator.init_trackers("tensorboard", config=plain)
             yield accelerator
             accelerator.wait_for_everyone()
     finally:
@@ -88,16 +89,19 @@ def training(folder: pathlib.Path, settings: dict[str, Any]) -> Iterator[Any]:
 @contextlib.contextmanager
 def _ended_together(folder: pathlib.Path) -> Iterator[None]:
     """Turns what a process feels when another one ended (a signal of the launcher, a broken connection) into one line."""
+    goes_on = "the same command goes on from the last checkpoint"
+
     def ended(*_: object) -> None:
-        raise UserError(f"{folder}: another process of this training ended, so this one does too; the same command goes on from "
-                        "the last checkpoint")
+        raise UserError(f"{folder}: this training was told to end, by its launcher or because another process ended; {goes_on}")
 
     before = signal.signal(signal.SIGTERM, ended)
     try:
         yield
     except RuntimeError as error:
         if any(word in str(error) for word in ("Connection closed", "Connection reset", "NCCL", "Gloo", "gloo")):
-            ended()
+            reason = str(error).splitlines()[0][:200]
+            raise UserError(f"{folder}: lost the connection to another process of this training ({reason}); if that one ended, "
+                            f"{goes_on}") from error
         raise
     finally:
         signal.signal(signal.SIGTERM, before)

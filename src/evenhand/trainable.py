@@ -87,7 +87,7 @@ def attach_lora(pipe: Any, lora: Lora, *, seed: int) -> list[nn.Parameter]:
     from peft import LoraConfig
 
     parameters = []
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         for name in components(pipe, lora.part):
             modules = lora.modules or MODULES["denoiser" if name in DENOISERS else "text_encoder"]
@@ -132,7 +132,7 @@ def attach_soft_tokens(diffusion: Diffusion, soft: SoftTokens, *, seed: int) -> 
     """
     pipe = diffusion.pipe
     parameters = []
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         for tokenizer, encoder in clip_encoders(pipe):
             vocabulary = encoder.get_input_embeddings().weight

@@ -3,7 +3,7 @@
     python train/emoji/model.py                  # needs runs/emoji/autoencoder; continues runs/emoji/model.pt
 
 A word-level CLIP text encoder and a U-Net on 16x16x4 latents, trained together from nothing on captions of the world.
-75 minutes on two cores (7,800 steps of 48).
+45 minutes on two idle cores (5,000 steps of 48).
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """What verbs print: progress bars and tables."""
 
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,7 +22,7 @@ def progress(what: str) -> Iterator[Callable[..., None]]:
     _only_our_bars()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
                TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
+    with Progress(*columns, console=console, disable=os.environ.get("RANK", "0") != "0") as bar:  # one of several processes
         task = bar.add_task(what, total=None, note="")
         started: dict[str, float] = {}
 

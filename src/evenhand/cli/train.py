@@ -26,6 +26,7 @@ def train(
         accelerate launch --num_processes 2 -m evenhand train dft/emoji-gender
     """
     from evenhand.config import load_recipe
+    from evenhand.errors import UserError
 
     settings = load_recipe(recipe, overrides)
     name = recipe if not recipe.endswith(".yaml") else Path(recipe).stem
@@ -34,6 +35,8 @@ def train(
         import yaml
 
         print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), end="")
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise UserError("--dry-run takes one process")
         from evenhand.dft.probe import probe
 
         cost = probe(settings)

@@ -10,6 +10,7 @@ from torch import Tensor
 from evenhand.attributes import Target
 from evenhand.config import Dft, load_prompts
 from evenhand.diffusion import Diffusion
+from evenhand.errors import unknown
 from evenhand.prompts import Prompt
 from evenhand.records import image_seed
 
@@ -40,16 +41,21 @@ class Batch:
 def neutral_prompts(recipe: Dft) -> list[list[Prompt]]:
     """The neutral prompts of every step: sets by their weights, each set shuffled anew when it is used up."""
     weights = recipe.prompts if isinstance(recipe.prompts, dict) else {recipe.prompts: 1.0}
-    streams = [_endless(load_prompts(name).prompts(["train"]), [recipe.seed, i]) for i, name in enumerate(weights)]
+    sets = [load_prompts(name) for name in weights]
+    for family in recipe.targets:
+        if family not in {s.family for s in sets}:
+            raise unknown("prompt family", family, [s.family for s in sets], where="targets")
+    streams = [_endless(s.prompts(["train"]), [recipe.seed, i]) for i, s in enumerate(sets)]
     shares = np.array(list(weights.values())) / sum(weights.values())
     chosen = np.random.default_rng(recipe.seed).choice(len(streams), size=(recipe.steps, recipe.prompts_per_step), p=shares)
     return [[next(streams[i]) for i in row] for row in chosen]
 
 
 def explicit_prompts(recipe: Dft) -> list[Prompt]:
-    """Training prompts that say a class of one of the target's attributes."""
+    """Training prompts that say a class of one of the targets' attributes."""
     names = recipe.prompts if isinstance(recipe.prompts, dict) else [recipe.prompts]
-    return [p for name in names for p in load_prompts(name).explicit_prompts(recipe.target.attributes, ["train"])]
+    attributes = list(dict.fromkeys(a for t in (recipe.target, *recipe.targets.values()) for a in t.attributes))
+    return [p for name in names for p in load_prompts(name).explicit_prompts(attributes, ["train"])]
 
 
 def _endless(prompts: Sequence[Prompt], seed: list[int]) -> Iterator[Prompt]:

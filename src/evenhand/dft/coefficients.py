@@ -19,7 +19,8 @@ Gradients = list[list[Tensor | None]]
 
 def squared_norms(gradients: Gradients) -> Tensor:
     """`[calls]`: the squared norm of each call's image gradient."""
-    return torch.tensor([sum(float(g.square().sum()) for g in call if g is not None) for call in gradients], dtype=torch.float64)
+    found = [sum(float(g.float().square().sum()) for g in call if g is not None) for call in gradients]
+    return torch.tensor(found, dtype=torch.float64)
 
 
 def uniform(squared: Tensor) -> list[float]:
@@ -43,7 +44,7 @@ def published(scheduler: Any, tape: Tape) -> list[float]:
         raise UserError(f"gradient.rescale=published needs a model that predicts noise and a scheduler with alphas_cumprod; "
                         f"this one is a {type(scheduler).__name__} ({kind or 'no prediction_type'}). Use uniform or exact")
     steps = [int(torch.as_tensor(call.arguments["timestep"]).flatten()[0]) for call in tape.calls]
-    return published_factors(np.asarray(scheduler.alphas_cumprod), steps).tolist()
+    return published_factors(np.asarray(scheduler.alphas_cumprod.cpu()), steps).tolist()
 
 
 def published_factors(alphas_cumprod: NDArray, steps: list[int]) -> NDArray[np.float64]:

@@ -22,19 +22,18 @@ class FaceSpace:
     """
 
     def __init__(self, config: Realism, classifier: AttributeClassifier, *, device: str | torch.device) -> None:
-        self._crops = config.network == "facenet"
-        self._embed = FaceEmbedding(config.weights, device=device) if self._crops else classifier.features
+        facenet = config.network == "facenet"
+        self._embed = FaceEmbedding(config.weights, device=device) if facenet else classifier.features
         self.bank = _bank(config.bank).to(device) if config.bank else None
 
     def pair(self, images: Tensor, found: Predictions, base: Tensor, classifier: AttributeClassifier) -> tuple[Tensor, Tensor]:
         """Embeddings `[n seen, D]` of the faces seen now, and of the frozen model's faces of the same images."""
         with torch.no_grad():
-            own = self._faces(base, classifier(base) if found.boxes is not None else found)[found.seen]
+            own = self._faces(base, found if found.boxes is None else classifier(base))[found.seen]
         return self._faces(images, found)[found.seen], own
 
     def _faces(self, images: Tensor, found: Predictions) -> Tensor:
-        boxed = self._crops and found.boxes is not None
-        return self._embed(crop(images, found.boxes, SIZE) if boxed else images)
+        return self._embed(images if found.boxes is None else crop(images, found.boxes, SIZE))
 
 
 def _bank(path: str) -> Tensor:

@@ -23,11 +23,13 @@ from evenhand.config import Dft, SoftTokens, load_model
 from evenhand.dft.batches import Batch, draw, explicit_prompts, neutral_prompts
 from evenhand.dft.coefficients import published, squared_norms, uniform
 from evenhand.dft.faces import FaceSpace
-from evenhand.dft.losses import Wish, alignment_loss, preservation_loss, realism_loss, weigh_inside, wish_of
+from evenhand.dft.losses import Perceived, Wish, alignment_loss, preservation_loss, realism_loss, weigh_inside, wish_of
 from evenhand.dft.references import References
 from evenhand.diffusion import Diffusion, load_diffusion
+from evenhand.errors import UserError, unknown
 from evenhand.features import load_features
 from evenhand.optimizer import Optimizer
+from evenhand.prompts import Prompt
 from evenhand.replay import Recording, Tape, attach, record
 from evenhand.runs import cut_log, log_line, training
 from evenhand.statistics import gap, shares
@@ -49,12 +51,12 @@ def finetune(recipe: Dft, folder: str | os.PathLike, *, name: str = "",
         folder of the adapter, `folder/adapter`, which any diffusers loads.
 
     Raises:
-        UserError: impossible settings, another run's folder, or losses that stay non-finite.
+        UserError: impossible settings, another run's folder, or gradients that stay non-finite.
     """
     folder, settings = pathlib.Path(folder), recipe.model_dump(mode="json")
     prompts, explicit = neutral_prompts(recipe), explicit_prompts(recipe)
     with training(folder, settings) as accelerator:
-        stage = _Stage.load(recipe, folder, accelerator)
+        stage = _Stage.load(recipe, folder, explicit, accelerator)
         optimizer = Optimizer(recipe, stage.trainable.parameters)
         first = optimizer.restore(folder / "checkpoint.pt")
         if accelerator.is_main_process:
@@ -92,19 +94,22 @@ class _Stage:
     accelerator: Any
 
     @classmethod
-    def load(cls, recipe: Dft, folder: pathlib.Path, accelerator: Any) -> "_Stage":
+    def load(cls, recipe: Dft, folder: pathlib.Path, explicit: list[Prompt], accelerator: Any) -> "_Stage":
         model = load_model(recipe.model)
         diffusion = load_diffusion(model if recipe.dtype is None else model.model_copy(update={"dtype": recipe.dtype}),
                                    device=str(accelerator.device))
         classifier = load_classifier(recipe.classifier, device=accelerator.device)
         for target in (recipe.target, *recipe.targets.values()):
             target.check(classifier.attributes)
+        _check_prompts(recipe, classifier, explicit, accelerator.num_processes)
         trainable = attach_trainable(diffusion, recipe.trained, seed=recipe.seed)
         kept = folder / "references" if recipe.preservation.seeds else None
-        features = load_features(recipe.preservation.features, classifier, device=accelerator.device)
+        features = []
+        if recipe.preservation.weight:
+            features = load_features(recipe.preservation.features, classifier, device=accelerator.device)
         references = References(kept, diffusion, trainable, at_once=recipe.gradient.batch)
         faces = FaceSpace(recipe.realism, classifier, device=accelerator.device) if recipe.realism.weight else None
-        return cls(diffusion, trainable, classifier, features if recipe.preservation.weight else [], references, faces, accelerator)
+        return cls(diffusion, trainable, classifier, features, references, faces, accelerator)
 
     def share(self, n: int) -> Tensor:
         """The rows of a batch of n that are this process's."""
@@ -120,12 +125,29 @@ class _Stage:
         whole[rows] = values
         return self.total(whole)
 
-    def perceive(self, rows: Tensor, images: Tensor, n: int) -> tuple[dict[str, Tensor], Tensor]:
-        """Probabilities `{attribute: [n, K]}` and `[n]` seen of the whole batch."""
+    def perceive(self, rows: Tensor, images: Tensor, n: int) -> Perceived:
+        """What is perceived in the whole batch of n, of which this process holds some rows' images."""
         with torch.no_grad():
             found = self.classifier(images)
         probs = {a: self.gather(rows, p, n) for a, p in found.probs.items() if a in self.classifier.attributes}
-        return probs, self.gather(rows, found.seen.float(), n) > 0.5
+        return Perceived(probs, self.gather(rows, found.seen.float(), n) > 0.5)
+
+
+def _check_prompts(recipe: Dft, classifier: AttributeClassifier, explicit: list[Prompt], processes: int) -> None:
+    """Refuses what would fail at some later step.
+
+    Raises:
+        UserError: a class said that the classifier does not know, no prompt that says one, or too few images for the processes.
+    """
+    for prompt in explicit:
+        for a, cls in prompt.states.items():
+            if cls not in classifier.attributes[a].classes:
+                raise unknown("class", cls, classifier.attributes[a].classes, where=f"prompt {prompt.text!r}")
+    if recipe.explicit_images and not explicit:
+        raise UserError("explicit_images: the prompt sets have no prompts that say a class of the target; set it to 0")
+    images = recipe.prompts_per_step * recipe.images
+    if processes > images:
+        raise UserError(f"{processes} processes cannot share {images} images a step: start fewer, or raise images")
 
 
 def _gradient(recipe: Dft, stage: _Stage, batch: Batch, rng: np.random.Generator) -> dict[str, float]:
@@ -141,21 +163,20 @@ def _gradient(recipe: Dft, stage: _Stage, batch: Batch, rng: np.random.Generator
     runs = [lambda part=part: batch.sample(stage.diffusion, part) for part in parts]
     takes = [(record if len(runs) > 1 else attach)(denoiser, run, offload=recipe.gradient.offload) for run in runs]
     base = stage.references(batch, mine)
-    probs, seen = stage.perceive(mine, torch.cat([take.images.detach() for take in takes]), n)
-    before, _ = stage.perceive(mine, base, n)
-    wish = wish_of(recipe, stage.classifier.attributes, batch, probs, seen, before, rng)
+    now = stage.perceive(mine, torch.cat([take.images.detach() for take in takes]), n)
+    wish = wish_of(recipe, stage.classifier.attributes, batch, now, stage.perceive(mine, base, n), rng)
     losses, taped = torch.zeros(3), []
     for part, run, take, images in zip(parts, runs, takes, base.split(recipe.gradient.batch or n), strict=True):
         tape = attach(denoiser, run, take, offload=recipe.gradient.offload) if isinstance(take, Recording) else take
         loss, values = _loss(recipe, stage, tape, images, part, wish)
         losses += values / n
         if loss.requires_grad:  # else no target and nothing to preserve: nothing to replay
-            taped.append((tape, tape.gradients(loss / n)))
-    _replay(recipe, stage, taped, count=len(takes[0]), rng=rng)
-    losses = stage.total(losses.to(seen.device))
+            taped.append((tape, tape.gradients(loss)))
+    _replay(recipe, stage, taped, images=n, count=len(takes[0]), rng=rng)
+    losses = stage.total(losses.to(now.seen.device))
     return {"alignment": float(losses[0]), "preservation": float(losses[1]),
-            **({"realism": float(losses[2])} if stage.faces else {}), "seen": float(seen.float().mean()),
-            **_gaps(stage.classifier, batch, probs, seen)}
+            **({"realism": float(losses[2])} if stage.faces else {}), "seen": float(now.seen.float().mean()),
+            **_gaps(stage.classifier, batch, now)}
 
 
 def _loss(recipe: Dft, stage: _Stage, tape: Tape, base: Tensor, part: Tensor, wish: Wish) -> tuple[Tensor, Tensor]:
@@ -175,8 +196,12 @@ def _loss(recipe: Dft, stage: _Stage, tape: Tape, base: Tensor, part: Tensor, wi
     return sum(w * x for w, x in zip(weights, losses, strict=True)), torch.stack(losses).detach().cpu()
 
 
-def _replay(recipe: Dft, stage: _Stage, taped: list[tuple[Tape, list]], *, count: int, rng: np.random.Generator) -> None:
-    """Replays the same random calls of every part, with the same factors in every process; sums the parameters' gradients."""
+def _replay(recipe: Dft, stage: _Stage, taped: list[tuple[Tape, list]], *, images: int, count: int,
+            rng: np.random.Generator) -> None:
+    """Replays the same random calls of every part, with the same factors in every process; averages over the images.
+
+    The division comes last: gradients in half precision are small enough as they are.
+    """
     calls = rng.permutation(count)[: recipe.gradient.calls].tolist()
     factors = None
     if recipe.gradient.rescale == "uniform":
@@ -187,15 +212,18 @@ def _replay(recipe: Dft, stage: _Stage, taped: list[tuple[Tape, list]], *, count
     for tape, gradients in taped:
         tape.replay(gradients, calls=calls, factors=factors)
     for p in stage.trainable.parameters:
-        p.grad = stage.total(torch.zeros_like(p) if p.grad is None else p.grad)
+        p.grad = stage.total(torch.zeros_like(p) if p.grad is None else p.grad) / images
 
 
-def _gaps(classifier: AttributeClassifier, batch: Batch, probs: dict[str, Tensor], seen: Tensor) -> dict[str, float]:
+def _gaps(classifier: AttributeClassifier, batch: Batch, now: Perceived) -> dict[str, float]:
     """The gap of each attribute on the step's neutral images: mean over their groups."""
     found: dict[str, list[float]] = {}
+    probs, seen = now.arrays(), now.seen.cpu().numpy()
     for group in batch.groups:
-        rows = torch.as_tensor(group.rows)[seen[torch.as_tensor(group.rows)].cpu()]
+        rows = group.rows[seen[group.rows]]
         for a in group.target.attributes:
-            counts = np.bincount(probs[a][rows].argmax(-1).cpu().numpy(), minlength=len(classifier.attributes[a].classes))
-            found.setdefault(f"gap/{a}", []).append(float(gap(shares(counts[classifier.attributes[a].contrasted]))))
+            counts = np.bincount(probs[a][rows].argmax(-1), minlength=len(classifier.attributes[a].classes))
+            part = counts[classifier.attributes[a].contrasted]
+            if part.sum():
+                found.setdefault(f"gap/{a}", []).append(float(gap(shares(part))))
     return {name: float(np.mean(values)) for name, values in found.items()}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,13 +17,25 @@ from evenhand.dft.targets import Assignment, assign
 
 
 @dataclass(frozen=True)
+class Perceived:
+    """What is perceived in all N images of a step: probabilities `{attribute: [N, K]}`, and `[N]` bool."""
+
+    probs: dict[str, Tensor]
+    seen: Tensor
+
+    def arrays(self) -> dict[str, NDArray]:
+        """The probabilities as float64 arrays."""
+        return {a: p.cpu().double().numpy() for a, p in self.probs.items()}
+
+
+@dataclass(frozen=True)
 class Wish:
     """What a step asks of its N images: target classes, and which must stay as the frozen model draws them.
 
     Attributes:
         targets: by attribute.
         stays: `[N]` bool: nothing about the image has to change.
-        sure: `[N]` least probability of the classes perceived in the frozen model's image.
+        sure: `[N]` least probability of the classes perceived in the frozen model's image, over its attributes with a target.
     """
 
     targets: dict[str, Assignment]
@@ -34,37 +47,44 @@ class Wish:
         return torch.where(self.stays[rows.to(self.stays.device)], 1.0, factor)
 
 
-def wish_of(recipe: Dft, known: dict[str, Attribute], batch: Batch, probs: dict[str, Tensor], seen: Tensor,
-            before: dict[str, Tensor], rng: np.random.Generator) -> Wish:
-    """Targets of the neutral images by transport, of the explicit ones as their prompt says; and what must be kept.
+def wish_of(recipe: Dft, known: dict[str, Attribute], batch: Batch, now: Perceived, before: Perceived,
+            rng: np.random.Generator) -> Wish:
+    """Targets of the neutral images by transport, of the explicit ones as their prompt says; and what may stay.
+
+    An image may stay where the frozen model's image was seen, every attribute of its group has a target, and was perceived
+    as that before.
 
     Args:
         recipe: the settings.
         known: the classifier's attributes by name.
         batch: the N images.
-        probs: `{attribute: [N, K]}` perceived in them.
-        seen: `[N]` bool.
-        before: `{attribute: [N, K]}` perceived in the frozen model's images.
+        now: what is perceived in them.
+        before: what is perceived in the frozen model's images.
         rng: source of the target's draws.
     """
     n = len(batch.prompts)
-    attributes = sorted({a for group in batch.groups for a in group.target.attributes})
-    targets = {a: Assignment(np.zeros(n, dtype=int), np.zeros(n, dtype=bool)) for a in attributes}
-    arrays, eyes = {a: probs[a].double().cpu().numpy() for a in attributes}, seen.cpu().numpy()
+    targets = {a: Assignment(np.zeros(n, dtype=int), np.zeros(n, dtype=bool)) for a in known}
+    stays, sure = before.seen.cpu().numpy().copy(), np.ones(n)
+    probs, seen = now.arrays(), now.seen.cpu().numpy()
+    earlier = before.arrays()
+
+    def want(a: str, rows: NDArray[np.int64], assignment: Assignment) -> None:
+        targets[a].classes[rows], targets[a].known[rows] = assignment.classes, assignment.known
+        stays[rows] &= assignment.known & (earlier[a][rows].argmax(-1) == assignment.classes)
+        sure[rows] = np.minimum(sure[rows], earlier[a][rows].max(-1))
+
     for group in batch.groups:
-        found = assign({a: x[group.rows] for a, x in arrays.items()}, eyes[group.rows], group.target, known,
+        found = assign({a: probs[a][group.rows] for a in group.target.attributes}, seen[group.rows], group.target, known,
                        draws=recipe.alignment.draws, confidence=recipe.alignment.confidence, rng=rng)
         for a, assignment in found.items():
-            targets[a].classes[group.rows], targets[a].known[group.rows] = assignment.classes, assignment.known
+            want(a, group.rows, assignment)
     for i, prompt in enumerate(batch.prompts):
-        for a in targets.keys() & prompt.states.keys():
-            targets[a].classes[i], targets[a].known[i] = known[a].classes.index(prompt.states[a]), True
-    stays = np.ones(n, dtype=bool)
-    neutral = np.concatenate([group.rows for group in batch.groups])
-    for a, t in targets.items():
-        stays[neutral] &= (t.known & (before[a].argmax(-1).cpu().numpy() == t.classes))[neutral]
-    sure = torch.stack([before[a].amax(-1) for a in attributes]).amin(0)
-    return Wish(targets, torch.as_tensor(stays, device=seen.device), sure)
+        for a in known.keys() & prompt.states.keys():
+            said = np.array([known[a].classes.index(prompt.states[a])])
+            want(a, np.array([i]), Assignment(said, np.ones(1, dtype=bool)))
+    device = now.seen.device
+    return Wish({a: t for a, t in targets.items() if t.known.any()}, torch.as_tensor(stays, device=device),
+                torch.as_tensor(sure, device=device))
 
 
 def alignment_loss(predictions: Predictions, wish: Wish, rows: Tensor) -> Tensor:

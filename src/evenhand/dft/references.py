@@ -38,8 +38,7 @@ class References:
                 for i, image in zip(part.tolist(), batch.sample(self._diffusion, part), strict=True):
                     self._keep(keys[i], (image * 255).round().byte().cpu())
         images = torch.stack([self._kept[key] for key in keys.values()])
-        if self._folder is None:
-            self._kept.clear()
+        self._kept.clear()
         return images.to(self._diffusion.pipe.device).float() / 255
 
     def _key(self, batch: Batch, i: int) -> str:

@@ -68,7 +68,7 @@ def binary_plan(p: NDArray, share: float) -> NDArray[np.float64]:
 
 def assign(probs: Mapping[str, NDArray], seen: NDArray[np.bool_], target: Target, known: Mapping[str, Attribute], *,
            draws: int, confidence: float, rng: np.random.Generator) -> dict[str, Assignment]:
-    """Target classes for N images of one prompt.
+    """Target classes for N images that are matched together.
 
     Several attributes are matched jointly: the label of an image is a cell of the target's joint table, its cost
     `sqrt(sum_a ||p_a - e_a||^2)`. The averaged plan is then marginalised, and each attribute thresholded by itself.
@@ -97,4 +97,4 @@ def assign(probs: Mapping[str, NDArray], seen: NDArray[np.bool_], target: Target
         for place, a in enumerate(target.attributes):
             for column, cell in enumerate(cells):
                 marginals[a][rows, cell[place]] += plan[:, column]
-    return {a: Assignment(m.argmax(1), m.max(1) >= confidence) for a, m in marginals.items()}
+    return {a: Assignment(m.argmax(1), seen & (m.max(1) >= confidence)) for a, m in marginals.items()}
