@@ -20,7 +20,7 @@ def write_contact_sheet(path: str | os.PathLike, rows: Sequence[tuple[str, Seque
         size: of an image, pixels.
     """
     with whole(path) as temporary:
-        contact_sheet(rows, size=size).save(temporary, format="JPEG", quality=94, subsampling=0, optimize=True)
+        contact_sheet(rows, size=size).save(temporary, format="JPEG", quality=88, subsampling=0, optimize=True)
 
 
 def contact_sheet(rows: Sequence[tuple[str, Sequence[str | os.PathLike]]], *, size: int = 96) -> Image.Image:
