@@ -103,30 +103,38 @@ def sample_scene(n: int, *, generator: torch.Generator, even: bool = False) -> S
         n: number of drawings.
         generator: source of all randomness.
         even: every class equally often and no captions (for autoencoder and classifiers); otherwise as
-            `world.yaml` says: said attributes evenly, unsaid ones by the skew table.
+            `world.yaml` says: said attributes evenly, unsaid ones by the skew table, those left open in words ("woman or
+            man") by the shares of their own.
     """
     world = load_world()
     names = list(world.occupations)
     occupation = torch.randint(len(names), (n,), generator=generator)
-    drawn, said = {}, {}
+    drawn, said, open_ = {}, {}, {}
     for attribute, classes in world.classes.items():
         evenly = torch.randint(len(classes), (n,), generator=generator)
         table = torch.tensor([world.shares(name, attribute) for name in names])
         skewed = torch.multinomial(table[occupation], 1, generator=generator)[:, 0]
-        said[attribute] = torch.rand(n, generator=generator) < (1.0 if even else world.captions["said"][attribute])
-        drawn[attribute] = torch.where(said[attribute], evenly, skewed)
+        how, leaves_open = torch.rand(n, generator=generator), world.captions["open"][attribute]
+        said[attribute] = how < (1.0 if even else world.captions["said"][attribute])
+        place = (how - world.captions["said"][attribute]) / leaves_open["share"]  # in [0, 1) where it is left open in words
+        open_[attribute] = ~said[attribute] & (place < 1)
+        openly = torch.bucketize(place, torch.tensor(leaves_open["shares"]).cumsum(0)[:-1], right=True)
+        drawn[attribute] = torch.where(said[attribute], evenly, torch.where(open_[attribute], openly, skewed))
     template = torch.randint(len(world.captions["templates"]), (n,), generator=generator)
     dropped = torch.rand(n, generator=generator) < world.captions["dropped"]
     captions = []
     for i in range(n if not even else 0):
-        states = {a: world.classes[a][int(drawn[a][i])] for a in said if said[a][i]}
+        states = {a: "open" if open_[a][i] else world.classes[a][int(drawn[a][i])] for a in said if said[a][i] or open_[a][i]}
         text = caption(names[int(occupation[i])], states, template=int(template[i]))
         captions.append("" if dropped[i] else text)
     return Scene(occupation, drawn["gender"], drawn["tone"], captions)
 
 
 def caption(occupation: str, states: dict[str, str], *, template: int = 0) -> str:
-    """The caption of an occupation with the given attribute values said ("a woman firefighter with dark skin")."""
+    """The caption of an occupation with the given attribute values said ("a woman firefighter with dark skin").
+
+    The value `open` leaves an attribute open in words: "a woman or man firefighter".
+    """
     world = load_world()
     gender = world.words["gender"][states["gender"]] if "gender" in states else ""
     who = world.captions["who"].format(gender=gender, occupation=occupation).strip()
