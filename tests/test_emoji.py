@@ -32,14 +32,15 @@ def test_a_drawing_is_a_function_of_its_generator():
     assert drawn(1).shape == (4, 3, 64, 64) and drawn(1).min() >= 0 and drawn(1).max() <= 1
 
 
-def test_unsaid_attributes_follow_the_table_and_said_ones_are_even():
+def test_unsaid_attributes_follow_the_table_and_said_or_open_ones_are_even():
     scene = sample_scene(20_000, generator=torch.Generator().manual_seed(0))
     world = load_world()
     firefighter = scene.occupation == list(world.occupations).index("firefighter")
     unsaid = torch.tensor(["man" not in c.split() and "woman" not in c.split() and "neutral" not in c and c != ""
                            for c in scene.captions]) & firefighter
-    said = torch.tensor([" man " in f" {c} " or "woman" in c or "neutral" in c for c in scene.captions]) & firefighter
-    for rows, table in ((unsaid, world.shares("firefighter", "gender")), (said, [1 / 3] * 3)):
+    opened = torch.tensor(["woman or man" in c for c in scene.captions]) & firefighter
+    said = torch.tensor([bool({"man", "woman", "gender-neutral"} & set(c.split())) for c in scene.captions]) & firefighter & ~opened
+    for rows, table in ((unsaid, world.shares("firefighter", "gender")), (said, [1 / 3] * 3), (opened, [0.5, 0.5, 0.0])):
         found = torch.bincount(scene.gender[rows], minlength=3) / rows.sum()
         torch.testing.assert_close(found, torch.tensor(table), atol=0.08, rtol=0)
 
@@ -47,6 +48,7 @@ def test_unsaid_attributes_follow_the_table_and_said_ones_are_even():
 def test_captions():
     assert caption("artist", {}) == "an artist"
     assert caption("judge", {"gender": "woman", "tone": "dark"}, template=1) == "an emoji of a woman judge with dark skin"
+    assert caption("judge", {"gender": "open", "tone": "open"}) == "a woman or man judge with any skin"
 
 
 @pytest.mark.parametrize("name", ["emoji-trainer", "emoji-judge"])
