@@ -9,6 +9,7 @@ from evenhand.config import load_model
 from evenhand.files import write_json, write_text
 from evenhand.page import number
 from evenhand.report import Headline, among, headlines
+from evenhand.resources import ROOT
 
 TEXT = """
 # {name}
@@ -70,7 +71,8 @@ def write_card(folder: str | os.PathLike, comparison: dict[str, Any], *, sweep: 
                            tags=["lora" if lora else "textual_inversion", "text-to-image", "evenhand", "distributional-alignment"],
                            model_name=folder.name, eval_results=results)
     shares = described.get("settings", {}).get("target", {}).get("shares", {})
-    shown = folder.as_posix() if not folder.is_absolute() else folder.name
+    outside = folder.name if folder.is_absolute() else folder.as_posix()
+    shown = folder.relative_to(ROOT).as_posix() if folder.is_relative_to(ROOT) else outside
     prefix = f"{described['token']} " if "token" in described else ""
     text = TEXT.format(
         name=folder.name, model=settings["model"], weights=weights.name, kind="LoRA" if lora else "Soft tokens",
