@@ -14,16 +14,15 @@ from safetensors.torch import load_file
 from evenhand.adapters import LORA
 
 RECIPE = ["dft/emoji-gender", "steps=6", "images=6", "explicit_images=1", "num_inference_steps=[4]", "gradient.calls=2",
-          "gradient.batch=3", "preservation.seeds=8", "warmup=0", "lora.rank=2", "alignment.confidence=0.5", "checkpoint_every=1"]
+          "gradient.batch=3", "preservation.seeds=8", "warmup=0", "lora.rank=2", "alignment.confidence=0.5", "checkpoint_every=1",
+          "prompts_per_step=1", "learning_rate=1e-3"]
 
 
 def launch(processes: int, folder: pathlib.Path, *more: str) -> subprocess.Popen:
-    start = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(processes), "--num_machines", "1",
-             "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m", "evenhand"]
-    if processes == 1:
-        start = [sys.executable, "-m", "evenhand"]
-    return subprocess.Popen([*start, "train", *RECIPE, *more, "--out", str(folder)], stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    several = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)] if processes > 1 else []
+    command = [sys.executable, *several, "-m", "evenhand", "train", *RECIPE, *more, "--out", str(folder)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 def finish(process: subprocess.Popen) -> tuple[str, str]:

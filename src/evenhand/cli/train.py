@@ -16,7 +16,7 @@ def train(
     """Fine-tune a model and write an adapter that any diffusers loads.
 
     Killed at any moment, the same command goes on from its last checkpoint and gives the same weights. Several processes
-    (accelerate launch) share the images of a step and give the weights of one.
+    (accelerate launch; torchrun without GPUs) share the images of a step and give the weights of one.
 
     Examples:
         evenhand train dft/emoji-gender
