@@ -130,8 +130,8 @@ def test_attaching_leaves_the_global_generator_alone(emoji):
 def test_the_wished_classes_become_more_probable(tmp_path):
     """A dozen steps towards women only must draw more women of an occupation that is drawn as a man."""
     recipe = load_recipe("dft/emoji-gender", [
-        "steps=20", "images=8", "prompts_per_step=1", "explicit_images=0", "num_inference_steps=[6]", "gradient.calls=3", "warmup=0",
-        "lora.part=denoiser", "learning_rate=1e-2", "target.shares.gender={woman: 1.0}", "preservation.seeds=8"])
+        "steps=20", "images=8", "prompts_per_step=1", "explicit_images=0", "num_inference_steps=[6]", "gradient.calls=3",
+        "warmup=0", "lora.part=denoiser", "learning_rate=1e-2", "target.shares.gender={woman: 1.0}", "preservation.seeds=8"])
     adapter = dft.finetune(recipe, tmp_path / "run")
     from evenhand.classifiers import load_classifier
 

@@ -18,7 +18,7 @@ from evenhand.errors import UserError
 
 def _facenet() -> Any:
     try:
-        import facenet_pytorch
+        import facenet_pytorch  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise UserError("faces need facenet-pytorch: pip install --no-deps facenet-pytorch (its metadata asks for an old torch "
                         "that it does not need)") from error

@@ -56,10 +56,10 @@ class Clip:
 
     def __init__(self, model: str, weights: str | None, *, device: str | torch.device = "cpu") -> None:
         try:
-            load = self._load_open_clip if weights else self._load_transformers
-            self._embed_images, self._embed_texts, self.scale, fit = load(model, weights, device)
+            loaded = self._load_open_clip(model, weights, device) if weights else self._load_transformers(model, device)
         except Exception as error:
             raise _unavailable("clip", f"{model} {weights or ''}", error) from error
+        self._embed_images, self._embed_texts, self.scale, fit = loaded
         self._fit = functools.partial(resized, **fit)
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ class Clip:
         return network.encode_image, lambda x: network.encode_text(tokenizer(x).to(device)), float(network.logit_scale.exp()), fit
 
     @staticmethod
-    def _load_transformers(model: str, weights: None, device: str | torch.device) -> tuple:
+    def _load_transformers(model: str, device: str | torch.device) -> tuple:
         from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
         network: Any = AutoModel.from_pretrained(model, dtype=torch.float32).eval().requires_grad_(False).to(device)

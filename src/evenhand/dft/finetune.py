@@ -193,7 +193,7 @@ def _loss(recipe: Dft, stage: _Stage, tape: Tape, base: Tensor, part: Tensor, wi
         kept = wish.stays[part] & (wish.sure[part] >= recipe.realism.confidence)
         losses[2] = realism_loss(*stage.faces.pair(images, found, base, stage.classifier), kept[found.seen], stage.faces.bank)
     weights = (recipe.alignment.weight, recipe.preservation.weight, recipe.realism.weight)
-    return sum(w * x for w, x in zip(weights, losses, strict=True)), torch.stack(losses).detach().cpu()
+    return torch.stack([w * x for w, x in zip(weights, losses, strict=True)]).sum(), torch.stack(losses).detach().cpu()
 
 
 def _replay(recipe: Dft, stage: _Stage, taped: list[tuple[Tape, list]], *, images: int, count: int,
