@@ -28,7 +28,7 @@ class PhotoClassifier:
         UserError: weights that cannot be had, labels that do not fit.
     """
 
-    concept = None
+    concept: str | None = None
 
     def __init__(self, name: str, *, device: str | torch.device = "cpu") -> None:
         config = load_classifier_config(name)
