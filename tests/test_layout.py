@@ -1,6 +1,7 @@
 """The architecture: arrows point down, imports do nothing, every YAML loads, the wheel holds the data."""
 
 import ast
+import importlib
 import pathlib
 import subprocess
 import sys
@@ -72,3 +73,14 @@ def test_the_wheel_holds_the_data(tmp_path):
                  "data/adapters/emoji-gender/pytorch_lora_weights.safetensors", "emoji/model/model_index.json",
                  "emoji/classifiers/judge/model.safetensors", "templates/report.html.j2", "emoji/sprites.png"):
         assert f"evenhand/{name}" in names
+
+
+SCRIPTS = sorted(p for folder in ("eval", "train") for p in (SOURCE.parents[1] / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=lambda p: p.name)
+def test_scripts_import_what_there_is(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("evenhand"):
+            module = importlib.import_module(node.module)
+            assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []

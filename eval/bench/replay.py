@@ -37,11 +37,11 @@ def worker(way: str, steps: int, batch: int, repeats: int, gradient_file: str) -
     import torch
     from torch.nn import functional as F
 
-    from evenhand.adapters import attach_lora
     from evenhand.classifiers import load_classifier
     from evenhand.config import Lora, load_model
     from evenhand.diffusion import load_diffusion
     from evenhand.replay import attach
+    from evenhand.trainable import attach_lora
 
     diffusion = load_diffusion(load_model("emoji"), device="cpu")
     classifier, denoiser = load_classifier("emoji-trainer"), diffusion.denoiser
