@@ -131,7 +131,8 @@ def _gap_plot(runs: list[tuple], attribute: str) -> str:
         mean = entry["splits"][split]["gap"]
         if mean["value"] is not None:
             error = None if mean["low"] is None else [[max(mean["value"] - mean["low"], 0)], [max(mean["high"] - mean["value"], 0)]]
-            axes.errorbar(mean["value"], 0.3 * (i - (len(entries) - 1) / 2), xerr=error, color=colour, marker="D", capsize=4, zorder=3)
+            place = 0.3 * (i - (len(entries) - 1) / 2)
+            axes.errorbar(mean["value"], place, xerr=error, color=colour, marker="D", capsize=4, zorder=3)
     if len(entries) == 2:
         tables = [{p["prompt"]: p["gap"] for p in entry["prompts"]} for entry in entries]
         for y, p in enumerate(prompts):
