@@ -7,9 +7,9 @@ import torch
 from pipelines import FAMILIES, draw, loss_of, make, one_graph, relative_error, replayed
 
 from evenhand.adapters import load_adapter, save_adapter
-from evenhand.config import Lora
 from evenhand.diffusion import Diffusion
 from evenhand.errors import UserError
+from evenhand.recipes import Lora
 from evenhand.replay import attach
 from evenhand.trainable import Trainable
 from evenhand.trainable import attach as attach_trainable

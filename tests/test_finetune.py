@@ -10,9 +10,10 @@ from safetensors.torch import load_file
 
 import evenhand.dft.finetune as dft
 from evenhand.adapters import LORA
-from evenhand.config import Lora, load_model, load_recipe
+from evenhand.config import load_model
 from evenhand.diffusion import load_diffusion
 from evenhand.errors import UserError
+from evenhand.recipes import Lora, load_recipe
 from evenhand.trainable import attach_lora, lora_state
 
 QUICK = ["steps=3", "images=6", "explicit_images=2", "num_inference_steps=[4]", "gradient.calls=2", "checkpoint_every=2",

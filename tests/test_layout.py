@@ -9,12 +9,13 @@ import zipfile
 
 import pytest
 
-from evenhand import config, resources
+from evenhand import config, recipes, resources
 from evenhand.prompts import PromptSet
 
 SOURCE = pathlib.Path(__file__).parents[1] / "src" / "evenhand"
 LAYERS = [
-    {"errors", "files", "attributes", "prompts", "records", "config", "resources", "statistics", "report", "page", "sheets"},
+    {"errors", "files", "attributes", "prompts", "records", "config", "recipes", "resources", "statistics", "report", "page",
+     "sheets"},
     {"diffusion", "replay", "classifiers", "features", "faces", "photographs", "adapters", "trainable",
      "optimizer", "checkpoints", "runs", "emoji"},
     {"dft", "measure", "card"},
@@ -52,7 +53,7 @@ def test_layer_0_and_the_command_line_load_no_torch():
 
 
 @pytest.mark.parametrize("kind, schema", [("prompts", PromptSet), ("eval/models", config.Model),
-                                          ("eval/classifiers", config.Classifier), ("train/dft", config.Dft)])
+                                          ("eval/classifiers", config.Classifier), ("train/dft", recipes.Dft)])
 def test_every_yaml_loads(kind, schema):
     assert resources.names(kind)
     for name in resources.names(kind):

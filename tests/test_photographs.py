@@ -10,11 +10,12 @@ import yaml
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
 from evenhand.classifiers import load_classifier
-from evenhand.config import Faces, Feature, Preservation
+from evenhand.config import Faces
 from evenhand.dft.losses import realism_loss, weigh_inside
 from evenhand.errors import UserError
 from evenhand.faces import FaceCrops, crop
 from evenhand.features import Clip, load_features
+from evenhand.recipes import Feature, Preservation
 
 IMAGES = torch.rand(2, 3, 48, 40, generator=torch.Generator().manual_seed(0))
 ATTRIBUTES = {"age": {"classes": ["young", "old"]}}

@@ -18,9 +18,9 @@ RECIPE = ["dft/emoji-gender", "steps=6", "images=6", "explicit_images=1", "num_i
           "prompts_per_step=1", "learning_rate=1e-3"]
 
 
-def launch(processes: int, folder: pathlib.Path, *more: str) -> subprocess.Popen:
+def launch(processes: int, folder: pathlib.Path) -> subprocess.Popen:
     several = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)] if processes > 1 else []
-    command = [sys.executable, *several, "-m", "evenhand", "train", *RECIPE, *more, "--out", str(folder)]
+    command = [sys.executable, *several, "-m", "evenhand", "train", *RECIPE, "--out", str(folder)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                             env={**os.environ, "OMP_NUM_THREADS": "1"})
 

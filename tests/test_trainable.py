@@ -6,11 +6,11 @@ import torch
 from safetensors.torch import load_file
 
 from evenhand.adapters import SOFT_TOKENS, load_adapter, save_adapter
-from evenhand.config import SoftTokens, load_recipe
 from evenhand.dft.batches import draw, explicit_prompts, neutral_prompts
 from evenhand.dft.coefficients import published, published_factors
 from evenhand.errors import UserError
 from evenhand.optimizer import BAD_STEPS, Optimizer
+from evenhand.recipes import SoftTokens, load_recipe
 from evenhand.replay import attach as attach_tape
 from evenhand.trainable import attach
 

@@ -38,8 +38,9 @@ def worker(way: str, steps: int, batch: int, repeats: int, gradient_file: str) -
     from torch.nn import functional as F
 
     from evenhand.classifiers import load_classifier
-    from evenhand.config import Lora, load_model
+    from evenhand.config import load_model
     from evenhand.diffusion import load_diffusion
+    from evenhand.recipes import Lora
     from evenhand.replay import attach
     from evenhand.trainable import attach_lora
 

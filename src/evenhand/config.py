@@ -1,4 +1,7 @@
-"""The schema of every YAML: pydantic models. Unknown keys, wrong types and impossible values are reported together."""
+"""The schema of models, classifiers and measurements, and how every YAML is read: by pydantic models.
+
+Unknown keys, wrong types and impossible values are reported together.
+"""
 
 import copy
 import os
@@ -8,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from evenhand.attributes import Attribute, Target
+from evenhand.attributes import Attribute
 from evenhand.errors import UserError
 from evenhand.prompts import PromptSet
 from evenhand.resources import find_yaml
@@ -18,7 +21,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 T = TypeVar("T", bound=BaseModel)
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A model that refuses keys it does not know."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -27,7 +32,7 @@ def attributes_of(entries: dict[str, dict[str, Any]]) -> dict[str, Attribute]:
     return {name: Attribute(name=name, **entry) for name, entry in entries.items()}
 
 
-class Settings(_Strict):
+class Settings(Strict):
     """How the stock pipeline samples. None leaves the pipeline's own default; `options` are further arguments of its call."""
 
     num_inference_steps: Count = 25
@@ -44,7 +49,7 @@ class Settings(_Strict):
         return {**named, **self.options}
 
 
-class Model(_Strict):
+class Model(Strict):
     """A base model: `eval/models/*.yaml`. `path` is a folder, a Hub name or `package:...`."""
 
     path: str
@@ -54,7 +59,7 @@ class Model(_Strict):
     judge: str | None = None
 
 
-class Faces(_Strict):
+class Faces(Strict):
     """Face detection in front of a classifier: the largest face, cut out square; an image without one is not seen.
 
     Attributes:
@@ -68,7 +73,7 @@ class Faces(_Strict):
     confidence: Share = 0.9
 
 
-class Network(_Strict):
+class Network(Strict):
     """An image classifier of transformers for one attribute.
 
     Attributes:
@@ -82,7 +87,7 @@ class Network(_Strict):
     labels: dict[str, str]
 
 
-class Classifier(_Strict):
+class Classifier(Strict):
     """An attribute classifier: `eval/classifiers/*.yaml`.
 
     Attributes:
@@ -131,177 +136,7 @@ class Classifier(_Strict):
         return self
 
 
-class Lora(_Strict):
-    """Which modules get LoRA. alpha is the rank, so that the file loads at the strength it was trained.
-
-    Attributes:
-        part: all CLIP text encoders, the denoiser (U-Net or transformer), or both.
-        rank: of every module.
-        modules: names of linear layers; attention (text encoders: and MLP) when None.
-    """
-
-    part: Literal["text_encoder", "denoiser", "both"] = "text_encoder"
-    rank: Count = 8
-    modules: list[str] | None = None
-
-
-class SoftTokens(_Strict):
-    """Learned tokens in front of every prompt (Shen et al., ICLR 2024; 5 tokens there).
-
-    Attributes:
-        count: of tokens.
-        token: their name, which users type in front of their prompts.
-    """
-
-    count: Count = 5
-    token: str = "<evenhand>"
-
-
-class Alignment(_Strict):
-    """The distributional alignment loss (Shen et al., ICLR 2024).
-
-    Attributes:
-        together: match the images of all prompts of a step to the target together, not prompt by prompt.
-        draws: label sets drawn from the target a step.
-        confidence: least averaged plan weight at which an image gets a target (C in the paper).
-        weight: of the loss.
-    """
-
-    together: bool = False
-    draws: Count = 200
-    confidence: Share = 0.8
-    weight: float = Field(default=1.0, ge=0)
-
-
-class Feature(_Strict):
-    """A network in whose features images are compared.
-
-    Attributes:
-        kind: `pixels`; `classifier`, the one trained against; `clip`; `dino`, DINOv2 of transformers.
-        model: Hub name or folder; an architecture of open_clip (`ViT-H-14`) with `weights`.
-        weights: of open_clip: tag (`laion2b_s32b_b79k`) or file.
-        weight: of its distance in the loss.
-    """
-
-    kind: Literal["classifier", "pixels", "clip", "dino"]
-    model: str | None = None
-    weights: str | None = None
-    weight: float = Field(default=1.0, ge=0)
-
-
-class Preservation(_Strict):
-    """Keeps an image near the base model's image of the same seed.
-
-    Attributes:
-        weight: of the loss.
-        changed: factor where an image's class must change, or nothing sure is known.
-        changed_face: a further factor there, on the gradient inside the face's box; 1 without face detection.
-        features: in which networks' features nearness is measured.
-        seeds: images of a prompt are drawn from this many seeds, whose reference images are kept; fresh ones when 0.
-    """
-
-    weight: float = Field(default=1.0, ge=0)
-    changed: Share = 0.2
-    changed_face: Share = 1.0
-    features: list[Feature] = [Feature(kind="classifier")]
-    seeds: int = Field(default=0, ge=0)
-
-
-class Realism(_Strict):
-    """Keeps faces like real ones: near their own embedding where nothing changes, else near the nearest one of a bank.
-
-    Attributes:
-        weight: of the loss; 0 leaves it out.
-        network: `facenet` (InceptionResnetV1), or the training classifier's features.
-        weights: of `facenet`: `vggface2`, `casia-webface` or a file.
-        bank: safetensors file with `embeddings` `[M, D]` of real faces; without it only unchanged faces count.
-        confidence: least probability of the frozen model's classes at which a face is kept as its own.
-    """
-
-    weight: float = Field(default=0.0, ge=0)
-    network: Literal["facenet", "classifier"] = "facenet"
-    weights: str = "vggface2"
-    bank: str | None = None
-    confidence: Share = 0.9
-
-
-class Gradient(_Strict):
-    """How the gradient is formed from the recorded denoiser calls.
-
-    Attributes:
-        calls: calls replayed a step, drawn at random and weighted n/k; all when None.
-        rescale: `exact`; `uniform`: each call's image gradient scaled to the same norm; `published`: times the paper
-            code's coefficients (noise-predicting models only).
-        batch: images attached at a time; all of a step when None.
-        offload: keep the recorded calls in CPU memory.
-        clip: largest gradient norm of a step.
-    """
-
-    calls: Count | None = None
-    rescale: Literal["exact", "uniform", "published"] = "uniform"
-    batch: Count | None = None
-    offload: bool = False
-    clip: float = Field(default=1.0, gt=0)
-
-
-class Dft(_Strict):
-    """A recipe of direct fine-tuning: `train/dft/*.yaml`.
-
-    Attributes:
-        model: base model; `dtype` overrides its precision.
-        prompts: a prompt set, or `{prompt set: weight}`; only the train split is used.
-        target: the distribution asked for; `targets` gives prompt families another one.
-        lora, soft_tokens: what is trained, one of them (LoRA on the text encoder when neither is given).
-        steps: optimisation steps.
-        prompts_per_step: neutral prompts a step, drawn without repetition until all of a set were drawn.
-        images: images of each of these a step.
-        explicit_images: images a step of prompts that say a class; their target is what they say.
-        num_inference_steps: sampling steps, drawn from this list at every step.
-        ema: decay of the average of the weights that is saved, min((1 + step)/(10 + step), ema); none when None.
-        optimizer: `adamw8bit` needs bitsandbytes and a GPU.
-    """
-
-    model: str
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None
-    prompts: str | dict[str, Annotated[float, Field(gt=0)]]
-    classifier: str
-    target: Target
-    targets: dict[str, Target] = {}
-    lora: Lora | None = None
-    soft_tokens: SoftTokens | None = None
-    alignment: Alignment = Alignment()
-    preservation: Preservation = Preservation()
-    realism: Realism = Realism()
-    gradient: Gradient = Gradient()
-    explicit_images: int = Field(default=0, ge=0)
-    steps: Count = 100
-    prompts_per_step: Count = 1
-    images: Annotated[int, Field(ge=2)] = 24
-    num_inference_steps: list[Count] = [20]
-    learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    warmup: int = Field(default=5, ge=0)
-    schedule: Literal["constant", "cosine"] = "constant"
-    checkpoint_every: Count = 10
-    seed: int = 0
-
-    @property
-    def trained(self) -> Lora | SoftTokens:
-        """What is trained."""
-        return self.soft_tokens or self.lora or Lora()
-
-    @model_validator(mode="after")
-    def _check(self) -> "Dft":
-        if self.lora and self.soft_tokens:
-            raise ValueError("a recipe trains lora or soft_tokens, not both")
-        if 0 < self.preservation.seeds < self.images:
-            raise ValueError(f"preservation.seeds is {self.preservation.seeds}, fewer than the {self.images} images of a step")
-        return self
-
-
-class Measure(_Strict):
+class Measure(Strict):
     """What `evenhand measure` runs: the settings that must agree when a run is continued."""
 
     model: str
@@ -405,8 +240,3 @@ def load_model(name: str) -> Model:
 def load_classifier_config(name: str) -> Classifier:
     """An attribute classifier by name or path."""
     return load(Classifier, "eval/classifiers", name)
-
-
-def load_recipe(name: str, overrides: list[str] | None = None) -> Dft:
-    """A recipe of direct fine-tuning by name (`dft/emoji-gender`) or path."""
-    return load(Dft, "train", name, overrides)

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from evenhand.classifiers import AttributeClassifier
-from evenhand.config import Feature
 from evenhand.errors import UserError
+from evenhand.recipes import Feature
 
 DINO_MEAN, DINO_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 

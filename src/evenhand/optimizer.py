@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from evenhand.checkpoints import load_state
-from evenhand.config import Dft
 from evenhand.errors import UserError
+from evenhand.recipes import Dft
 
 BAD_STEPS = 5  # non-finite gradients in a row after which training stops
 

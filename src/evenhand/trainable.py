@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from evenhand.adapters import CLIP_NAMES, LORA, SOFT_TOKENS, clip_encoders
-from evenhand.config import Lora, SoftTokens
 from evenhand.diffusion import DENOISERS, Diffusion
 from evenhand.errors import UserError
+from evenhand.recipes import Lora, SoftTokens
 
 MODULES = {"text_encoder": ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"],
            "denoiser": ["to_q", "to_k", "to_v", "to_out.0"]}

@@ -23,9 +23,10 @@ def demo(
     from evenhand.card import write_card
     from evenhand.cli.show import console, progress, summary
     from evenhand.cli.train import run
-    from evenhand.config import Measure, load_recipe
+    from evenhand.config import Measure
     from evenhand.measure import measure
     from evenhand.page import write_comparison
+    from evenhand.recipes import load_recipe
 
     recipe = load_recipe("dft/emoji-gender")
     out = out / "quick" if quick else out

@@ -25,8 +25,8 @@ def train(
 
         accelerate launch --num_processes 2 -m evenhand train dft/emoji-gender
     """
-    from evenhand.config import load_recipe
     from evenhand.errors import UserError
+    from evenhand.recipes import load_recipe
 
     settings = load_recipe(recipe, overrides)
     name = recipe if not recipe.endswith(".yaml") else Path(recipe).stem
@@ -49,7 +49,7 @@ def train(
         print(f"adapter: {adapter}")
 
 
-def run(settings, folder: Path, name: str) -> Path:  # noqa: ANN001 -- config.Dft, whose import is not quick
+def run(settings, folder: Path, name: str) -> Path:  # noqa: ANN001 -- recipes.Dft, whose import is not quick
     """Trains with a progress bar that shows the running gap."""
     from evenhand.cli.show import progress
     from evenhand.dft.finetune import finetune

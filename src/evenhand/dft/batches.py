@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from evenhand.attributes import Target
-from evenhand.config import Dft, load_prompts
+from evenhand.config import load_prompts
 from evenhand.diffusion import Diffusion
 from evenhand.errors import unknown
 from evenhand.prompts import Prompt
+from evenhand.recipes import Dft
 from evenhand.records import image_seed
 
 

@@ -5,9 +5,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from evenhand.classifiers import AttributeClassifier, Predictions
-from evenhand.config import Realism
 from evenhand.errors import UserError
 from evenhand.faces import FaceEmbedding, crop
+from evenhand.recipes import Realism
 
 SIZE = 160  # pixels of a crop
 

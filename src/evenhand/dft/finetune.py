@@ -19,7 +19,7 @@ from torch import Tensor
 from evenhand.adapters import save_adapter
 from evenhand.checkpoints import save_state
 from evenhand.classifiers import AttributeClassifier, load_classifier
-from evenhand.config import Dft, SoftTokens, load_model
+from evenhand.config import load_model
 from evenhand.dft.batches import Batch, draw, explicit_prompts, neutral_prompts
 from evenhand.dft.coefficients import published, squared_norms, uniform
 from evenhand.dft.faces import FaceSpace
@@ -30,6 +30,7 @@ from evenhand.errors import UserError, unknown
 from evenhand.features import load_features
 from evenhand.optimizer import Optimizer
 from evenhand.prompts import Prompt
+from evenhand.recipes import Dft, SoftTokens
 from evenhand.replay import Recording, Tape, attach, record
 from evenhand.runs import cut_log, log_line, training
 from evenhand.statistics import gap, shares

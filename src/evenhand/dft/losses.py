@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from evenhand.attributes import Attribute
 from evenhand.classifiers import Predictions
-from evenhand.config import Dft
 from evenhand.dft.batches import Batch
 from evenhand.dft.targets import Assignment, assign
+from evenhand.recipes import Dft
 
 
 @dataclass(frozen=True)

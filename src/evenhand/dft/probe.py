@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 
 from evenhand.adapters import find_adapter
-from evenhand.config import Dft
 from evenhand.dft.finetune import finetune
+from evenhand.recipes import Dft
 
 
 @dataclass(frozen=True)
