@@ -141,3 +141,23 @@ def test_the_wished_classes_become_more_probable(tmp_path):
                      for a in (None, str(adapter)))
     women = [float(judge(images).probs["gender"][:, 0].mean()) for images in (before, after)]
     assert women[1] > women[0] + 0.3
+
+
+def test_a_step_with_realism_and_pixels_and_a_dry_run_that_counts_it(tmp_path):
+    """The bank's embeddings have the classifier's width; the probe runs two steps and counts what they hold."""
+    from safetensors.torch import save_file
+
+    from evenhand.classifiers import load_classifier
+    from evenhand.dft.probe import probe
+
+    width = load_classifier("emoji-trainer").features(torch.rand(1, 3, 64, 64)).shape[1]
+    save_file({"embeddings": torch.randn(5, width)}, tmp_path / "bank.safetensors")
+    more = ["steps=2", "realism.weight=0.5", "realism.network=classifier", f"realism.bank={tmp_path / 'bank.safetensors'}",
+            "preservation.features=[{kind: pixels, weight: 2.0}]"]
+    recipe = load_recipe("dft/emoji-gender", [*QUICK, "lora.rank=2", *more])
+    rows = []
+    dft.finetune(recipe, tmp_path / "run", progress=lambda step, row: rows.append(row))
+    assert all(row["realism"] > 0 and row["gradient_norm"] > 0 for row in rows)
+    cost = probe(recipe)
+    saved = sum(x.numel() for x in load_file(tmp_path / "run" / "adapter" / LORA).values())
+    assert (cost.parameters, cost.images, cost.calls) == (saved, 8, (4, 2)) and cost.seconds > 0 and cost.memory > 0

@@ -139,3 +139,12 @@ def test_several_prompt_sets_and_joint_attributes_are_reported_each_and_together
     prompt = next(p for p in joint["prompts"] if p["prompt"] == "a portrait of a pilot")
     assert all(prompt["shares"][c]["value"] == cells.count(c) / 2 for c in joint["classes"])
     assert "gender x tone" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_runs_of_different_prompts_are_compared_on_what_both_drew(run, tmp_path):
+    more = SMALL.model_copy(update={"prompts": ["emoji-occupations", "emoji-portraits"], "attributes": ["gender"], "images": 3})
+    measure(more, tmp_path / "more")
+    result = write_comparison(run[0], tmp_path / "more", tmp_path / "out")
+    assert result["before"]["images"] == result["after"]["images"] == result["change"]["images"]
+    split = result["change"]["attributes"]["gender"]["splits"]["test"]
+    assert split["gap"]["value"] == 0 and list(result["after"]["attributes"]["gender"]["splits"]) == ["test"]

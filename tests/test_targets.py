@@ -70,3 +70,28 @@ def test_a_joint_table_is_asked_for_cell_by_cell():
     target = Target(joint={"woman/dark": 0.5, "man/light": 0.5}, joint_of=["gender", "tone"])
     assert target.cells(known) == ([(0, 0), (0, 1), (1, 0), (1, 1)], [0.0, 0.5, 0.5, 0.0])
     assert target.marginal(known["tone"], known) == [0.5, 0.5]
+
+
+def test_families_with_targets_on_different_attributes_do_not_spoil_each_other():
+    """An image may stay when its own group's attributes are as wished, whatever another group asks."""
+    import torch
+
+    from evenhand.dft.batches import Batch, Group
+    from evenhand.dft.losses import Perceived, wish_of
+    from evenhand.prompts import Prompt
+    from evenhand.recipes import load_recipe
+
+    known = {a: Attribute(name=a, classes=["x", "y"]) for a in ("a", "b")}
+    probs = {a: torch.tensor([[1.0, 0.0]] * 4 + [[0.0, 1.0]] * 4).repeat(2, 1) for a in known}
+    groups = [Group(np.arange(8), Target(shares={"a": {"x": 0.5, "y": 0.5}})),
+              Group(np.arange(8, 16), Target(shares={"b": {"x": 0.5, "y": 0.5}}))]
+    batch = Batch([Prompt("p", "p", "f", "train")] * 16, list(range(16)), 4, groups)
+    seen = torch.ones(16, dtype=torch.bool)
+    recipe = load_recipe("dft/emoji-gender", ["alignment.confidence=0.6"])
+    unseen = seen.clone()
+    unseen[0] = False
+    wish = wish_of(recipe, known, batch, Perceived(probs, seen), Perceived(probs, unseen), np.random.default_rng(0))
+    sure = [r for r in range(8) if wish.targets["a"].known[r]]
+    assert 0 in sure and len(sure) >= 4 and not wish.targets["a"].known[8:].any() and not wish.targets["b"].known[:8].any()
+    assert [r for r in range(8) if wish.stays[r]] == [r for r in sure if r != 0]
+    assert [r - 8 for r in range(8, 16) if wish.stays[r]] == sure
