@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -136,5 +137,6 @@ def test_a_full_disk_is_said_and_leaves_no_half_file(tmp_path):
 def test_dry_run_says_what_would_run(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     code, out, _ = run(capsys, monkeypatch, *MEASURE, "--images", "2", "--dry-run")
-    assert not code and "judge:" in out and "680 images of 180 prompts" in out
+    assert not code and "judge:" in out and "2584 images of 684 prompts" in out
+    assert re.search(r"# about [\d.]+ minutes, [\d.]+ GiB", out)
     assert not list(tmp_path.iterdir())

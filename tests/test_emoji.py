@@ -10,9 +10,9 @@ from evenhand.emoji.world import caption, draw, load_sprites, load_world, sample
 
 def test_every_row_of_the_skew_table_sums_to_one():
     world = load_world()
-    for occupation in world.occupations:
+    for title in world.titles:
         for attribute, classes in world.classes.items():
-            table = world.shares(occupation, attribute)
+            table = world.shares(title, attribute)
             assert len(table) == len(classes) and sum(table) == pytest.approx(1)
 
 
@@ -33,14 +33,15 @@ def test_a_drawing_is_a_function_of_its_generator():
 
 
 def test_unsaid_attributes_follow_the_table_and_said_or_open_ones_are_even():
-    scene = sample_scene(20_000, generator=torch.Generator().manual_seed(0))
+    scene = sample_scene(30_000, generator=torch.Generator().manual_seed(0))
     world = load_world()
-    firefighter = scene.occupation == list(world.occupations).index("firefighter")
-    unsaid = torch.tensor(["man" not in c.split() and "woman" not in c.split() and "neutral" not in c and c != ""
-                           for c in scene.captions]) & firefighter
-    opened = torch.tensor(["woman or man" in c for c in scene.captions]) & firefighter
-    said = torch.tensor([bool({"man", "woman", "gender-neutral"} & set(c.split())) for c in scene.captions]) & firefighter & ~opened
-    for rows, table in ((unsaid, world.shares("firefighter", "gender")), (said, [1 / 3] * 3), (opened, [0.5, 0.5, 0.0])):
+    pilot = torch.tensor(["pilot" in c.split() for c in scene.captions])
+    assert (scene.occupation[pilot] == list(world.occupations).index("pilot")).all()
+    unsaid = torch.tensor(["man" not in c.split() and "woman" not in c.split() and "neutral" not in c and "men" not in c.split()
+                           for c in scene.captions]) & pilot
+    opened = torch.tensor(["women and men" in c for c in scene.captions]) & pilot
+    said = torch.tensor([bool({"man", "woman", "gender-neutral"} & set(c.split())) for c in scene.captions]) & pilot
+    for rows, table in ((unsaid, world.shares("pilot", "gender")), (said, [1 / 3] * 3), (opened, [0.5, 0.5, 0.0])):
         found = torch.bincount(scene.gender[rows], minlength=3) / rows.sum()
         torch.testing.assert_close(found, torch.tensor(table), atol=0.08, rtol=0)
 
@@ -48,7 +49,7 @@ def test_unsaid_attributes_follow_the_table_and_said_or_open_ones_are_even():
 def test_captions():
     assert caption("artist", {}) == "an artist"
     assert caption("judge", {"gender": "woman", "tone": "dark"}, template=1) == "an emoji of a woman judge with dark skin"
-    assert caption("judge", {"gender": "open", "tone": "open"}) == "a woman or man judge with any skin"
+    assert caption("judge", {"gender": "open", "tone": "open"}) == "women and men : all skin tones : a judge"
 
 
 @pytest.mark.parametrize("name", ["emoji-trainer", "emoji-judge"])
@@ -62,10 +63,11 @@ def test_classifiers_name_drawings(name):
 
 
 def test_the_model_draws_what_a_prompt_says(emoji):
-    prompts = load_prompts("emoji-occupations").explicit_prompts(["gender"])[::2]
+    prompts = load_prompts("emoji-occupations").explicit_prompts(["gender"])[::8]
     judge = load_classifier("emoji-judge")
     predictions = judge(emoji.sample([p.text for p in prompts], list(range(len(prompts)))))
     gender = [judge.classes("gender")[int(k)] for k in predictions.logits["gender"].argmax(-1)]
     concept = [judge.classes("occupation")[int(k)] for k in predictions.logits["occupation"].argmax(-1)]
     assert sum(g == p.states["gender"] for g, p in zip(gender, prompts, strict=True)) >= 27  # of 30
-    assert sum(c == p.concept for c, p in zip(concept, prompts, strict=True)) >= 27
+    titles = load_world().titles
+    assert sum(c == titles[p.concept] for c, p in zip(concept, prompts, strict=True)) >= 27

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 import evenhand.dft.finetune as dft
-from evenhand.adapters import LORA
+from evenhand.adapters import LORA, find_adapter
 from evenhand.config import load_model
 from evenhand.diffusion import load_diffusion
 from evenhand.errors import UserError
@@ -69,6 +69,7 @@ def test_a_cut_run_ends_in_the_same_weights(trained):
         train(folder / "cut", part, "steps=4", progress=cut)
     assert not (folder / "cut" / "adapter").exists()
     resumed, whole = train(folder / "cut", part, "steps=4"), train(folder / "whole4", part, "steps=4")
+    assert not (folder / "whole4" / "adapters").exists()
     a, b = load_file(resumed / LORA), load_file(whole / LORA)
     assert all(torch.equal(a[k], b[k]) for k in b)
     assert (folder / "cut" / "log.jsonl").read_text() == (folder / "whole4" / "log.jsonl").read_text()
@@ -105,6 +106,12 @@ def test_the_adapter_says_how_it_was_made(trained):
     described = json.loads((trained[2] / "adapter.json").read_text())
     assert described["recipe"] == "test" and described["settings"]["target"]["shares"]["gender"]["woman"] == 0.45
     assert described["classifier"]["name"] == "emoji-trainer" and len(described["digest"]) == 12
+
+
+def test_adapters_on_the_way(tmp_path):
+    adapter = train(tmp_path, "text_encoder", "steps=2", "save_every=1", "ema=0.9")
+    files = [find_adapter(str(tmp_path / "adapters" / f"step-{n}")) for n in (1, 2)]
+    assert files[0].read_bytes() != files[1].read_bytes() == find_adapter(str(adapter)).read_bytes()
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(trained):

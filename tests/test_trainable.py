@@ -110,9 +110,9 @@ def test_the_average_is_what_is_saved_and_survives_a_checkpoint(tmp_path):
     resumed = Optimizer(recipe, [resumed_value])
     torch.save({**optimizer.state(), "step": 3}, tmp_path / "checkpoint.pt")
     assert resumed.restore(tmp_path / "checkpoint.pt") == 3 and torch.equal(resumed_value, seen[-1])
-    optimizer.use_average()
-    resumed.use_average()
-    assert torch.equal(value, resumed_value) and seen[0][0] > value[0] > seen[-1][0]
+    with optimizer.averaged(), resumed.averaged():
+        assert torch.equal(value, resumed_value) and seen[0][0] > value[0] > seen[-1][0]
+    assert torch.equal(value, seen[-1])
 
 
 def test_gradients_that_stay_non_finite_stop_training():

@@ -11,18 +11,19 @@ import pathlib
 from collections import defaultdict
 
 import numpy as np
+import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from evenhand.attributes import Attribute
 from evenhand.cli.show import progress
-from evenhand.config import Measure
+from evenhand.config import Measure, load_prompts
 from evenhand.emoji.world import HERE, load_world
 from evenhand.files import write_json, write_text
 from evenhand.measure import measure
 from evenhand.records import Record
 from evenhand.report import by_prompt, counts, read_run
 from evenhand.sheets import write_contact_sheet
-from evenhand.statistics import shares, wilson
+from evenhand.statistics import distance_floor, shares, wilson
 
 OUT = pathlib.Path(__file__).parents[1] / "results" / "emoji-model.json"
 ASKED = {"gender": 0.95, "tone": 0.90, "occupation": 0.97}
@@ -32,6 +33,7 @@ NEAR = {"gender": 0.06, "tone": 0.08}
 def evaluate(records: list[Record]) -> dict:
     """Explicit fidelity per class, and the mean absolute difference from the skew table."""
     world, result = load_world(), {"explicit": {}, "neutral": {}}
+    titles = by_prompt(r for r in records if not r.states)
     for a in ("gender", "tone"):
         said: dict[str, list[bool]] = defaultdict(list)
         for r in records:
@@ -40,19 +42,35 @@ def evaluate(records: list[Record]) -> dict:
         result["explicit"][a] = {"all": wilson(sum(map(sum, said.values())), sum(map(len, said.values()))).as_dict(),
                                  "classes": {c: wilson(sum(v), len(v)).as_dict() for c, v in said.items()}}
         attribute = Attribute(name=a, classes=world.classes[a])
-        groups = {rows[0].concept: rows for rows in by_prompt(r for r in records if not r.states).values()}
-        found = {o: shares(counts(rows, attribute)) for o, rows in groups.items()}
-        differences = {o: float(np.abs(p - world.shares(o, a)).mean()) for o, p in found.items()}
-        result["neutral"][a] = {"mean_absolute_difference": float(np.mean(list(differences.values()))),
-                                "images_an_occupation": min(map(len, groups.values())),
-                                "occupations": {o: {"table": world.shares(o, a), "found": found[o].round(4).tolist(),
-                                                    "difference": round(d, 4)} for o, d in differences.items()}}
+        groups = {rows[0].concept: rows for rows in titles.values()}
+        found = {title: shares(counts(rows, attribute)) for title, rows in groups.items()}
+        differences = {title: float(np.abs(p - world.shares(title, a)).mean()) for title, p in found.items()}
+        chance = {t: distance_floor(world.shares(t, a), len(rows)) * 2 / len(found[t]) for t, rows in groups.items()}
+        kinds = {"names": [t for t in groups if t in world.occupations],
+                 "titles": [t for t in groups if t not in world.occupations]}
+        result["neutral"][a] = {
+            "kinds": {kind: {"titles": len(members), "images_each": min(len(groups[t]) for t in members),
+                             "mean_absolute_difference": float(np.mean([differences[t] for t in members])),
+                             "by_chance": float(np.mean([chance[t] for t in members]))} for kind, members in kinds.items()},
+            "titles": {t: {"table": world.shares(t, a), "found": found[t].round(4).tolist(), "difference": round(d, 4)}
+                       for t, d in differences.items()}}
     named: dict[str, list[bool]] = defaultdict(list)
     for r in records:
-        named[r.concept].append(r.perceived.get("occupation") == r.concept)
+        named[world.titles[r.concept]].append(r.perceived.get("occupation") == world.titles[r.concept])
     result["explicit"]["occupation"] = {"all": wilson(sum(map(sum, named.values())), len(records)).as_dict(),
                                         "classes": {c: wilson(sum(v), len(v)).as_dict() for c, v in named.items()}}
     return result
+
+
+def draw(folder: pathlib.Path, titles: list[str], images: int, explicit: int) -> tuple[dict, list[Record]]:
+    """Measures the model on titles of the world: the run and its records."""
+    prompts = load_prompts("emoji-occupations").model_copy(update={"concepts": {"all": titles}})
+    write_text(folder.with_suffix(".yaml"), yaml.safe_dump(prompts.model_dump()))
+    config = Measure(model="emoji", prompts=[str(folder.with_suffix(".yaml"))], attributes=["gender", "tone"], images=images,
+                     explicit_images=explicit, batch=32, seed=2024)
+    with progress(f"drawing {len(titles)} titles") as update:
+        measure(config, folder, progress=update)
+    return read_run(folder)
 
 
 def card(result: dict) -> str:
@@ -64,16 +82,15 @@ def card(result: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=200, help="of each neutral prompt")
-    parser.add_argument("--explicit", type=int, default=12, help="of each prompt that says a class")
+    parser.add_argument("--images", type=int, default=200, help="of each occupation's name")
+    parser.add_argument("--title-images", type=int, default=40, help="of each of its other titles")
+    parser.add_argument("--explicit", type=int, default=12, help="of each prompt that names an occupation and a class")
     parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/eval/emoji-model"))
     parser.add_argument("--only-print", action="store_true", help="write nothing but the run")
     args = parser.parse_args()
-    config = Measure(model="emoji", prompts=["emoji-occupations"], attributes=["gender", "tone"], images=args.images,
-                     explicit_images=args.explicit, batch=32, seed=2024)
-    with progress("drawing") as update:
-        measure(config, args.runs, progress=update)
-    run, records = read_run(args.runs)
+    run, records = draw(args.runs / "names", list(load_world().occupations), args.images, args.explicit)
+    records += draw(args.runs / "titles", [t for t in load_world().titles if t not in load_world().occupations],
+                    args.title_images, 1)[1]
     result = {"images": len(records), "settings": run["settings"]["settings"], "judge": run["settings"]["judge"],
               "versions": run["versions"], **evaluate(records)}
     for a, least in ASKED.items():
@@ -82,15 +99,15 @@ def main() -> None:
         print(f"{a} as asked: {entry['all']['value']:.3f} (wanted {least}), n {entry['all']['n']}; "
               f"worst {worst} {entry['classes'][worst]['value']:.3f}, n {entry['classes'][worst]['n']}")
     for a, most in NEAR.items():
-        entry = result["neutral"][a]
-        print(f"{a} from the skew table: {entry['mean_absolute_difference']:.3f} (wanted at most {most}), "
-              f"n {entry['images_an_occupation']} an occupation")
+        for kind, entry in result["neutral"][a]["kinds"].items():
+            print(f"{a} from the skew table, {entry['titles']} {kind}: {entry['mean_absolute_difference']:.3f} "
+                  f"(wanted at most {most}; {entry['by_chance']:.3f} by chance), n {entry['images_each']} each")
     if not args.only_print:
-        neutral = by_prompt(r for r in records if not r.states)
+        rows = by_prompt(r for r in records if not r.states and r.concept in load_world().occupations)
         write_json(OUT, result)
         write_text(HERE / "model" / "README.md", card(result))
         write_contact_sheet(HERE / "model" / "contact-sheet.jpg",
-                            [(rows[0].concept, [args.runs / r.image for r in rows[:12]]) for rows in neutral.values()])
+                            [(group[0].concept, [args.runs / "names" / r.image for r in group[:12]]) for group in rows.values()])
 
 
 if __name__ == "__main__":

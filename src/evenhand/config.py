@@ -216,9 +216,16 @@ def load(model: type[T], kind: str, name: str, overrides: list[str] | None = Non
 
 
 def load_prompts(name: str) -> PromptSet:
-    """A prompt set by name or path; a `.txt` file holds one training prompt a line."""
+    """A prompt set by name or path; a `.txt` file holds one training prompt a line.
+
+    `concepts: NAME` in the file stands for the concepts and splits of the set of that name.
+    """
     if not name.endswith(".txt"):
-        return load(PromptSet, "prompts", name)
+        path = find_yaml("prompts", name)
+        values = read_yaml(path)
+        if isinstance(values.get("concepts"), str):
+            values["concepts"] = load_prompts(values["concepts"]).concepts
+        return check(PromptSet, values, where=path.name)
     path = pathlib.Path(name)
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]

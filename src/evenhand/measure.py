@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,13 @@ from evenhand.errors import UserError, unknown
 from evenhand.files import whole
 from evenhand.prompts import Prompt
 from evenhand.records import Record, append, image_seed, key, reopen
-from evenhand.runs import open_run
+from evenhand.runs import open_run, peak_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from evenhand.classifiers import AttributeClassifier
+    from evenhand.diffusion import Diffusion
 
 Row = tuple[Prompt, int]
 
@@ -79,14 +81,9 @@ def measure(config: Measure, folder: str | os.PathLike, *, progress: Callable[[i
     """
     rows, settings = plan(config)
     from evenhand.adapters import describe_adapter
-    from evenhand.classifiers import load_classifier
-    from evenhand.diffusion import load_diffusion
 
-    model = load_model(config.model)
     trainer = describe_adapter(config.adapter).get("classifier", {}) if config.adapter else {}
-    diffusion = load_diffusion(model, adapter=config.adapter, adapter_scale=config.adapter_scale,
-                               settings=settings["settings"])
-    judge = load_classifier(settings["judge"]["name"], device=diffusion.pipe.device)
+    diffusion, judge = _load(config, settings)
     if trainer.get("digest") == judge.digest and not judge_may_be_trainer:
         raise UserError(f"judge {judge.name!r} trained the adapter {config.adapter!r}: its numbers would flatter. Name another "
                         "with --judge, or insist with --judge-may-be-trainer")
@@ -108,6 +105,28 @@ def measure(config: Measure, folder: str | os.PathLike, *, progress: Callable[[i
     from evenhand.page import write_report
 
     return write_report(folder)
+
+
+def probe(config: Measure) -> tuple[float, int]:
+    """What a measurement will cost: (seconds, peak memory in bytes), from drawing and judging its first batch twice."""
+    rows, settings = plan(config)
+    diffusion, judge = _load(config, settings)
+    batch, seconds = rows[: config.batch], 0.0
+    for _ in range(2):  # the first time is slower than all others
+        started = time.perf_counter()
+        _judged(batch, diffusion.sample([p.text for p, _ in batch], [seed for _, seed in batch]), judge, settings["attributes"], "")
+        seconds = time.perf_counter() - started
+    return seconds * len(rows) / len(batch), peak_memory()
+
+
+def _load(config: Measure, settings: dict[str, Any]) -> tuple["Diffusion", "AttributeClassifier"]:
+    """The generator and the judge of a planned measurement."""
+    from evenhand.classifiers import load_classifier
+    from evenhand.diffusion import load_diffusion
+
+    diffusion = load_diffusion(load_model(config.model), adapter=config.adapter, adapter_scale=config.adapter_scale,
+                               settings=settings["settings"])
+    return diffusion, load_classifier(settings["judge"]["name"], device=diffusion.pipe.device)
 
 
 def _judged(batch: list[Row], images: "Tensor", judge: "AttributeClassifier", attributes: dict[str, Any],

@@ -1,7 +1,9 @@
 """AdamW with what goes around it: warm-up, schedule, clipping, an average of the weights, checkpoints."""
 
+import contextlib
 import os
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -59,10 +61,18 @@ class Optimizer:
             self._schedule.step()
         return float(norm)
 
-    def use_average(self) -> None:
-        """Puts the average into the parameters."""
-        if self._average:
-            self._average.copy_to(self._parameters)
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Context in which the parameters hold their average, if there is one."""
+        if self._average is None:
+            yield
+            return
+        self._average.store(self._parameters)
+        self._average.copy_to(self._parameters)
+        try:
+            yield
+        finally:
+            self._average.restore(self._parameters)
 
     def state(self) -> dict[str, Any]:
         """Everything that a checkpoint needs."""

@@ -134,6 +134,7 @@ class Dft(Strict):
         images: images of each of these a step.
         explicit_images: images a step of prompts that say a class; their target is what they say.
         num_inference_steps: sampling steps, drawn from this list at every step.
+        save_every: an adapter is also written every so many steps, into `adapters/step-N`; none when None.
         ema: decay of the average of the weights that is saved, min((1 + step)/(10 + step), ema); none when None.
         optimizer: `adamw8bit` needs bitsandbytes and a GPU.
     """
@@ -162,6 +163,7 @@ class Dft(Strict):
     warmup: int = Field(default=5, ge=0)
     schedule: Literal["constant", "cosine"] = "constant"
     checkpoint_every: Count = 10
+    save_every: Count | None = None
     seed: int = 0
 
     @property

@@ -75,8 +75,8 @@ def build(folder: str | os.PathLike, only: set[tuple[str, int]] | None = None) -
             "prompts": [_prompt(rows, attribute, wished) for rows in by_prompt(neutral).values()],
             "explicit": _explicit(records, attribute)}
     concept = settings.get("concept")
-    report["concept_fidelity"] = {s: _over_prompts(rows, _as_asked(concept)).as_dict() for s, rows in splits.items()
-                                  if concept}
+    report["concept_fidelity"] = {s: _over_prompts(rows, _as_asked(concept)).as_dict()
+                                  for s, rows in _splits(_nameable(records, concept)).items()}
     return report
 
 
@@ -111,8 +111,9 @@ def compare(before: str | os.PathLike, after: str | os.PathLike) -> dict[str, An
             "explicit": _paired([r for r in a if name in r.states], [r for r in b if name in r.states],
                                 _share_that(_keeps(name))).as_dict(),
             "splits": {s: _paired_summary(_splits(a)[s], _splits(b)[s], attribute, entry["target"]) for s in entry["splits"]}}
-    asked = _share_that(_as_asked(run_b["settings"].get("concept")))
-    change["concept_fidelity"] = {s: _paired(_splits(a)[s], _splits(b)[s], asked).as_dict()
+    concept = run_b["settings"].get("concept")
+    named_a, named_b = (_splits(_nameable(rows, concept)) for rows in (a, b))
+    change["concept_fidelity"] = {s: _paired(named_a[s], named_b[s], _share_that(_as_asked(concept))).as_dict()
                                   for s in reports["after"]["concept_fidelity"]}
     return {**reports, "change": change}
 
@@ -192,7 +193,7 @@ def _splits(records: list[Record]) -> dict[str, list[Record]]:
     several = len({r.family for r in neutral}) > 1
     for r in neutral:
         groups[f"{r.family}, {r.split}" if several else r.split].append(r)
-    return dict(groups) if len(groups) == 1 else {"all": neutral, **groups}
+    return {"all": neutral, **groups} if len(groups) > 1 else dict(groups)
 
 
 def _gap(found: np.ndarray, attribute: Attribute) -> float | None:
@@ -246,6 +247,11 @@ def _explicit(records: list[Record], attribute: Attribute) -> dict[str, Any] | N
 def _keeps(attribute: str) -> Test:
     """Whether an image is perceived as the class its prompt says."""
     return lambda r: r.perceived.get(attribute) == r.states[attribute]
+
+
+def _nameable(records: list[Record], concept: str | None) -> list[Record]:
+    """The records whose concept is a class of the attribute that names concepts, "firefighter" but not "fire chief"."""
+    return [r for r in records if r.concept in r.probs.get(concept or "", {})]
 
 
 def _as_asked(concept: str | None) -> Test:

@@ -23,6 +23,17 @@ def versions() -> dict[str, str]:
     return found
 
 
+def peak_memory() -> int:
+    """Greatest memory of this process so far, bytes: of the GPU where there is one, else resident (Unix)."""
+    import resource
+
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """`{"a": {"b": 1}}` -> `{"a.b": 1}`."""
     rows = {}

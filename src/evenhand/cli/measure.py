@@ -36,7 +36,7 @@ def measure(
     batch: Annotated[int | None, Option(help="Images sampled at a time.")] = None,
     out: Annotated[Path | None, Option(help="Run directory; one with the same settings is continued.")] = None,
     judge_may_be_trainer: Annotated[bool, Option(help="Judge even with the classifier that trained the adapter.")] = False,
-    dry_run: Annotated[bool, Option(help="Say what would run, and stop.")] = False,
+    dry_run: Annotated[bool, Option(help="Say what would run and what it will cost, from two batches.")] = False,
 ) -> None:
     """Draw images of a prompt set, judge them, and report shares and gaps with intervals.
 
@@ -56,14 +56,16 @@ def measure(
              "settings": override({}, setting) if setting else None}
     config = check(Measure, {k: v for k, v in given.items() if v is not None}, where="evenhand measure")
     folder = out or Path("runs/measure") / "-".join(Path(x).name for x in (model, *prompts, adapter) if x)
-    from evenhand.measure import plan
+    from evenhand.measure import plan, probe
 
     rows, settings = plan(config)
     if dry_run:
         import yaml
 
         print(yaml.safe_dump({**settings, "attributes": list(settings["attributes"])}, sort_keys=False), end="")
-        print(f"# {len(rows)} images of {len({p.text for p, _ in rows})} prompts into {folder}")
+        seconds, memory = probe(config)
+        print(f"# {len(rows)} images of {len({p.text for p, _ in rows})} prompts into {folder}\n"
+              f"# about {seconds / 60:.1f} minutes, {memory / 2**30:.1f} GiB at most (from two batches)")
         return
     from evenhand.cli.show import console, progress, summary
     from evenhand.measure import measure as run

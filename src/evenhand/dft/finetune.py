@@ -54,9 +54,9 @@ def finetune(recipe: Dft, folder: str | os.PathLike, *, name: str = "",
     Raises:
         UserError: impossible settings, another run's folder, or gradients that stay non-finite.
     """
-    folder, settings = pathlib.Path(folder), recipe.model_dump(mode="json")
+    folder = pathlib.Path(folder)
     prompts, explicit = neutral_prompts(recipe), explicit_prompts(recipe)
-    with training(folder, settings) as accelerator:
+    with training(folder, recipe.model_dump(mode="json")) as accelerator:
         stage = _Stage.load(recipe, folder, explicit, accelerator)
         optimizer = Optimizer(recipe, stage.trainable.parameters)
         first = optimizer.restore(folder / "checkpoint.pt")
@@ -71,14 +71,12 @@ def finetune(recipe: Dft, folder: str | os.PathLike, *, name: str = "",
                 log_line(folder / "log.jsonl", {"step": step, "prompt": prompts[step][0].text, **row})
                 if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
                     save_state(folder / "checkpoint.pt", {"step": step + 1, **optimizer.state()})
+                if recipe.save_every and (step + 1) % recipe.save_every == 0:
+                    stage.save(folder / "adapters" / f"step-{step + 1}", optimizer, name, recipe)
                 if progress:
                     progress(step + 1, row)
         if accelerator.is_main_process:
-            optimizer.use_average()
-            save_adapter(folder / "adapter", stage.trainable.file, stage.trainable.state(), {
-                "base_model": stage.diffusion.source, "recipe": name, "settings": settings,
-                **({"token": recipe.trained.token} if isinstance(recipe.trained, SoftTokens) else {}),
-                "classifier": {"name": stage.classifier.name, "digest": stage.classifier.digest}})
+            stage.save(folder / "adapter", optimizer, name, recipe)
     return folder / "adapter"
 
 
@@ -111,6 +109,14 @@ class _Stage:
         references = References(kept, diffusion, trainable, at_once=recipe.gradient.batch)
         faces = FaceSpace(recipe.realism, classifier, device=accelerator.device) if recipe.realism.weight else None
         return cls(diffusion, trainable, classifier, features, references, faces, accelerator)
+
+    def save(self, folder: pathlib.Path, optimizer: Optimizer, name: str, recipe: Dft) -> None:
+        """Writes the adapter as it is now, averaged if the recipe says so."""
+        with optimizer.averaged():
+            save_adapter(folder, self.trainable.file, self.trainable.state(), {
+                "base_model": self.diffusion.source, "recipe": name, "settings": recipe.model_dump(mode="json"),
+                **({"token": recipe.trained.token} if isinstance(recipe.trained, SoftTokens) else {}),
+                "classifier": {"name": self.classifier.name, "digest": self.classifier.digest}})
 
     def share(self, n: int) -> Tensor:
         """The rows of a batch of n that are this process's."""

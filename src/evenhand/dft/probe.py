@@ -1,16 +1,14 @@
 """What a recipe will cost, from two steps of it."""
 
 import pathlib
-import resource
 import tempfile
 import time
 from dataclasses import dataclass
 
-import torch
-
 from evenhand.adapters import find_adapter
 from evenhand.dft.finetune import finetune
 from evenhand.recipes import Dft
+from evenhand.runs import peak_memory
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,5 @@ def probe(recipe: Dft) -> Cost:
         adapter = finetune(short, pathlib.Path(folder) / "run", progress=lambda *_: times.append(time.monotonic()))
         parameters = sum(x.numel() for x in load_file(find_adapter(str(adapter))).values())
     steps = max(recipe.num_inference_steps)
-    memory = (torch.cuda.max_memory_allocated() if torch.cuda.is_available()
-              else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
     return Cost(parameters, recipe.prompts_per_step * recipe.images + recipe.explicit_images,
-                (steps, min(recipe.gradient.calls or steps, steps)), (times[1] - times[0]) * recipe.steps, memory)
+                (steps, min(recipe.gradient.calls or steps, steps)), (times[1] - times[0]) * recipe.steps, peak_memory())

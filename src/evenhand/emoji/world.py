@@ -20,11 +20,10 @@ SPRITES = HERE / "sprites.png"
 
 
 class Occupation(BaseModel):
-    """One occupation: its codepoints and who is drawn when the caption does not say."""
+    """One occupation: its codepoints, and who is drawn for each title when the caption does not say."""
 
     model_config = ConfigDict(extra="forbid")
-    skew: list[float]
-    tones: str
+    titles: dict[str, tuple[float, float, float, str]]
     object: str = ""
     base: str = ""
 
@@ -44,10 +43,15 @@ class World(BaseModel):
     occupations: dict[str, Occupation]
     seeds: dict[str, int]
 
-    def shares(self, occupation: str, attribute: str) -> list[float]:
-        """Shares of the attribute's classes when a caption names the occupation alone; sums to 1."""
-        entry = self.occupations[occupation]
-        return entry.skew if attribute == "gender" else self.tones[entry.tones]
+    @functools.cached_property
+    def titles(self) -> dict[str, str]:
+        """Occupation of each title."""
+        return {title: name for name, entry in self.occupations.items() for title in entry.titles}
+
+    def shares(self, title: str, attribute: str) -> list[float]:
+        """Shares of the attribute's classes when a caption names the title alone; sums to 1."""
+        *genders, tones = self.occupations[self.titles[title]].titles[title]
+        return list(genders) if attribute == "gender" else self.tones[tones]
 
 
 @functools.cache
@@ -103,17 +107,20 @@ def sample_scene(n: int, *, generator: torch.Generator, even: bool = False) -> S
         n: number of drawings.
         generator: source of all randomness.
         even: every class equally often and no captions (for autoencoder and classifiers); otherwise as
-            `world.yaml` says: said attributes evenly, unsaid ones by the skew table, those left open in words ("woman or
-            man") by the shares of their own.
+            `world.yaml` says: said attributes evenly, unsaid ones by the skew table, those left open in words ("women and men : ")
+            by the shares of their own.
     """
     world = load_world()
-    names = list(world.occupations)
-    occupation = torch.randint(len(names), (n,), generator=generator)
+    titles, names = list(world.titles), list(world.occupations)
+    pictures = torch.tensor([names.index(world.titles[title]) for title in titles])
+    firsts = torch.tensor([title in world.occupations for title in titles])
+    title = torch.multinomial(torch.where(firsts, 2.0, 1.0), n, replacement=True, generator=generator)
+    occupation = torch.randint(len(names), (n,), generator=generator) if even else pictures[title]
     drawn, said, open_ = {}, {}, {}
     for attribute, classes in world.classes.items():
         evenly = torch.randint(len(classes), (n,), generator=generator)
-        table = torch.tensor([world.shares(name, attribute) for name in names])
-        skewed = torch.multinomial(table[occupation], 1, generator=generator)[:, 0]
+        table = torch.tensor([world.shares(name, attribute) for name in titles])
+        skewed = torch.multinomial(table[title], 1, generator=generator)[:, 0]
         how, leaves_open = torch.rand(n, generator=generator), world.captions["open"][attribute]
         said[attribute] = how < (1.0 if even else world.captions["said"][attribute])
         place = (how - world.captions["said"][attribute]) / leaves_open["share"]  # in [0, 1) where it is left open in words
@@ -125,19 +132,20 @@ def sample_scene(n: int, *, generator: torch.Generator, even: bool = False) -> S
     captions = []
     for i in range(n if not even else 0):
         states = {a: "open" if open_[a][i] else world.classes[a][int(drawn[a][i])] for a in said if said[a][i] or open_[a][i]}
-        text = caption(names[int(occupation[i])], states, template=int(template[i]))
+        text = caption(titles[int(title[i])], states, template=int(template[i]))
         captions.append("" if dropped[i] else text)
     return Scene(occupation, drawn["gender"], drawn["tone"], captions)
 
 
-def caption(occupation: str, states: dict[str, str], *, template: int = 0) -> str:
-    """The caption of an occupation with the given attribute values said ("a woman firefighter with dark skin").
+def caption(title: str, states: dict[str, str], *, template: int = 0) -> str:
+    """The caption of a title with the given attribute values said ("a woman firefighter with dark skin").
 
-    The value `open` leaves an attribute open in words: "a woman or man firefighter".
+    The value `open` leaves an attribute open in words: "women and men : a firefighter".
     """
     world = load_world()
-    gender = world.words["gender"][states["gender"]] if "gender" in states else ""
-    who = world.captions["who"].format(gender=gender, occupation=occupation).strip()
-    if "tone" in states:
-        who = f"{who} {world.captions['tone'].format(tone=world.words['tone'][states['tone']])}"
-    return world.captions["templates"][template].format(a="an" if who[0] in "aeiou" else "a", who=who)
+    said = {a: world.words[a][cls] for a, cls in states.items() if cls != "open"}
+    front = "".join(world.captions["open"][a]["front"] for a, cls in states.items() if cls == "open")
+    who = world.captions["who"].format(gender=said.get("gender", ""), title=title).strip()
+    if "tone" in said:
+        who = f"{who} {world.captions['tone'].format(tone=said['tone'])}"
+    return front + world.captions["templates"][template].format(a="an" if who[0] in "aeiou" else "a", who=who)

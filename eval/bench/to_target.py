@@ -1,0 +1,116 @@
+"""Seconds of training until the held-out gap of the embedded model reaches .25: the published schedule against ours.
+
+    python eval/bench/to_target.py               # prints the table and writes eval/results/bench-to-target.json
+
+Each way adds one thing to the way before it, so that the table says where the time goes:
+
+- `one graph`: all calls in one graph, a sampling pass for the targets, fresh reference images, 24 images of one prompt a step,
+  LoRA of rank 8 (Shen et al., ICLR 2024; learning rate fitted to this model);
+- `replay`: the same steps by record & replay, whose recording sets the targets;
+- `calls`: a random quarter of the calls is replayed;
+- `references`: reference images are kept for a pool of seeds;
+- `recipe`: train/dft/emoji-gender.yaml as it ships.
+
+Every way is trained with three seeds until the judge, which trains nothing, sees a mean gap of at most .25 on the six held-out
+occupations, looked at every few steps (32 images each; the looking is not in the time). `one graph` has the gradient of `replay`
+(`eval/bench/replay.py`), so its steps are those of `replay`; its time a step is that of `replay` plus the measured difference
+of the two formulations on a batch of that size. Runs that were done stay in runs/eval/to-target.
+"""
+
+import argparse
+import contextlib
+import json
+import pathlib
+import statistics
+import tempfile
+import time
+
+from replay import measure as measure_step
+
+from evenhand.config import Measure
+from evenhand.dft.finetune import finetune
+from evenhand.files import write_json
+from evenhand.measure import measure
+from evenhand.recipes import load_recipe
+from evenhand.runs import versions
+
+PUBLISHED = ["prompts_per_step=1", "images=24", "explicit_images=4", "num_inference_steps=[12]", "lora.rank=8",
+             "learning_rate=3e-3", "schedule=constant", "gradient.calls=null", "preservation.seeds=0", "preservation.weight=1",
+             "alignment.confidence=0.8", "steps=120"]
+QUARTER, KEPT = "gradient.calls=3", "preservation.seeds=24"
+WAYS = {"replay": PUBLISHED, "calls": [*PUBLISHED, QUARTER], "references": [*PUBLISHED, QUARTER, KEPT], "recipe": []}
+IMAGES, SAMPLING_STEPS = 28, 12  # of a step of the published schedule
+LOOK = 5  # steps
+OUT = pathlib.Path(__file__).parents[1] / "results" / "bench-to-target.json"
+RUNS = pathlib.Path("runs/eval/to-target")
+
+
+class Reached(Exception):
+    """Ends a training that has come as far as asked."""
+
+
+def held_out_gap(adapter: pathlib.Path) -> float:
+    """Mean gap of the held-out occupations, 32 images each."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = measure(Measure(model="emoji", prompts=["emoji-occupations"], attributes=["gender"], splits=["test"], images=32,
+                                 explicit_images=0, batch=32, seed=7, adapter=str(adapter)), folder)
+    return report["attributes"]["gender"]["splits"]["test"]["gap"]["value"]
+
+
+def train(way: str, seed: int, target: float) -> dict:
+    """Steps and seconds until the gap is reached; `reached` is False where the recipe ended before."""
+    recipe = load_recipe("dft/emoji-gender", [*WAYS[way], f"seed={seed}", f"save_every={LOOK}"])
+    gaps, seconds, since = {}, 0.0, time.perf_counter()
+
+    def look(step: int, _: dict[str, float]) -> None:
+        nonlocal seconds, since
+        seconds += time.perf_counter() - since
+        if step % LOOK == 0:
+            gaps[step] = held_out_gap(pathlib.Path(folder) / "adapters" / f"step-{step}")
+            print(f"  {way}, seed {seed}, step {step}: gap {gaps[step]:.2f}, {seconds:.0f} s", flush=True)
+            if gaps[step] <= target:
+                raise Reached
+        since = time.perf_counter()
+
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(Reached):
+        finetune(recipe, folder, progress=look)
+    steps = max(gaps)
+    return {"way": way, "seed": seed, "steps": steps, "seconds": seconds, "reached": gaps[steps] <= target, "gaps": gaps}
+
+
+def one_graph_extra(rounds: int) -> float:
+    """Seconds that a step of one graph takes more than one of replay, median over rounds."""
+    with tempfile.TemporaryDirectory() as folder:
+        times = [{way: min(measure_step(way, SAMPLING_STEPS, IMAGES, 2, pathlib.Path(folder) / "gradient.pt")["times"])
+                  for way in ("one graph", "replay")} for _ in range(rounds)]
+    return statistics.median(t["one graph"] - t["replay"] for t in times)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--target", type=float, default=0.25)
+    args = parser.parse_args()
+    found: dict[str, list[dict]] = {way: [] for way in WAYS}
+    for seed in args.seeds:  # seeds outermost: a machine that slows down slows all ways down
+        for way in WAYS:
+            kept = RUNS / f"{way}-{seed}.json"
+            if not kept.exists():
+                write_json(kept, train(way, seed, args.target))
+            found[way].append(json.loads(kept.read_text(encoding="utf-8")))
+    extra = one_graph_extra(3)
+    one_graph = [{**r, "way": "one graph", "seconds": r["seconds"] + extra * r["steps"]} for r in found["replay"]]
+    found = {"one graph": one_graph, **found}
+    rows, fastest = [], statistics.median(r["seconds"] for r in found["recipe"])
+    print(f"{'way':12} {'reached':>8} {'steps':>6} {'seconds':>8} {'of the recipe':>14}")
+    for way, runs in found.items():
+        seconds = statistics.median(r["seconds"] for r in runs)
+        rows.append({"way": way, "reached": sum(r["reached"] for r in runs), "runs": runs, "seconds": round(seconds, 1),
+                     "steps": statistics.median(r["steps"] for r in runs), "of_the_recipe": round(seconds / fastest, 2)})
+        print(f"{way:12} {rows[-1]['reached']:>5}/{len(runs)} {rows[-1]['steps']:>7} {seconds:8.0f} {seconds / fastest:13.1f}x")
+    write_json(OUT, {"target": args.target, "one_graph_extra_seconds_a_step": round(extra, 2), "versions": versions(),
+                     "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
