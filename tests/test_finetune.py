@@ -1,5 +1,6 @@
 """Training by what it changes: what must change does, nothing else does, a cut run ends in the same weights."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -168,3 +169,38 @@ def test_a_step_with_realism_and_pixels_and_a_dry_run_that_counts_it(tmp_path):
     cost = probe(recipe)
     saved = sum(x.numel() for x in load_file(tmp_path / "run" / "adapter" / LORA).values())
     assert (cost.parameters, cost.images, cost.calls) == (saved, 8, (4, 2)) and cost.seconds > 0 and cost.memory > 0
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_half_precision_trains_float32_parameters(dtype, tmp_path):
+    rows = []
+    adapter = dft.finetune(load_recipe("dft/emoji-gender", [*QUICK, "steps=2", f"dtype={dtype}"]), tmp_path / "run",
+                           progress=lambda step, row: rows.append(row))
+    state = load_file(adapter / LORA)
+    assert {x.dtype for x in state.values()} == {torch.float32} and any(x.abs().max() > 0 for k, x in state.items() if "lora_B" in k)
+    assert all(row["gradient_norm"] > 0 for row in rows)
+
+
+class Boxed:
+    """The training classifier, which says where in the image it looked."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def __call__(self, images):
+        found = self.inner(images)
+        return dataclasses.replace(found, boxes=torch.tensor([[16.0, 8.0, 48.0, 40.0]]).expand(len(images), 4))
+
+
+def test_the_face_factor_weighs_the_preservation_gradient_inside_the_box(tmp_path, monkeypatch):
+    load = dft.load_classifier
+    monkeypatch.setattr(dft, "load_classifier", lambda *args, **kwargs: Boxed(load(*args, **kwargs)))
+    states = {}
+    for factor in (1.0, 0.0):
+        recipe = load_recipe("dft/emoji-gender", [*QUICK, "steps=1", f"preservation.changed_face={factor}", "preservation.changed=1",
+                                                  "preservation.weight=50", "preservation.features=[{kind: pixels}]"])
+        states[factor] = load_file(dft.finetune(recipe, tmp_path / str(factor)) / LORA)
+    assert any(not torch.equal(states[0.0][k], x) for k, x in states[1.0].items())

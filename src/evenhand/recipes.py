@@ -111,6 +111,7 @@ class Gradient(Strict):
             code's coefficients (noise-predicting models only).
         batch: images attached at a time; all of a step when None.
         offload: keep the recorded calls in CPU memory.
+        at_once: calls replayed as one batch: faster on a GPU that one call does not fill, for more memory.
         clip: largest gradient norm of a step.
     """
 
@@ -118,6 +119,7 @@ class Gradient(Strict):
     rescale: Literal["exact", "uniform", "published"] = "uniform"
     batch: Count | None = None
     offload: bool = False
+    at_once: Count = 1
     clip: float = Field(default=1.0, gt=0)
 
 

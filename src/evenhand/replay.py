@@ -25,6 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from evenhand.merging import merge
+
 LATENTS = ("sample", "hidden_states", "x")
 Run = Callable[[], Tensor]
 
@@ -170,14 +172,15 @@ class Tape:
         """Number of denoiser calls."""
         return len(self.calls)
 
-    def backward(self, loss: Tensor, *, calls: Sequence[int] | None = None) -> None:
+    def backward(self, loss: Tensor, *, calls: Sequence[int] | None = None, at_once: int = 1) -> None:
         """Adds the gradient of a loss on `images` to the `.grad` of every parameter that requires one.
 
         Args:
             loss: scalar, a function of `images`.
             calls: as for `replay`.
+            at_once: as for `replay`.
         """
-        self.replay(self.gradients(loss), calls=calls)
+        self.replay(self.gradients(loss), calls=calls, at_once=at_once)
 
     def gradients(self, loss: Tensor) -> list[list[Tensor | None]]:
         """The gradient of a loss on `images` at the outputs of each denoiser call; the image graph is freed."""
@@ -186,7 +189,7 @@ class Tape:
         return [[next(flat) for _ in call.outputs] for call in self.calls]
 
     def replay(self, gradients: list[list[Tensor | None]], *, calls: Sequence[int] | None = None,
-               factors: Sequence[float] | None = None) -> None:
+               factors: Sequence[float] | None = None, at_once: int = 1) -> None:
         """Runs denoiser calls again, pushes the gradients of their outputs in, and adds to the parameters' `.grad`.
 
         Args:
@@ -194,22 +197,45 @@ class Tape:
             calls: indices of the calls to replay; each is weighted n/k, so that a uniformly drawn subset gives an
                 unbiased gradient. All when None.
             factors: on each call's gradient; 1, the gradient of the one-graph formulation, when None.
+            at_once: calls run as one batch, for networks whose arguments can be joined (`evenhand.merging`).
+
+        Raises:
+            ReplayError: joined calls gave something else than they gave one by one.
         """
-        chosen = range(len(self.calls)) if calls is None else calls
+        chosen = list(range(len(self.calls)) if calls is None else calls)
         conditioning = _Conditioning()
-        for i in chosen:
-            factor = len(self.calls) / len(chosen) * (1.0 if factors is None else factors[i])
-            self._replay(self.calls[i], [g if g is None else g * factor for g in gradients[i]], conditioning)
+        weight = [len(self.calls) / len(chosen) * (1.0 if factors is None else factors[i]) for i in chosen]
+        scaled = [[g if g is None else g * w for g in gradients[i]] for i, w in zip(chosen, weight, strict=True)]
+        for start in range(0, len(chosen), at_once):
+            end = start + at_once
+            self._replay([self.calls[i] for i in chosen[start:end]], scaled[start:end], conditioning)
         conditioning.backward()
 
-    def _replay(self, call: Call, gradients: list[Tensor | None], conditioning: "_Conditioning") -> None:
-        """Runs one call with gradients and pushes the gradients of its outputs in."""
-        arguments = _move(call.arguments, next(self.denoiser.parameters()).device)
+    def _replay(self, calls: list[Call], gradients: list[list[Tensor | None]], conditioning: "_Conditioning") -> None:
+        """Runs calls with gradients, as one where that can be, and pushes the gradients of their outputs in."""
+        device = next(self.denoiser.parameters()).device
+        arguments = calls[0].arguments if len(calls) == 1 else merge([c.arguments for c in calls], len(calls[0].outputs[0]))
+        if arguments is None:
+            for call, gradient in zip(calls, gradients, strict=True):
+                self._replay([call], [gradient], conditioning)
+            return
         with torch.enable_grad():
-            outputs = _tensors(self.denoiser(**tree_map(conditioning.leaf, arguments)))
-        pairs = [(o, g) for o, g in zip(outputs, gradients, strict=True) if g is not None and o.requires_grad]
+            outputs = _tensors(self.denoiser(**tree_map(conditioning.leaf, _move(arguments, device))))
+        if len(calls) > 1:
+            worst = max(float((o.detach() - torch.cat(w).detach().to(device)).abs().max() / o.detach().abs().max())
+                        for o, *w in zip(outputs, *(c.outputs for c in calls), strict=True))
+            if not worst <= 0.02:  # half precision
+                raise ReplayError(f"joined denoiser calls differ from single ones by {worst:.2g}: set gradient.at_once to 1")
+        pairs = [(o, _joined(g, o)) for o, *g in zip(outputs, *gradients, strict=True)
+                 if o.requires_grad and any(x is not None for x in g)]
         if pairs:
             torch.autograd.backward([tensor for tensor, _ in pairs], [gradient for _, gradient in pairs])
+
+
+def _joined(gradients: list[Tensor | None], output: Tensor) -> Tensor:
+    """The gradients of several calls' outputs as that of the joined output."""
+    zeros = torch.zeros_like(output[: len(output) // len(gradients)])
+    return torch.cat([zeros if g is None else g.to(output.device) for g in gradients])
 
 
 class _Conditioning:

@@ -3,6 +3,8 @@
 import errno
 import os
 import sys
+import warnings
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -29,6 +31,7 @@ def main() -> None:
     """Entry point: one clear line and an exit code other than 0 on anything the user can mend."""
     for library in ("TRANSFORMERS", "DIFFUSERS"):  # remarks on optional parts are not for our users
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
+    warnings.showwarning = _warn
     code = 0
     try:
         code = app(standalone_mode=False)
@@ -41,6 +44,11 @@ def main() -> None:
         code = error.exit_code
     except ValueError as error:
         code = _say(str(error), 2)
+    except RuntimeError as error:
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        code = _say(f"out of memory on the device: {str(error).splitlines()[0]} Lower --batch or, in training, set "
+                    "gradient.batch=1 gradient.offload=true; what was finished is kept", 1)
     except OSError as error:
         what = f"{error.filename}: " if error.filename else ""
         hint = "; free some space, the same command goes on from there" if error.errno == errno.ENOSPC else ""
@@ -48,6 +56,14 @@ def main() -> None:
     if code == 130:
         print("evenhand: interrupted; what was finished is kept, the same command goes on from there", file=sys.stderr)
     sys.exit(code)
+
+
+def _warn(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+    """Our own warnings in one line; those of libraries only with --debug."""
+    if category is UserWarning and filename.startswith(str(Path(__file__).parents[1])):
+        print(f"evenhand: {message}", file=sys.stderr)
+    elif "--debug" in sys.argv:
+        print(warnings.formatwarning(message, category, filename, lineno), end="", file=sys.stderr)
 
 
 def _say(message: str, code: int) -> int:

@@ -21,6 +21,7 @@ from evenhand.checkpoints import save_state
 from evenhand.classifiers import AttributeClassifier, load_classifier
 from evenhand.config import load_model
 from evenhand.dft.batches import Batch, draw, explicit_prompts, neutral_prompts
+from evenhand.dft.census import Census, count
 from evenhand.dft.coefficients import published, squared_norms, uniform
 from evenhand.dft.faces import FaceSpace
 from evenhand.dft.losses import Perceived, Wish, alignment_loss, preservation_loss, realism_loss, weigh_inside, wish_of
@@ -52,7 +53,7 @@ def finetune(recipe: Dft, folder: str | os.PathLike, *, name: str = "",
         folder of the adapter, `folder/adapter`, which any diffusers loads.
 
     Raises:
-        UserError: impossible settings, another run's folder, or gradients that stay non-finite.
+        UserError: impossible settings, another run's folder, gradients that stay non-finite, or images that show nothing to judge.
     """
     folder = pathlib.Path(folder)
     prompts, explicit = neutral_prompts(recipe), explicit_prompts(recipe)
@@ -62,13 +63,15 @@ def finetune(recipe: Dft, folder: str | os.PathLike, *, name: str = "",
         first = optimizer.restore(folder / "checkpoint.pt")
         if accelerator.is_main_process:
             cut_log(folder / "log.jsonl", first)
+        census = Census(folder / "log.jsonl")
         for step in range(first, recipe.steps):
             rng = np.random.default_rng([recipe.seed, step])
-            row = _gradient(recipe, stage, draw(recipe, prompts[step], explicit, step, rng), rng)
+            row, perceived = _gradient(recipe, stage, draw(recipe, prompts[step], explicit, step, rng), rng)
             row["gradient_norm"] = optimizer.step(f"{folder}: step {step}")
+            census.add(perceived, f"{folder}: step {step}")
             if accelerator.is_main_process:
                 accelerator.log(row, step=step)
-                log_line(folder / "log.jsonl", {"step": step, "prompt": prompts[step][0].text, **row})
+                log_line(folder / "log.jsonl", {"step": step, **row, "perceived": perceived})
                 if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
                     save_state(folder / "checkpoint.pt", {"step": step + 1, **optimizer.state()})
                 if recipe.save_every and (step + 1) % recipe.save_every == 0:
@@ -76,6 +79,7 @@ def finetune(recipe: Dft, folder: str | os.PathLike, *, name: str = "",
                 if progress:
                     progress(step + 1, row)
         if accelerator.is_main_process:
+            census.warn([recipe.target, *recipe.targets.values()], stage.classifier.attributes)
             stage.save(folder / "adapter", optimizer, name, recipe)
     return folder / "adapter"
 
@@ -157,8 +161,9 @@ def _check_prompts(recipe: Dft, classifier: AttributeClassifier, explicit: list[
         raise UserError(f"{processes} processes cannot share {images} images a step: start fewer, or raise images")
 
 
-def _gradient(recipe: Dft, stage: _Stage, batch: Batch, rng: np.random.Generator) -> dict[str, float]:
-    """One step's gradient, put into the `.grad` of the trainable parameters; returns the step's numbers.
+def _gradient(recipe: Dft, stage: _Stage, batch: Batch, rng: np.random.Generator
+              ) -> tuple[dict[str, float], dict[str, Any]]:
+    """One step's gradient, put into the `.grad` of the trainable parameters; returns the step's numbers and what was perceived.
 
     1. Record: sample the images with the current model. 2. Targets from what is perceived in them. 3. For each part of
     the batch: attach, losses to targets and to the frozen model's images, gradient at the denoiser's outputs. 4. Replay
@@ -181,9 +186,10 @@ def _gradient(recipe: Dft, stage: _Stage, batch: Batch, rng: np.random.Generator
             taped.append((tape, tape.gradients(loss)))
     _replay(recipe, stage, taped, images=n, count=len(takes[0]), rng=rng)
     losses = stage.total(losses.to(now.seen.device))
-    return {"alignment": float(losses[0]), "preservation": float(losses[1]),
-            **({"realism": float(losses[2])} if stage.faces else {}), "seen": float(now.seen.float().mean()),
-            **_gaps(stage.classifier, batch, now)}
+    row = {"alignment": float(losses[0]), "preservation": float(losses[1]),
+           **({"realism": float(losses[2])} if stage.faces else {}), "seen": float(now.seen.float().mean()),
+           **_gaps(stage.classifier, batch, now)}
+    return row, count(batch, now, stage.classifier.attributes)
 
 
 def _loss(recipe: Dft, stage: _Stage, tape: Tape, base: Tensor, part: Tensor, wish: Wish) -> tuple[Tensor, Tensor]:
@@ -217,7 +223,7 @@ def _replay(recipe: Dft, stage: _Stage, taped: list[tuple[Tape, list]], *, image
     elif recipe.gradient.rescale == "published" and taped:
         factors = published(stage.diffusion.pipe.scheduler, taped[0][0])
     for tape, gradients in taped:
-        tape.replay(gradients, calls=calls, factors=factors)
+        tape.replay(gradients, calls=calls, factors=factors, at_once=recipe.gradient.at_once)
     for p in stage.trainable.parameters:
         p.grad = stage.total(torch.zeros_like(p) if p.grad is None else p.grad) / images
 
