@@ -177,7 +177,8 @@ def test_half_precision_trains_float32_parameters(dtype, tmp_path):
     adapter = dft.finetune(load_recipe("dft/emoji-gender", [*QUICK, "steps=2", f"dtype={dtype}"]), tmp_path / "run",
                            progress=lambda step, row: rows.append(row))
     state = load_file(adapter / LORA)
-    assert {x.dtype for x in state.values()} == {torch.float32} and any(x.abs().max() > 0 for k, x in state.items() if "lora_B" in k)
+    assert {x.dtype for x in state.values()} == {torch.float32}
+    assert any(x.abs().max() > 0 for k, x in state.items() if "lora_B" in k)
     assert all(row["gradient_norm"] > 0 for row in rows)
 
 
@@ -200,7 +201,7 @@ def test_the_face_factor_weighs_the_preservation_gradient_inside_the_box(tmp_pat
     monkeypatch.setattr(dft, "load_classifier", lambda *args, **kwargs: Boxed(load(*args, **kwargs)))
     states = {}
     for factor in (1.0, 0.0):
-        recipe = load_recipe("dft/emoji-gender", [*QUICK, "steps=1", f"preservation.changed_face={factor}", "preservation.changed=1",
-                                                  "preservation.weight=50", "preservation.features=[{kind: pixels}]"])
+        recipe = load_recipe("dft/emoji-gender", [*QUICK, "steps=2", "preservation.weight=50", "preservation.changed=1",
+                                                  f"preservation.changed_face={factor}", "preservation.features=[{kind: pixels}]"])
         states[factor] = load_file(dft.finetune(recipe, tmp_path / str(factor)) / LORA)
     assert any(not torch.equal(states[0.0][k], x) for k, x in states[1.0].items())

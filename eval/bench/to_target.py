@@ -25,6 +25,7 @@ import statistics
 import tempfile
 import time
 
+from replay import Case
 from replay import measure as measure_step
 
 from evenhand.config import Measure
@@ -81,7 +82,7 @@ def train(way: str, seed: int, target: float) -> dict:
 def one_graph_extra(rounds: int) -> float:
     """Seconds that a step of one graph takes more than one of replay, median over rounds."""
     with tempfile.TemporaryDirectory() as folder:
-        times = [{way: min(measure_step(way, SAMPLING_STEPS, IMAGES, 2, pathlib.Path(folder) / "gradient.pt")["times"])
+        times = [{way: min(measure_step(Case(batch=IMAGES), way, SAMPLING_STEPS, pathlib.Path(folder) / "gradient.pt")["times"])
                   for way in ("one graph", "replay")} for _ in range(rounds)]
     return statistics.median(t["one graph"] - t["replay"] for t in times)
 
