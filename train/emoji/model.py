@@ -3,7 +3,7 @@
     python train/emoji/model.py                  # needs runs/emoji/autoencoder; continues runs/emoji/model.pt
 
 A word-level CLIP text encoder and a U-Net on 16x16x4 latents, trained together from nothing on captions of the world.
-55 minutes on two idle cores (6,000 steps of 48).
+46 minutes on two cores (6,000 steps of 48).
 """
 
 import argparse
