@@ -34,12 +34,13 @@ def test_counts_neutral_images_that_were_seen():
 
 def test_warns_of_prompts_without_anything_seen_and_of_classes_that_never_came(tmp_path):
     census = Census(tmp_path / "log.jsonl")
-    census.add(perceived([True, True, False, False, True]), "here")
+    for _ in range(50):
+        census.add(perceived([True, True, False, False, True]), "here")
     with pytest.warns(UserWarning) as caught:
         census.warn([TARGET], KNOWN)
     assert [str(w.message)[:60] for w in caught] == [
-        "1 of 2 prompts showed nothing to judge in any of 2 images (\'a"[:60],
-        "gender: \'person\' is asked for and was perceived in none of 2 "[:60]]
+        "1 of 2 prompts showed nothing to judge in any of 100 images (\'a"[:60],
+        "gender: \'person\' is asked for and was perceived in none of 100 "[:60]]
 
 
 def test_says_nothing_where_all_is_well(tmp_path, recwarn):

@@ -39,8 +39,8 @@ def test_unsaid_attributes_follow_the_table_and_said_or_open_ones_are_even():
     assert (scene.occupation[pilot] == list(world.occupations).index("pilot")).all()
     unsaid = torch.tensor(["man" not in c.split() and "woman" not in c.split() and "neutral" not in c and "men" not in c.split()
                            for c in scene.captions]) & pilot
-    opened = torch.tensor(["women and men" in c for c in scene.captions]) & pilot
-    said = torch.tensor([bool({"man", "woman", "gender-neutral"} & set(c.split())) for c in scene.captions]) & pilot
+    opened = torch.tensor(["women and men" in c for c in scene.captions])
+    said = torch.tensor([bool({"man", "woman", "gender-neutral"} & set(c.split())) for c in scene.captions])
     for rows, table in ((unsaid, world.shares("pilot", "gender")), (said, [1 / 3] * 3), (opened, [0.5, 0.5, 0.0])):
         found = torch.bincount(scene.gender[rows], minlength=3) / rows.sum()
         torch.testing.assert_close(found, torch.tensor(table), atol=0.08, rtol=0)

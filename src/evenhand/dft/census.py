@@ -15,6 +15,7 @@ from evenhand.dft.losses import Perceived
 from evenhand.errors import UserError
 
 BLIND_STEPS = 10  # steps in a row in which no image shows anything to judge, after which training stops
+ENOUGH = 10  # images of a class asked for, from which on it is remarkable that none came
 
 
 def count(batch: Batch, now: Perceived, known: Mapping[str, Attribute]) -> dict[str, Any]:
@@ -76,7 +77,7 @@ class Census:
                           "or leave them out", stacklevel=2)
         for a, numbers in self._classes.items():
             wished = [shares for t in targets if (shares := t.marginal(known[a], known))]
-            for k in np.flatnonzero((numbers == 0) & (np.max(wished, axis=0) > 0)) if wished else ():
+            for k in np.flatnonzero((numbers == 0) & (np.max(wished, axis=0) * numbers.sum() >= ENOUGH)) if wished else ():
                 warnings.warn(f"{a}: {known[a].classes[k]!r} is asked for and was perceived in none of {numbers.sum()} images: "
                               "there was no example to go by; check that the base model draws it when a prompt says it, and that "
                               "the classifier knows it", stacklevel=2)
