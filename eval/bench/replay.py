@@ -139,7 +139,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[10, 20, 50])
     parser.add_argument("--rounds", type=int, default=3)
     for field in fields(Case):
-        parser.add_argument(f"--{field.name}", type=int if field.name == "resolution" else type(field.default), default=field.default)
+        kind = int if field.name == "resolution" else type(field.default)
+        parser.add_argument(f"--{field.name}", type=kind, default=field.default)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.worker:

@@ -49,7 +49,7 @@ def summary(runs: list[dict[str, Any]], change: dict[str, Any] | None = None) ->
     table = Table(box=None, header_style="bold", pad_edge=False)
     found = ["found"] if len(runs) == 1 else ["before", "after"]
     for heading in ["", *found, *(["change"] if change else []), "target", "chance floor"]:
-        table.add_column(heading, justify="right" if heading else "left", no_wrap=bool(heading))  # a long subject gives way, numbers do not
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=bool(heading))  # subjects may wrap, numbers not
     subject = None
     for line in headlines(runs, change):
         if line.subject != subject:
