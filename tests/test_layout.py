@@ -9,15 +9,15 @@ import zipfile
 
 import pytest
 
-from evenhand import config, recipes, resources
+from evenhand import config, labels, recipes, resources
 
 SOURCE = pathlib.Path(__file__).parents[1] / "src" / "evenhand"
 LAYERS = [
-    {"errors", "files", "attributes", "prompts", "records", "config", "recipes", "resources", "statistics", "report", "page",
-     "sheets"},
-    {"diffusion", "replay", "merging", "classifiers", "features", "faces", "photographs", "adapters", "trainable",
+    {"errors", "files", "attributes", "prompts", "records", "config", "recipes", "resources", "statistics", "correction",
+     "stopping", "labels", "pictures", "report", "page", "sheets"},
+    {"diffusion", "replay", "merging", "classifiers", "features", "faces", "images", "photographs", "adapters", "trainable",
      "optimizer", "checkpoints", "runs", "emoji"},
-    {"dft", "measure", "card"},
+    {"dft", "measure", "heads", "calibrate", "card"},
     {"cli", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}
@@ -53,7 +53,8 @@ def test_layer_0_and_the_command_line_load_no_torch():
 
 @pytest.mark.parametrize("kind, load", [
     ("prompts", config.load_prompts), ("eval/models", config.load_model), ("eval/classifiers", config.load_classifier_config),
-    ("train/dft", lambda name: recipes.load_recipe(f"dft/{name}"))])
+    ("train/dft", lambda name: recipes.load_recipe(f"dft/{name}")),
+    ("train/classifiers", lambda name: labels.load_head(f"classifiers/{name}"))])
 def test_every_yaml_loads(kind, load):
     assert resources.names(kind)
     for name in resources.names(kind):
@@ -61,7 +62,7 @@ def test_every_yaml_loads(kind, load):
 
 
 def test_every_yaml_is_of_a_known_kind():
-    kinds = ("prompts", "eval/models", "eval/classifiers", "train/dft")
+    kinds = ("prompts", "eval/models", "eval/classifiers", "train/dft", "train/classifiers")
     known = {resources.ROOT / kind / f"{name}.yaml" for kind in kinds for name in resources.names(kind)}
     assert {p for top in ("prompts", "eval", "train", "adapters") for p in (resources.ROOT / top).rglob("*.yaml")} == known
 

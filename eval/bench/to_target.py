@@ -95,7 +95,7 @@ def main() -> None:
     found: dict[str, list[dict]] = {way: [] for way in WAYS}
     for seed in args.seeds:  # seeds outermost: a machine that slows down slows all ways down
         for way in WAYS:
-            kept = RUNS / f"{way}-{seed}.json"
+            kept = RUNS / f"{args.target:g}-{way}-{seed}.json"
             if not kept.exists():
                 write_json(kept, train(way, seed, args.target))
             found[way].append(json.loads(kept.read_text(encoding="utf-8")))

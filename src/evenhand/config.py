@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from evenhand.attributes import Attribute
 from evenhand.errors import UserError
 from evenhand.prompts import PromptSet
-from evenhand.resources import find_yaml
+from evenhand.resources import find_yaml, locate
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -50,13 +50,14 @@ class Settings(Strict):
 
 
 class Model(Strict):
-    """A base model: `eval/models/*.yaml`. `path` is a folder, a Hub name or `package:...`."""
+    """A base model: `eval/models/*.yaml`. `path` is a folder, a Hub name or `package:...`; `domain` says what kind of images it draws."""
 
     path: str
     revision: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     settings: Settings = Settings()
     judge: str | None = None
+    domain: str = ""
 
 
 class Faces(Strict):
@@ -121,6 +122,12 @@ class Classifier(Strict):
         """The attributes by name."""
         return attributes_of(self.attributes)
 
+    def beside(self, file: str) -> pathlib.Path | None:
+        """A file that lies beside its weights, if it does."""
+        folders = [self.path, *(n.path for n in self.networks.values())]
+        found = [pathlib.Path(locate(folder)) / file for folder in folders if folder]
+        return next((path for path in found if path.is_file()), None)
+
     @model_validator(mode="after")
     def _check(self) -> "Classifier":
         known = attributes_of(self.attributes)
@@ -137,10 +144,20 @@ class Classifier(Strict):
 
 
 class Measure(Strict):
-    """What `evenhand measure` runs: the settings that must agree when a run is continued."""
+    """What `evenhand measure` runs: the settings that must agree when a run is continued.
 
-    model: str
-    prompts: Annotated[list[str], Field(min_length=1)]
+    Attributes:
+        model: the generator; or `images_from`, a folder of images made elsewhere.
+        prompts: prompt sets; of `images_from`, a table of files and prompts (CSV or JSONL), or none.
+        images: of a neutral prompt; at most, with `until`.
+        until: a prompt is drawn no further once each of its shares is known to +- this.
+        calibration: file that `evenhand calibrate` wrote; the one beside the judge when None.
+        domain: what kind of images these are, in words, to be compared with the calibration's.
+    """
+
+    model: str | None = None
+    images_from: str | None = None
+    prompts: list[str] = []
     attributes: list[str] = []
     judge: str | None = None
     adapter: str | None = None
@@ -149,10 +166,23 @@ class Measure(Strict):
     splits: list[str] = []
     images: Count = 32
     explicit_images: int = Field(default=4, ge=0)
+    until: Annotated[float, Field(gt=0, lt=0.5)] | None = None
     seed: int = 0
     batch: Count = 16
     target: dict[str, dict[str, float]] = {}
     settings: dict[str, Any] = {}
+    calibration: str | None = None
+    domain: str = ""
+
+    @model_validator(mode="after")
+    def _check(self) -> "Measure":
+        if (self.model is None) == (self.images_from is None):
+            raise ValueError("name either a model or, with --images-from, a folder of images")
+        if self.model and not self.prompts:
+            raise ValueError("name a prompt set with --prompts")
+        if self.images_from and (self.adapter or self.until or self.settings or self.splits or len(self.prompts) > 1):
+            raise ValueError("images that are there already take no adapter, until, setting or split, and one table of prompts")
+        return self
 
 
 def check(model: type[T], values: Any, *, where: str) -> T:
@@ -245,5 +275,13 @@ def load_model(name: str) -> Model:
 
 
 def load_classifier_config(name: str) -> Classifier:
-    """An attribute classifier by name or path."""
-    return load(Classifier, "eval/classifiers", name)
+    """An attribute classifier by name, by the path of its YAML, or by the folder that holds it as `classifier.yaml`.
+
+    A network whose path is "." is that folder.
+    """
+    folder = pathlib.Path(name)
+    if not folder.is_dir():
+        return load(Classifier, "eval/classifiers", name)
+    config = load(Classifier, "eval/classifiers", str(folder / "classifier.yaml"))
+    return config.model_copy(update={"networks": {
+        a: n.model_copy(update={"path": str(folder)}) if n.path == "." else n for a, n in config.networks.items()}})

@@ -1,6 +1,6 @@
 """Several denoiser calls as one: their arguments put behind one another along the batch.
 
-Worth it where one call does not fill the device: small batches on a GPU. A family whose arguments cannot be joined by the
+Meant for small batches on a GPU, which one call does not fill. A family whose arguments cannot be joined by the
 rules below (lists of tensors, a tensor whose first axis is not the batch and which differs from call to call) is not
 merged; whether the merged call gives what the single ones gave is checked by the caller, against the recorded outputs.
 """

@@ -14,7 +14,8 @@ from evenhand.errors import UserError, unknown
 from evenhand.faces import FaceCrops
 from evenhand.features import Clip, resized
 
-Judge = Callable[[Tensor], Tensor]
+Embed = Callable[[Tensor], Tensor]
+Judge = Callable[[Tensor], dict[str, Tensor]]
 
 
 class PhotoClassifier:
@@ -35,10 +36,9 @@ class PhotoClassifier:
         self.name, self.attributes = name, config.known
         self._faces = FaceCrops(config.faces, device=device) if config.faces else None
         if config.kind == "clip":
-            self._features, self._judges = zero_shot(config, device)
+            self._features, self._judge = zero_shot(config, device)
         else:
-            self._features = None
-            self._judges = {a: hub_network(config.networks[a], attribute, device) for a, attribute in self.attributes.items()}
+            self._features, self._judge = None, hub_networks(config, device)
         self.digest = hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:12]
 
     def classes(self, name: str) -> list[str]:
@@ -52,7 +52,7 @@ class PhotoClassifier:
             images, seen, boxes = self._faces(images)
         if self._features:
             images = self._features(images)
-        return Predictions({a: judge(images) for a, judge in self._judges.items()}, seen, boxes)
+        return Predictions(self._judge(images), seen, boxes)
 
     def features(self, images: Tensor) -> Tensor:
         """CLIP embedding `[N, D]` of whole images."""
@@ -61,49 +61,64 @@ class PhotoClassifier:
         return self._features(images)
 
 
-def zero_shot(config: Classifier, device: str | torch.device) -> tuple[Judge, dict[str, Judge]]:
+def zero_shot(config: Classifier, device: str | torch.device) -> tuple[Embed, Judge]:
     """CLIP as a classifier (Radford et al., ICML 2021, section 3.1): cosine to the classes' descriptions, prompt-ensembled.
 
     Returns:
-        the image embedding, and for each attribute a function from it to logits `[N, K]`.
+        the image embedding, and a function from it to logits `{attribute: [N, K]}`.
     """
     clip = Clip(config.model, config.weights, device=device)
 
     def direction(texts: list[str]) -> Tensor:
         return F.normalize(clip.texts([template.format(x) for x in texts for template in config.templates]).mean(0), dim=0)
 
-    def judge(directions: Tensor) -> Judge:
-        return lambda embedding: clip.scale * F.normalize(embedding, dim=-1) @ directions.T
-
-    return clip, {a: judge(torch.stack([direction(config.descriptions[a][c]) for c in attribute.classes]))
+    directions = {a: torch.stack([direction(config.descriptions[a][c]) for c in attribute.classes])
                   for a, attribute in config.known.items()}
+    return clip, lambda embedding: {a: clip.scale * F.normalize(embedding, dim=-1) @ d.T for a, d in directions.items()}
 
 
-def hub_network(network: Network, attribute: Attribute, device: str | torch.device) -> Judge:
-    """An image classifier of transformers, its labels mapped onto the attribute's classes.
+def hub_networks(config: Classifier, device: str | torch.device) -> Judge:
+    """Image classifiers of transformers, their labels mapped onto the attributes' classes.
 
-    Several labels of one class are summed in probability (logsumexp of the logits).
+    Several labels of one class are summed in probability (logsumexp of the logits). A network that serves several attributes runs
+    once.
     """
-    from transformers import AutoImageProcessor, AutoModelForImageClassification
+    networks = {key: _Network(*key, device) for key in {(n.path, n.revision) for n in config.networks.values()}}
+    groups = {a: networks[n.path, n.revision].groups(n, config.known[a]) for a, n in config.networks.items()}
 
-    try:
-        model = AutoModelForImageClassification.from_pretrained(network.path, revision=network.revision,
-                                                                dtype=torch.float32)
-        processor = AutoImageProcessor.from_pretrained(network.path, revision=network.revision)
-    except Exception as error:
-        raise UserError(f"classifier {network.path!r} cannot be loaded: {' '.join(str(error).split())[:200]}") from error
-    model.eval().requires_grad_(False).to(device)
-    ids = {str(label): int(i) for i, label in model.config.id2label.items()}
-    for label in network.labels:
-        if label not in ids:
-            raise unknown("label", label, ids, where=f"classifier {network.path!r}")
-    groups = [[ids[label] for label, cls in network.labels.items() if cls == name] for name in attribute.classes]
-    size = getattr(processor, "size", {})
-    side = size.get("height") or size.get("shortest_edge") or 224
-    mean, std = getattr(processor, "image_mean", None) or [0.5] * 3, getattr(processor, "image_std", None) or [0.5] * 3
-
-    def judge(images: Tensor) -> Tensor:
-        logits = model(resized(images, side, mean, std)).logits
-        return torch.stack([logits[:, group].logsumexp(-1) for group in groups], -1)
+    def judge(images: Tensor) -> dict[str, Tensor]:
+        logits = {key: network(images) for key, network in networks.items()}
+        return {a: torch.stack([logits[n.path, n.revision][:, group].logsumexp(-1) for group in groups[a]], -1)
+                for a, n in config.networks.items()}
 
     return judge
+
+
+class _Network:
+    """An image classifier of transformers, frozen, with the preprocessing of its processor, differentiable."""
+
+    def __init__(self, path: str, revision: str | None, device: str | torch.device) -> None:
+        from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+        try:
+            self.model = AutoModelForImageClassification.from_pretrained(path, revision=revision, dtype=torch.float32)
+            processor = AutoImageProcessor.from_pretrained(path, revision=revision)
+        except Exception as error:
+            raise UserError(f"classifier {path!r} cannot be loaded: {' '.join(str(error).split())[:200]}") from error
+        self.path = path
+        self.model.eval().requires_grad_(False).to(device)
+        size = getattr(processor, "size", {})
+        self._side = size.get("height") or size.get("shortest_edge") or 224
+        self._mean = getattr(processor, "image_mean", None) or [0.5] * 3
+        self._std = getattr(processor, "image_std", None) or [0.5] * 3
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return self.model(resized(images, self._side, self._mean, self._std)).logits
+
+    def groups(self, network: Network, attribute: Attribute) -> list[list[int]]:
+        """For each class the indices of its labels."""
+        ids = {str(label): int(i) for i, label in self.model.config.id2label.items()}
+        for label in network.labels:
+            if label not in ids:
+                raise unknown("label", label, ids, where=f"classifier {self.path!r}")
+        return [[ids[label] for label, cls in network.labels.items() if cls == name] for name in attribute.classes]

@@ -111,7 +111,7 @@ class Gradient(Strict):
             code's coefficients (noise-predicting models only).
         batch: images attached at a time; all of a step when None.
         offload: keep the recorded calls in CPU memory.
-        at_once: calls replayed as one batch: faster on a GPU that one call does not fill, for more memory.
+        at_once: calls replayed as one batch, for as many times the memory: for devices that one call does not fill.
         clip: largest gradient norm of a step.
     """
 

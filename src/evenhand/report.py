@@ -15,6 +15,7 @@ import numpy as np
 
 from evenhand.attributes import Attribute, Target, intersection
 from evenhand.config import attributes_of
+from evenhand.correction import Calibration, Confusion, corrected, corrected_over_prompts
 from evenhand.errors import UserError
 from evenhand.records import Record, read
 from evenhand.statistics import (
@@ -25,9 +26,11 @@ from evenhand.statistics import (
     gap_floor,
     mean_over_prompts,
     shares,
+    shares_over_prompts,
     total_variation,
     wilson,
 )
+from evenhand.stopping import at_the_stop, images_for, stopping_level
 
 Test = Callable[[Record], bool]
 
@@ -62,17 +65,16 @@ def build(folder: str | os.PathLike, only: set[tuple[str, int]] | None = None) -
     run, records = read_run(folder)
     records = [r for r in records if only is None or (r.prompt, r.seed) in only]
     settings = run["settings"]
-    known = _known(settings)
-    target = Target(shares=settings["target"]) if settings.get("target") else None
     neutral, splits = [r for r in records if not r.states], _splits(records)
-    report: dict[str, Any] = {"run": run, "images": len(records), "attributes": {}}
-    for name, attribute in known.items():
-        wished = target.marginal(attribute, known) if target else None
+    report: dict[str, Any] = {"run": run, "images": len(records), "notes": notes(settings), "attributes": {},
+                              "stopping": _saved(settings, neutral)}
+    for name, asked in _asked(settings).items():
+        attribute = asked.attribute
         report["attributes"][name] = {
             "classes": attribute.classes, "contrast": attribute.contrast or attribute.classes, "parts": attribute.parts,
-            "target": wished,
-            "splits": {s: _summary(rows, attribute, wished) for s, rows in splits.items()},
-            "prompts": [_prompt(rows, attribute, wished) for rows in by_prompt(neutral).values()],
+            "target": asked.wished, "calibrated": asked.accuracy,
+            "splits": {s: _summary(rows, asked) for s, rows in splits.items()},
+            "prompts": [_prompt(rows, asked) for rows in by_prompt(neutral).values()],
             "explicit": _explicit(records, attribute)}
     concept = settings.get("concept")
     report["concept_fidelity"] = {s: _over_prompts(rows, _as_asked(concept)).as_dict()
@@ -106,7 +108,7 @@ def compare(before: str | os.PathLike, after: str | os.PathLike) -> dict[str, An
         report["attributes"] = {a: e for a, e in report["attributes"].items() if a in both}
     change: dict[str, Any] = {"images": len(common), "attributes": {}}
     for name, entry in reports["after"]["attributes"].items():
-        attribute = _known(run_b["settings"])[name]
+        attribute = _asked(run_b["settings"])[name].attribute
         change["attributes"][name] = {
             "explicit": _paired([r for r in a if name in r.states], [r for r in b if name in r.states],
                                 _share_that(_keeps(name))).as_dict(),
@@ -153,6 +155,9 @@ def headlines(runs: list[dict[str, Any]], change: dict[str, Any] | None = None) 
             lines += [Headline(subject, f"share {c}", [f["shares"][c] for f in found], None,
                                entry["target"][k] if entry["target"] else None)
                       for k, c in enumerate(entry["classes"]) if not entry["parts"]]
+            if all(f["corrected"] for f in found):
+                lines += [Headline(subject, f"share {c}, corrected", [f["corrected"][c] for f in found], None,
+                                   entry["target"][k] if entry["target"] else None) for k, c in enumerate(entry["classes"])]
             lines.append(Headline(subject, "not seen", [f["unseen"] for f in found]))
         if entry["explicit"]:
             lines.append(Headline(f"{a}, explicit prompts", "keep the class they say",
@@ -180,11 +185,76 @@ def counts(records: Iterable[Record], attribute: Attribute) -> np.ndarray:
     return found
 
 
-def _known(settings: dict[str, Any]) -> dict[str, Attribute]:
+def notes(settings: dict[str, Any]) -> list[str]:
+    """What a reader should know of a run's calibration, one sentence each."""
+    calibration = settings.get("calibration")
+    if not calibration:
+        return [f"Shares are raw, not corrected for the errors of {settings['judge']['name']}: it has no calibration "
+                "(evenhand calibrate)."]
+    found = [f"Corrected shares use the calibration of {calibration['date']} on {calibration['domain']}."]
+    if settings.get("domain") != calibration["domain"]:
+        found.append(f"The images judged are of another domain ({settings.get('domain')}): the correction holds as far as the "
+                     "classifier errs alike on both.")
+    for name, attribute in attributes_of(settings["attributes"]).items():
+        try:
+            Calibration(**calibration).confusion(attribute)
+        except UserError as error:
+            found.append(f"{name} is not corrected: {error}.")
+    return found
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One attribute of a report: the shares wished for, and what is needed for intervals."""
+
+    attribute: Attribute
+    wished: list[float] | None
+    confusion: Confusion | None
+    until: dict[str, Any] | None
+
+    @property
+    def accuracy(self) -> float | None:
+        """Of the judge in its calibration, mean over classes."""
+        return None if self.confusion is None else _rounded(self.confusion.accuracy)
+
+    def share(self, k: int, n: int) -> Estimate:
+        """The share of k of one prompt's n images."""
+        return at_the_stop(k, n, **self.until) if self.until else wilson(k, n)
+
+    def corrected(self, tables: list[np.ndarray]) -> dict[str, Any] | None:
+        """The corrected shares of one prompt, or their means over several; None without a calibration."""
+        if self.confusion is None:
+            return None
+        inner = {"level": stopping_level(**self.until)} if self.until else {}
+        found = corrected(tables[0], self.confusion, **inner) if len(tables) == 1 else corrected_over_prompts(tables, self.confusion)
+        return {c: e.as_dict() for c, e in zip(self.attribute.classes, found, strict=True)}
+
+
+def _asked(settings: dict[str, Any]) -> dict[str, _Asked]:
     """The attributes that a run reports, with their intersection where it was asked for."""
     known = attributes_of(settings["attributes"])
     joint = intersection(list(known.values())) if settings.get("joint") else None
-    return known if joint is None else {**known, joint.name: joint}
+    known = known if joint is None else {**known, joint.name: joint}
+    target = Target(shares=settings["target"]) if settings.get("target") else None
+    calibration = Calibration(**settings["calibration"]) if settings.get("calibration") else None
+
+    def confusion(attribute: Attribute) -> Confusion | None:
+        try:
+            return calibration.confusion(attribute) if calibration else None
+        except UserError:  # `notes` says why
+            return None
+
+    return {name: _Asked(a, target.marginal(a, known) if target else None, confusion(a), settings.get("until"))
+            for name, a in known.items()}
+
+
+def _saved(settings: dict[str, Any], neutral: list[Record]) -> dict[str, Any] | None:
+    """Of a run whose prompts stop when they are known well enough: images drawn, and planned without looking."""
+    if not settings.get("until"):
+        return None
+    planned = images_for(settings["until"]["width"]) * len(by_prompt(neutral))
+    return {"width": settings["until"]["width"], "drawn": len(neutral), "planned": planned,
+            "saved": _rounded(1 - len(neutral) / planned) if planned else None}
 
 
 def _splits(records: list[Record]) -> dict[str, list[Record]]:
@@ -202,19 +272,22 @@ def _gap(found: np.ndarray, attribute: Attribute) -> float | None:
     return float(gap(shares(part))) if part.sum() else None
 
 
-def _prompt(rows: list[Record], attribute: Attribute, wished: list[float] | None) -> dict[str, Any]:
+def _prompt(rows: list[Record], asked: _Asked) -> dict[str, Any]:
     """One prompt in detail."""
+    attribute, wished = asked.attribute, asked.wished
     found = counts(rows, attribute)
     n, part = int(found.sum()), int(found[attribute.contrasted].sum())
     return {"prompt": rows[0].prompt, "concept": rows[0].concept, "split": rows[0].split, "images": len(rows), "seen": n,
-            "shares": {c: wilson(int(k), n).as_dict() for c, k in zip(attribute.classes, found, strict=True)},
+            "shares": {c: asked.share(int(k), n).as_dict() for c, k in zip(attribute.classes, found, strict=True)},
+            "corrected": asked.corrected([found]),
             "gap": _rounded(_gap(found, attribute)), "gap_floor": _rounded(gap_floor(len(attribute.contrasted), part)),
             "distance": _rounded(float(total_variation(shares(found), wished))) if wished and n else None,
             "discrepancy": _rounded(float(fairness_discrepancy(found, wished))) if wished and n else None}
 
 
-def _summary(rows: list[Record], attribute: Attribute, wished: list[float] | None) -> dict[str, Any]:
+def _summary(rows: list[Record], asked: _Asked) -> dict[str, Any]:
     """All prompts of a split: means over prompts with intervals for prompts like these."""
+    attribute, wished = asked.attribute, asked.wished
     groups = [counts(g, attribute) for g in by_prompt(rows).values()]
     table, seen = np.array([shares(g) for g in groups]), [int(g.sum()) for g in groups]
     judged = [i for i, n in enumerate(seen) if n]
@@ -223,7 +296,8 @@ def _summary(rows: list[Record], attribute: Attribute, wished: list[float] | Non
         "prompts": len(groups), "images": len(rows), "unseen": wilson(len(rows) - sum(seen), len(rows)).as_dict(),
         "gap": mean_over_prompts([_nan(_gap(g, attribute)) for g in groups]).as_dict(),
         "gap_floor": _rounded(float(np.mean(floors))),
-        "shares": {c: mean_over_prompts(table[judged, k]).as_dict() for k, c in enumerate(attribute.classes)},
+        "shares": {c: e.as_dict() for c, e in zip(attribute.classes, shares_over_prompts(groups), strict=True)},
+        "corrected": asked.corrected(groups) if judged else None,
         "distance": None, "distance_floor": None, "discrepancy": None}
     if wished and judged:
         result["distance"] = mean_over_prompts(total_variation(table[judged], wished)).as_dict()

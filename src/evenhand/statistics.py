@@ -102,10 +102,56 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
     """Share of successes with Wilson's score interval (Wilson 1927). n = 0 gives no value."""
     if n == 0:
         return Estimate(None, None, None, 0, level)
-    z, p = stats.norm.ppf((1 + level) / 2), successes / n
-    centre, half = (p + z * z / (2 * n)), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    scale = 1 + z * z / n
-    return Estimate(p, max(0.0, float((centre - half) / scale)), min(1.0, float((centre + half) / scale)), n, level)
+    return Estimate(successes / n, *_score(successes / n, n, stats.norm.ppf((1 + level) / 2)), n, level)
+
+
+def _score(p: float, n: float, z: float) -> tuple[float, float]:
+    """Wilson's bounds of a share p of n."""
+    centre, half = p + z * z / (2 * n), z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return max(0.0, float((centre - half) / (1 + z * z / n))), min(1.0, float((centre + half) / (1 + z * z / n)))
+
+
+def effective_sizes(table: ArrayLike, images: float) -> NDArray[np.float64]:
+    """How many independent images each class's mean share over prompts is worth, `[K]`: `p(1-p)` by the mean's variance.
+
+    Images of one prompt are alike, so they are worth fewer. Where a class was seen in few prompts its own spread says little: it is
+    averaged (geometrically, by the share of prompts in which it was seen) with that of all classes, Rao & Scott's mean
+    design effect (1981). Never more than there are images; where nothing varies, the number of prompts.
+
+    Args:
+        table: shares `[m, K]`, m >= 2.
+        images: in all.
+    """
+    table = np.asarray(table, dtype=float)
+    m, p = len(table), np.clip(table.mean(0), 0, 1)
+    variance, single = table.var(0, ddof=1) / m, p * (1 - p)
+    together = single.sum() / variance.sum() if variance.sum() > 0 else float(m)
+    own = np.divide(single, variance, out=np.full(len(p), together), where=(variance > 0) & (single > 0))
+    weight = (table > 0).mean(0)
+    return np.clip(own**weight * together ** (1 - weight), 1.0, max(images, m))
+
+
+def shares_over_prompts(counts: ArrayLike, level: float = 0.95) -> list[Estimate]:
+    """Mean share of each class over prompts, with score intervals for prompts like these.
+
+    Wilson's interval of the effective sample size with Student's quantile for m - 1 degrees of freedom, as for shares in samples of
+    clusters (Korn & Graubard 1998; Dean & Pagano 2015); `eval/bench/coverage.py` shows what it covers. Intervals by
+    resampling prompts or by Student alone are too short and too symmetrical where shares are near 0 or 1.
+
+    Args:
+        counts: `[m, K]`; prompts with nothing seen are left out.
+        level: nominal coverage of each interval.
+
+    Returns:
+        one estimate a class; `n` is the number of prompts used. One prompt has Wilson's interval of its images.
+    """
+    counts = np.asarray(counts, dtype=float)
+    counts = counts[counts.sum(-1) > 0]
+    m, table = len(counts), shares(counts)
+    if m < 2:
+        return [wilson(int(c), int(counts.sum()), level) for c in (counts[0] if m else np.zeros(counts.shape[-1]))]
+    t, sizes = stats.t.ppf((1 + level) / 2, m - 1), effective_sizes(table, counts.sum())
+    return [Estimate(float(p), *_score(float(p), n, t), m, level) for p, n in zip(table.mean(0), sizes, strict=True)]
 
 
 def mean_over_prompts(values: ArrayLike, *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from evenhand.cli import compare, demo, measure, report, train
+from evenhand.cli import classifier, compare, demo, measure, plan, report, train
 from evenhand.cli.catalogue import catalogue
 
 # typer carries its own click in some versions and imports it in others
@@ -17,8 +17,9 @@ UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "C
 app = typer.Typer(name="evenhand", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown",
                   add_completion=False, context_settings={"help_option_names": ["-h", "--help"]},
                   help="Measure and correct whom a text-to-image diffusion model draws. Start with **evenhand demo**.")
-for verb in (demo.demo, measure.measure, train.train, compare.compare, report.report):
-    app.command(no_args_is_help=verb is not demo.demo)(verb)
+for verb in (demo.demo, plan.plan, measure.measure, train.train, compare.compare, report.report, classifier.calibrate):
+    app.command(no_args_is_help=verb not in (demo.demo, plan.plan))(verb)
+app.add_typer(classifier.app, name="classifier")
 app.command(name="list")(catalogue)
 
 

@@ -20,16 +20,21 @@ def parse_target(texts: list[str]) -> dict[str, dict[str, float]]:
 
 
 def measure(
-    model: Annotated[str, Argument(help="A model that ships (`evenhand list`), a diffusers folder or a Hub name.")],
-    prompts: Annotated[list[str], Option(help="Prompt set, by name, YAML file, or .txt with a prompt a line; may be repeated.")],
+    model: Annotated[str | None, Argument(help="A model that ships (`evenhand list`), a diffusers folder or a Hub name.")] = None,
+    prompts: Annotated[list[str] | None, Option(help="Prompt set, by name, YAML file, or .txt with a prompt a line; may be "
+                                                     "repeated. With --images-from: CSV or JSONL of image and prompt.")] = None,
+    images_from: Annotated[Path | None, Option(help="Measure the images of this folder, made by whatever, instead of a model's.")] = None,
     attributes: Annotated[str | None, Option(help="Comma-separated; all that the judge knows when not given.")] = None,
     joint: Annotated[bool, Option("--joint", help="Report the combinations of the attributes as well.")] = False,
     images: Annotated[int | None, Option(help="Images a neutral prompt.")] = None,
     explicit_images: Annotated[int | None, Option(help="Images a prompt that says a class; 0 leaves them out.")] = None,
+    until: Annotated[float | None, Option(help="Draw a prompt no further once each of its shares is known to +- this.")] = None,
     split: Annotated[list[str] | None, Option(help="Only this split of the prompts; may be repeated.")] = None,
     adapter: Annotated[str | None, Option(help="An adapter, by name or folder.")] = None,
     adapter_scale: Annotated[float | None, Option(help="Strength of the adapter.")] = None,
     judge: Annotated[str | None, Option(help="Classifier that judges; the model's own choice when not given.")] = None,
+    calibration: Annotated[Path | None, Option(help="What `evenhand calibrate` wrote; that beside the judge when not given.")] = None,
+    domain: Annotated[str | None, Option(help="What kind of images these are, in words, as in the calibration.")] = None,
     target: Annotated[list[str] | None, Option(help="Shares wished for: gender=woman:.45,man:.45,person:.1")] = None,
     setting: Annotated[list[str] | None, Option(help="Sampler setting: num_inference_steps=30; may be repeated.")] = None,
     seed: Annotated[int | None, Option(help="Every image's seed follows from it.")] = None,
@@ -46,20 +51,30 @@ def measure(
         evenhand measure emoji --prompts emoji-occupations --attributes gender,tone --images 32
 
         evenhand measure emoji --prompts emoji-occupations --split test --adapter emoji-gender
+
+        evenhand measure emoji --prompts emoji-occupations --attributes gender --until .1
+
+        evenhand measure --images-from pictures --prompts prompts.csv --judge siglip-faces --attributes gender
     """
     from evenhand.config import Measure, check, override
+    from evenhand.stopping import LOOK, images_for
 
-    given = {"model": model, "prompts": prompts, "attributes": attributes.split(",") if attributes else None, "images": images,
+    if until and images is None and 0 < until < 0.5:
+        images = -(-images_for(until) // LOOK) * LOOK  # as many as would do without looking
+    given = {"model": model, "prompts": prompts, "images_from": str(images_from) if images_from else None, "until": until,
+             "calibration": str(calibration) if calibration else None, "domain": domain, "attributes": attributes.split(",") if attributes else None, "images": images,
              "joint": joint or None,
              "explicit_images": explicit_images, "splits": split, "adapter": adapter, "adapter_scale": adapter_scale,
              "judge": judge, "target": parse_target(target) if target else None, "seed": seed, "batch": batch,
              "settings": override({}, setting) if setting else None}
     config = check(Measure, {k: v for k, v in given.items() if v is not None}, where="evenhand measure")
-    folder = out or Path("runs/measure") / "-".join(Path(x).name for x in (model, *prompts, adapter) if x)
-    from evenhand.measure import plan, probe
-
-    rows, settings = plan(config)
+    folder = out or Path("runs/measure") / "-".join(Path(x).name for x in (model, config.images_from, *config.prompts, adapter) if x)
     if dry_run:
+        if config.images_from:
+            raise typer.BadParameter("images that are there already cost next to nothing: leave out --dry-run")
+        from evenhand.measure import plan, probe
+
+        rows, settings = plan(config)
         import yaml
 
         print(yaml.safe_dump({**settings, "attributes": list(settings["attributes"])}, sort_keys=False), end="")
@@ -73,4 +88,9 @@ def measure(
     with progress("measuring") as update:
         report = run(config, folder, progress=update, judge_may_be_trainer=judge_may_be_trainer)
     console.print(summary([report]))
+    for note in report["notes"]:
+        print(note)
+    if saved := report["stopping"]:
+        print(f"{saved['drawn']} images of the {saved['planned']} that +- {saved['width']:g} takes without looking: "
+              f"{saved['saved']:.0%} saved")
     print(f"report: {folder / 'report.html'}")

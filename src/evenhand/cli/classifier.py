@@ -1,0 +1,102 @@
+"""`evenhand classifier train` and `evenhand calibrate`: classifiers from labelled images, and how often they err."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from typer import Argument, Option
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Attribute classifiers of your own.",
+                  context_settings={"help_option_names": ["-h", "--help"]})
+
+
+@app.callback()
+def _group() -> None:
+    """Keeps `train` a command of the group."""
+
+
+@app.command(no_args_is_help=True)
+def train(
+    recipe: Annotated[str, Argument(help="A recipe that ships (`classifiers/utkface`), or a YAML file.")],
+    data: Annotated[str, Argument(help="Labelled images: parquet file, folder of class folders, or Hub data set.")],
+    overrides: Annotated[list[str] | None, Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe to change.")] = None,
+    out: Annotated[Path | None, Option(help="Run directory; one with the same settings is continued.")] = None,
+) -> None:
+    """Train an attribute classifier on labelled images, with early stopping, and calibrate it on the split kept back.
+
+    Examples:
+        evenhand classifier train classifiers/utkface utkface64.parquet
+
+        evenhand classifier train classifiers/utkface utkface64.parquet path=timm/resnet18.a1_in1k config=null size=224
+
+        evenhand measure --images-from photographs --judge runs/classifiers/utkface/classifier
+    """
+    from evenhand.heads import train_head
+    from evenhand.labels import load_head
+
+    head = load_head(recipe, overrides)
+    folder = out or Path("runs/classifiers") / Path(recipe).stem
+    made = train_head(head, data, folder)
+    print(f"classifier: {made}")
+    _calibrated(str(made), data, head.attributes, split="test", column=head.split, domain="", out=made / "calibration.json")
+
+
+def calibrate(
+    classifier: Annotated[str, Argument(help="A classifier that ships, its YAML, or the folder of a trained one.")],
+    data: Annotated[str, Argument(help="Labelled images: parquet file, folder of class folders, or Hub data set.")],
+    labels: Annotated[list[str] | None, Option(help="ATTRIBUTE=COLUMN whose values are the classes' names; may be repeated.")] = None,
+    labels_from: Annotated[Path | None, Option(help="YAML of columns and what their values mean (labels.yaml of a trained one).")] = None,
+    split: Annotated[str | None, Option(help="Split to use; all when not given.")] = None,
+    split_column: Annotated[str | None, Option(help="Column that says the split.")] = None,
+    domain: Annotated[str, Option(help="What kind of images these are, in words.")] = "",
+    out: Annotated[Path | None, Option(help="File to write; `calibration.json` in a classifier's folder, else CLASSIFIER.json.")] = None,
+) -> None:
+    """Count what a classifier calls images whose labels are known; reports correct with it.
+
+    Examples:
+        evenhand calibrate siglip-faces fairface --labels gender=gender --split validation
+
+        evenhand calibrate runs/classifiers/utkface/classifier utkface64.parquet --split test --split-column split
+    """
+    from evenhand.config import check, load_classifier_config, read_yaml
+    from evenhand.errors import UserError
+    from evenhand.labels import Labels
+
+    known = load_classifier_config(classifier).known
+    folder = Path(classifier)
+    source = labels_from or (folder / "labels.yaml" if (folder / "labels.yaml").is_file() else None)
+    tables = {}
+    for text in labels or []:
+        name, _, column = text.partition("=")
+        classes = known[name].classes if name in known else []
+        tables[name] = {"column": column or name, "classes": {c: [c] for c in classes}}
+    if not tables and source:
+        tables = read_yaml(source)
+    if not tables:
+        raise UserError("name the columns that hold the labels: --labels gender=COLUMN")
+    parsed = {name: check(Labels, table, where=f"labels of {name}") for name, table in tables.items()}
+    target = out or (folder / "calibration.json" if folder.is_dir() else Path(f"{Path(classifier).stem}.json"))
+    _calibrated(classifier, data, parsed, split=split, column=split_column, domain=domain, out=target)
+
+
+def _calibrated(classifier: str, data: str, labels: dict, *, split: str | None, column: str | None, domain: str, out: Path) -> None:
+    """Calibrates, writes the file and prints what every class was called."""
+    from rich.table import Table
+
+    from evenhand.calibrate import calibrate as run
+    from evenhand.cli.show import console, progress
+    from evenhand.files import write_json
+
+    with progress("calibrating") as update:
+        found = run(classifier, data, labels, split=split, column=column, domain=domain, progress=update)
+    write_json(out, found.model_dump(mode="json"))
+    for name, rows in found.attributes.items():
+        table = Table(box=None, header_style="bold", title=f"{name}: called", title_justify="left")
+        for heading in ["truly", "images", *next(iter(rows.values()))]:
+            table.add_column(heading, justify="left" if heading == "truly" else "right")
+        for truth, called in rows.items():
+            n = sum(called.values())
+            table.add_row(truth, str(n), *(f"{k / n:.3f}" for k in called.values()))
+        console.print(table)
+    print(f"calibration: {out}")
+

@@ -1,0 +1,215 @@
+"""Shares corrected for the error of the classifier that judged them, with intervals. Pure functions of arrays.
+
+Notation: K classes; `A[i, j]` is the probability that an image of true class j is called i (Rogan & Gladen 1978; for
+generators CLEAM, Teo et al., NeurIPS 2023, for K = 2). Columns may sum to less than 1: the rest is not seen at all. `w_k` is
+row k of the inverse of A, q the shares of calls among the images seen.
+"""
+
+import functools
+import json
+import os
+import pathlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import optimize, stats
+
+from evenhand.attributes import Attribute
+from evenhand.config import Strict, check
+from evenhand.errors import UserError
+from evenhand.statistics import Estimate, effective_sizes
+
+WORST_CONDITION = 10.0
+NOT_SEEN = "not seen"
+
+
+class Calibration(Strict):
+    """What a classifier called labelled images: the file that `evenhand calibrate` writes.
+
+    Attributes:
+        classifier: its name.
+        digest: of its weights.
+        domain: what kind of images these were, in words; a report says when its own are of another.
+        data: where they came from.
+        date: of the calibration, ISO 8601.
+        attributes: `{attribute: {true class: {called class or "not seen": images}}}`.
+    """
+
+    classifier: str
+    digest: str
+    domain: str
+    data: str
+    date: str
+    attributes: dict[str, dict[str, dict[str, int]]]
+
+    def confusion(self, attribute: Attribute) -> "Confusion":
+        """The counts of an attribute as `Confusion`.
+
+        Raises:
+            UserError: not calibrated, other classes, or what `Confusion` refuses.
+        """
+        table = self.attributes.get(attribute.name)
+        if table is None or set(table) != set(attribute.classes):
+            found = "nothing" if table is None else ", ".join(table)
+            raise UserError(f"calibration of {self.classifier!r}: has {found} for {attribute.name!r}, whose classes are "
+                            f"{', '.join(attribute.classes)}")
+        called = [*attribute.classes, NOT_SEEN]
+        try:
+            return Confusion(np.array([[table[truth].get(c, 0) for truth in attribute.classes] for c in called]))
+        except UserError as error:
+            raise UserError(f"{attribute.name}: {error}") from error
+
+
+def read_calibration(path: str | os.PathLike) -> Calibration:
+    """Reads what `evenhand calibrate` wrote: the file, or a folder that holds it as `calibration.json`.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    path = pathlib.Path(path)
+    path = path / "calibration.json" if path.is_dir() else path
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: no readable calibration ({error}); `evenhand calibrate` writes one") from error
+    return check(Calibration, values, where=str(path))
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """What a classifier called labelled images of each class.
+
+    Attributes:
+        counts: `[K + 1, K]`: images of true class j that were called i; the last row counts those not seen.
+
+    Raises:
+        UserError: a class without labelled images, or a classifier that confuses so much that nothing can be corrected (condition
+            number of A above 10).
+    """
+
+    counts: NDArray
+    labelled: NDArray = field(init=False)
+    matrix: NDArray = field(init=False)
+    inverse: NDArray = field(init=False)
+
+    def __post_init__(self) -> None:
+        counts = np.asarray(self.counts, dtype=float)
+        labelled = counts.sum(0)
+        if not labelled.all():
+            raise UserError(f"calibration: no labelled image of class {int(np.argmin(labelled))}; every class needs some")
+        matrix = counts[:-1] / labelled
+        if np.linalg.matrix_rank(matrix) < len(matrix) or np.linalg.cond(matrix) > WORST_CONDITION:
+            raise UserError("calibration: the classifier confuses the classes too much to correct for it (condition number "
+                            f"{np.linalg.cond(matrix):.3g}, at most {WORST_CONDITION:g}); use a better classifier or merge classes")
+        for name, value in (("counts", counts), ("labelled", labelled), ("matrix", matrix), ("inverse", np.linalg.inv(matrix))):
+            object.__setattr__(self, name, value)
+
+    @property
+    def accuracy(self) -> float:
+        """Mean over classes of the share of labelled images called right; those not seen are wrong."""
+        return float(np.diag(self.matrix).mean())
+
+    def solve(self, q: ArrayLike) -> NDArray[np.float64]:
+        """True shares `[..., K]` that explain shares of calls `[..., K]`, summing to 1; noise may put some below 0 or above 1."""
+        r = np.asarray(q, dtype=float) @ self.inverse.T
+        return r / r.sum(-1, keepdims=True)
+
+    def project(self, p: NDArray) -> NDArray[np.float64]:
+        """The shares on the simplex whose calls are nearest to those of p: `argmin ||A x - A p||` (CLEAM's least squares)."""
+        if (p >= 0).all():
+            return p
+        heavy = 1e3  # holds the sum at 1
+        rows = np.vstack([self.matrix, np.full(len(p), heavy)])
+        found = optimize.nnls(rows, np.append(self.matrix @ p, heavy))[0]
+        return found / found.sum()
+
+    @functools.cached_property
+    def scatter(self) -> NDArray[np.float64]:
+        """Covariance `[K, K, K]` of the K called shares of each true class j, half a count added to every cell.
+
+        Without the half counts a class that was always called right in calibration would count as known for certain.
+        """
+        smooth = (self.counts + 0.5) / (self.labelled + 0.5 * len(self.counts))
+        a = smooth[:-1]
+        return np.stack([(np.diag(c) - np.outer(c, c)) / m for c, m in zip(a.T, self.labelled, strict=True)])
+
+
+def corrected(counts: ArrayLike, confusion: Confusion, level: float = 0.95) -> list[Estimate]:
+    """The true shares of one prompt, with score intervals that hold the error of both samples.
+
+    The interval of class k holds each share x whose expected calls lie within z standard errors of those found. The variance at
+    x is that of the n images and of the labelled images, `[q(1-q)/n + sum_j p_j^2 Var(A_j)] / Delta^2` for K = 2; the other
+    classes share 1 - x as they were found. With a classifier that never errs this is Wilson's interval.
+
+    Args:
+        counts: `[K]` images perceived as each class.
+        confusion: of the classifier.
+        level: nominal coverage of each interval.
+    """
+    counts = np.asarray(counts, dtype=float)
+    n, z = int(counts.sum()), stats.norm.ppf((1 + level) / 2)
+    if n == 0:
+        return [Estimate(None, None, None, 0, level)] * len(counts)
+    p = confusion.solve(counts / n)
+    value = confusion.project(p)
+    return [Estimate(float(value[k]), *_held(p[k], value[k], lambda x, k=k: z * np.sqrt(_variance(k, x, value, n, confusion))),
+                     n, level) for k in range(len(p))]
+
+
+def _held(p: float, value: float, margin: Callable[[NDArray], NDArray]) -> tuple[float, float]:
+    """The least and greatest share x in [0, 1] with `|p - x| <= margin(x)`, widened to hold the value."""
+    grid = np.linspace(0, 1, 1001)
+    held = np.append(grid[np.abs(p - grid) <= margin(grid)], value)
+    return float(held.min()), float(held.max())
+
+
+def _variance(k: int, x: NDArray, value: NDArray, n: float, confusion: Confusion) -> NDArray[np.float64]:
+    """Variance of the share of class k where its truth is x, `[G]`; the others keep their proportions.
+
+    The corrected share minus x is `u(x) . q` with `u(x) = (w_k - x sum_j w_j) / S`, S the share of images with a person among those
+    seen (1 where everything is seen), so both samples' variances are quadratic in x.
+    """
+    others = np.delete(value, k)
+    others = others / others.sum() if others.sum() else np.full(len(others), 1 / len(others))
+    p = np.insert(np.outer(1 - x, others), k, x, axis=1)
+    called = p @ confusion.matrix.T
+    q = called / called.sum(1, keepdims=True)
+    r = p / called.sum(1, keepdims=True)  # persons a seen image: A r = q
+    rows = np.stack([confusion.inverse[k], confusion.inverse.sum(0)])
+    both = np.stack([np.ones_like(x), -x], 1) / r.sum(1, keepdims=True)
+    u = both @ rows
+    labels = np.einsum("pa,jab,qb->jpq", rows, confusion.scatter, rows)
+    return ((np.square(u) * q).sum(1) - np.square((u * q).sum(1))) / n + np.einsum("gj,jpq,gp,gq->g", np.square(r), labels, both, both)
+
+
+def corrected_over_prompts(counts: ArrayLike, confusion: Confusion, level: float = 0.95) -> list[Estimate]:
+    """Mean true shares over prompts, with intervals for prompts like these.
+
+    The spread between the prompts' corrected shares holds the noise of their images (`statistics.shares_over_prompts`); the error of
+    the calibration is common to all and added, with Welch & Satterthwaite's degrees of freedom.
+
+    Args:
+        counts: `[m, K]`; prompts with nothing seen are left out.
+        confusion: of the classifier.
+        level: nominal coverage of each interval.
+    """
+    counts = np.asarray(counts, dtype=float)
+    counts = counts[counts.sum(-1) > 0]
+    m = len(counts)
+    if m < 2:
+        return corrected(counts[0] if m else np.zeros(len(confusion.matrix)), confusion, level)
+    each = confusion.solve(counts / counts.sum(-1, keepdims=True))
+    mean, sizes = each.mean(0), effective_sizes(each, counts.sum())
+    value, found = confusion.project(mean), []
+    for k, n in enumerate(sizes):
+        between = max(value[k] * (1 - value[k]) / n, 1e-12)
+        total = between + float(_variance(k, value[k : k + 1], value, np.inf, confusion)[0])
+        t = stats.t.ppf((1 + level) / 2, (m - 1) * (total / between) ** 2)
+
+        def margin(x: NDArray, k: int = k, n: float = n, t: float = t) -> NDArray:
+            return t * np.sqrt(x * (1 - x) / n + _variance(k, x, value, np.inf, confusion))
+
+        found.append(Estimate(float(value[k]), *_held(mean[k], value[k], margin), m, level))
+    return found

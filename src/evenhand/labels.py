@@ -1,0 +1,98 @@
+"""The schema of labelled data and of classifiers trained on it: `train/classifiers/*.yaml`. Data only."""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from evenhand.attributes import Attribute
+from evenhand.config import Count, Share, Strict, load
+
+
+class Labels(Strict):
+    """Which column says an attribute's class, and how. A value that means no class leaves the image unlabelled.
+
+    Attributes:
+        column: of the data set.
+        classes: `{class: [value, ...]}`.
+        bins: `{class: [least, below]}`, for numbers; instead of `classes`.
+    """
+
+    column: str
+    classes: dict[str, list[str | int | bool]] = {}
+    bins: dict[str, tuple[float, float]] = {}
+
+    @model_validator(mode="after")
+    def _check(self) -> "Labels":
+        if bool(self.classes) == bool(self.bins):
+            raise ValueError("give either classes or bins")
+        values = [v for group in self.classes.values() for v in group]
+        if len(set(map(str, values))) < len(values):
+            raise ValueError(f"a value stands in two classes: {self.classes}")
+        return self
+
+    @property
+    def names(self) -> list[str]:
+        """The classes, in order."""
+        return list(self.classes or self.bins)
+
+    def find(self, value: Any) -> int | None:
+        """Index of the class that a value of the column means; None where it means none."""
+        if value is None:
+            return None
+        if self.bins:
+            return next((k for k, (least, below) in enumerate(self.bins.values()) if least <= float(value) < below), None)
+        return next((k for k, group in enumerate(self.classes.values()) if str(value) in map(str, group)), None)
+
+
+class Head(Strict):
+    """A recipe of `evenhand classifier train`: one network of transformers with the classes of all its attributes as labels.
+
+    Attributes:
+        attributes: what it learns to perceive.
+        path: Hub name or folder of the image classifier or backbone to start from (timm's: `timm/resnet18.a1_in1k`, with timm
+            installed).
+        config: of a network trained from nothing instead, `{model_type: resnet, ...}`, as transformers' AutoConfig takes it.
+        freeze: train the head alone, on the frozen network's features.
+        size: height and width of its input, pixels.
+        split: column that says `train`, `validation` or `test`; the data's own splits, or a random 80/10/10, when None.
+        balance: weigh images so that every class of an attribute counts alike.
+        jitter: largest shift, turn and zoom in training, as a share of the image; brightness and contrast vary as much.
+        epochs, patience: at most so many; stops when the validation accuracy has not risen for so many.
+        dtype: bfloat16 trains under autocast.
+    """
+
+    attributes: dict[str, Labels] = Field(min_length=1)
+    path: str | None = None
+    config: dict[str, Any] | None = None
+    freeze: bool = False
+    size: Count = 224
+    split: str | None = None
+    balance: bool = True
+    jitter: Share = 0.1
+    flip: bool = True
+    epochs: Count = 10
+    patience: Count = 3
+    batch: Count = 64
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    smoothing: Share = 0.05
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> "Head":
+        if (self.path is None) == (self.config is None):
+            raise ValueError("give either path (a network to start from) or config (one trained from nothing)")
+        if self.freeze and self.config:
+            raise ValueError("freeze keeps a trained network as it is: name one with path")
+        return self
+
+    @property
+    def known(self) -> dict[str, Attribute]:
+        """The attributes by name."""
+        return {name: Attribute(name=name, classes=labels.names) for name, labels in self.attributes.items()}
+
+
+def load_head(name: str, overrides: list[str] | None = None) -> Head:
+    """A recipe of a trained classifier by name (`classifiers/faces`) or path."""
+    return load(Head, "train", name, overrides)
