@@ -1,6 +1,7 @@
 """Classifiers of photographs: zero-shot CLIP or image classifiers of transformers, with or without face detection."""
 
 import hashlib
+import pathlib
 from collections.abc import Callable
 
 import torch
@@ -13,6 +14,7 @@ from evenhand.config import Classifier, Network, load_classifier_config
 from evenhand.errors import UserError, unknown
 from evenhand.faces import FaceCrops
 from evenhand.features import Clip, resized
+from evenhand.files import digest
 
 Embed = Callable[[Tensor], Tensor]
 Judge = Callable[[Tensor], dict[str, Tensor]]
@@ -39,7 +41,7 @@ class PhotoClassifier:
             self._features, self._judge = zero_shot(config, device)
         else:
             self._features, self._judge = None, hub_networks(config, device)
-        self.digest = hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:12]
+        self.digest = _digest(config)
 
     def classes(self, name: str) -> list[str]:
         """Class names of an attribute."""
@@ -59,6 +61,16 @@ class PhotoClassifier:
         if self._features is None:
             raise UserError(f"classifier {self.name!r} has no features; use preservation.features of kind clip or dino")
         return self._features(images)
+
+
+def _digest(config: Classifier) -> str:
+    """Of the YAML and of the weights of networks that lie in folders; those of the Hub are named by path and revision."""
+    weights = [digest(file) for folder in sorted({n.path for n in config.networks.values()})
+               for file in sorted(pathlib.Path(folder).glob("*.safetensors"))]
+    same = {n.path: "" for n in config.networks.values() if pathlib.Path(n.path).is_dir()}  # the same wherever it lies
+    networks = {a: n.model_copy(update={"path": same.get(n.path, n.path)}) for a, n in config.networks.items()}
+    text = config.model_copy(update={"networks": networks}).model_dump_json()
+    return hashlib.sha256("|".join([text, *weights]).encode()).hexdigest()[:12]
 
 
 def zero_shot(config: Classifier, device: str | torch.device) -> tuple[Embed, Judge]:
