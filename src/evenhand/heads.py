@@ -6,6 +6,7 @@ its own. What is written is a folder that transformers loads, with `classifier.y
 
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,10 @@ from transformers import (
     AutoModelForImageClassification,
     EarlyStoppingCallback,
     EvalPrediction,
+    PrinterCallback,
     Trainer,
+    TrainerCallback,
+    TrainerState,
     TrainingArguments,
     ViTImageProcessor,
 )
@@ -35,13 +39,15 @@ from evenhand.runs import open_run
 UNLABELLED = -100
 
 
-def train_head(recipe: Head, data: str | os.PathLike, folder: str | os.PathLike) -> pathlib.Path:
+def train_head(recipe: Head, data: str | os.PathLike, folder: str | os.PathLike, *,
+               progress: Callable[[int, int, str], None] | None = None) -> pathlib.Path:
     """Trains a classifier and writes it; a run of the same recipe and data in the folder is continued.
 
     Args:
         recipe: what it learns and how.
         data: labelled images, as `evenhand.images.labelled` reads them.
         folder: run directory.
+        progress: called with (steps done, steps in all, the last loss and validation accuracy in words).
 
     Returns:
         the classifier's folder, `folder/classifier`, to be named as a judge or for calibration.
@@ -59,14 +65,15 @@ def train_head(recipe: Head, data: str | os.PathLike, folder: str | os.PathLike)
     trainer = _Trainer(
         recipe=recipe, normal=(processor.image_mean, processor.image_std), weights=_weights(train, recipe), model=model,
         train_dataset=train, eval_dataset=validation, compute_metrics=lambda found: _accuracy(found, recipe),
-        callbacks=[EarlyStoppingCallback(recipe.patience)],
+        callbacks=[EarlyStoppingCallback(recipe.patience), *([_Progress(progress)] if progress else [])],
         args=TrainingArguments(
             output_dir=str(folder / "checkpoints"), num_train_epochs=recipe.epochs, learning_rate=recipe.learning_rate,
             per_device_train_batch_size=recipe.batch, per_device_eval_batch_size=4 * recipe.batch, lr_scheduler_type="cosine",
             warmup_steps=0.05, weight_decay=recipe.weight_decay, seed=recipe.seed, eval_strategy="epoch", save_strategy="epoch",
             save_total_limit=1, load_best_model_at_end=True, metric_for_best_model="accuracy", logging_strategy="epoch",
             report_to=[], remove_unused_columns=False, label_names=["labels"], dataloader_pin_memory=torch.cuda.is_available(),
-            bf16=recipe.dtype == "bfloat16", use_cpu=not torch.cuda.is_available()))
+            disable_tqdm=True, bf16=recipe.dtype == "bfloat16", use_cpu=not torch.cuda.is_available()))
+    trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder / "checkpoints"))
                   if (folder / "checkpoints").is_dir() else None)
     return _write(folder / "classifier", trainer.model, processor, recipe)
@@ -93,6 +100,20 @@ def _network(recipe: Head) -> tuple[Any, Any]:
     if recipe.freeze:
         model.base_model.requires_grad_(False)
     return model, processor
+
+
+class _Progress(TrainerCallback):
+    """Tells who asked how far it is."""
+
+    def __init__(self, progress: Callable[[int, int, str], None]) -> None:
+        self._progress, self._notes = progress, {}
+
+    def on_step_end(self, args: Any, state: TrainerState, control: Any, **_: Any) -> None:
+        self._progress(state.global_step, state.max_steps, ", ".join(f"{k} {v:.3f}" for k, v in self._notes.items()))
+
+    def on_log(self, args: Any, state: TrainerState, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
+        self._notes.update({name: float(logs[key]) for key, name in (("loss", "loss"), ("eval_accuracy", "accuracy"))
+                            if logs and key in logs})
 
 
 class _Rows(Dataset):

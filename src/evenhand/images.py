@@ -37,6 +37,8 @@ def read_image(path: str | os.PathLike) -> Tensor:
         raise Unreadable(f"too large ({error})") from error
     except UnidentifiedImageError as error:
         raise Unreadable("no image") from error
+    except FileNotFoundError as error:
+        raise Unreadable("no such file") from error
     except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
         raise Unreadable(f"damaged ({error})") from error
 

@@ -1,8 +1,10 @@
 """Reports as files: `report.json` and one self-contained HTML page that needs no network and no tool to read."""
 
 import base64
+import contextlib
 import io
 import itertools
+import json
 import os
 import pathlib
 from typing import Any
@@ -14,6 +16,8 @@ from evenhand.report import among, build, by_prompt, compare, headlines, read_ru
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#666666")  # Okabe & Ito
 COLUMNS = 12
 THUMBNAIL = 128  # pixels, at most
+PLOTTED = 40  # prompts in a plot, at most: those with the largest gap
+SHOWN = 60  # prompts whose images are shown, at most
 
 
 def write_report(folder: str | os.PathLike) -> dict[str, Any]:
@@ -44,13 +48,15 @@ def _write_page(path: pathlib.Path, runs: list[tuple[str, pathlib.Path, dict[str
     last = runs[-1][2]
     colours = {a: dict(zip(entry["classes"], itertools.cycle(PALETTE), strict=False)) for a, entry in last["attributes"].items()
                if not entry["parts"]}
+    settings, (grids, omitted) = last["run"]["settings"], _grids(runs)
     html = environment.get_template("report.html.j2").render(
+        subject=settings.get("model") or pathlib.Path(settings["images_from"]).name, plotted=PLOTTED, omitted=omitted,
         runs=[(label, report) for label, _, report in runs], last=last, change=change,
         lines=headlines([report for _, _, report in runs], change), colours=colours,
-        settings=last["run"]["settings"], versions=last["run"]["versions"],
+        settings={"images_from": None, "until": None, **settings}, versions=last["run"]["versions"],
         plots={a: {"shares": _shares_plot(runs, a, colours[a]) if a in colours else "", "gap": _gap_plot(runs, a)}
                for a in last["attributes"]},
-        grids=_grids(runs))
+        grids=grids)
     write_text(path, html)
 
 
@@ -84,16 +90,24 @@ def _figure(rows: int) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _labels(prompts: list[dict[str, Any]]) -> list[str]:
-    """The concepts; the prompts' texts where a concept has several."""
-    concepts = [p["concept"] for p in prompts]
-    return concepts if len(set(concepts)) == len(concepts) else [p["prompt"] for p in prompts]
+def _plotted(entry: dict[str, Any]) -> list[str]:
+    """The prompts that a plot shows, in the report's order."""
+    most = sorted(entry["prompts"], key=lambda p: -(p["gap"] or 0.0))[:PLOTTED]
+    chosen = {p["prompt"] for p in most}
+    return [p["prompt"] for p in entry["prompts"] if p["prompt"] in chosen]
+
+
+def _labels(entry: dict[str, Any], prompts: list[str]) -> list[str]:
+    """The prompts' concepts; their texts where a concept has several."""
+    concepts = {p["prompt"]: p["concept"] for p in entry["prompts"]}
+    found = [concepts[p] for p in prompts]
+    return found if len(set(found)) == len(found) else prompts
 
 
 def _shares_plot(runs: list[tuple], attribute: str, colours: dict[str, str]) -> str:
     """Stacked shares of each prompt, before over after, with the target's borders."""
     entries = [report["attributes"][attribute] for _, _, report in runs]
-    prompts = [p["prompt"] for p in entries[-1]["prompts"]]
+    prompts = _plotted(entries[-1])
     rows = [{p["prompt"]: p for p in entry["prompts"]} for entry in entries]
     figure, axes = _figure(len(prompts) * len(runs))
     height = 0.8 / len(runs)
@@ -110,7 +124,7 @@ def _shares_plot(runs: list[tuple], attribute: str, colours: dict[str, str]) -> 
         for share in entries[-1]["target"][:-1]:
             border += share
             axes.axvline(border, color="black", linestyle="--", linewidth=1)
-    axes.set(yticks=range(len(prompts)), yticklabels=_labels(entries[-1]["prompts"]), xlim=(0, 1),
+    axes.set(yticks=range(len(prompts)), yticklabels=_labels(entries[-1], prompts), xlim=(0, 1),
              xlabel="share of images perceived as" + (" (pale: before; dashed: target)" if len(runs) > 1 else ""))
     axes.invert_yaxis()
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(colours), frameon=False, fontsize=9)
@@ -120,7 +134,7 @@ def _shares_plot(runs: list[tuple], attribute: str, colours: dict[str, str]) -> 
 def _gap_plot(runs: list[tuple], attribute: str) -> str:
     """The gap of each prompt, before to after, and its mean with the interval, over the chance floor."""
     entries = [report["attributes"][attribute] for _, _, report in runs]
-    prompts = [p["prompt"] for p in entries[-1]["prompts"]]
+    prompts = _plotted(entries[-1])
     split = list(entries[-1]["splits"])[0]
     figure, axes = _figure(len(prompts) + 1)
     for i, entry in enumerate(entries):
@@ -140,38 +154,46 @@ def _gap_plot(runs: list[tuple], attribute: str) -> str:
                 axes.plot([tables[0][p], tables[1][p]], [y + 1, y + 1], color="#bbbbbb", zorder=1)
     floor = entries[-1]["splits"][split]["gap_floor"]
     axes.axvline(floor, color="black", linestyle=":", linewidth=1, label=f"chance floor {floor:.2f}")
-    axes.set(yticks=range(len(prompts) + 1), yticklabels=["mean, 95 %", *_labels(entries[-1]["prompts"])],
+    axes.set(yticks=range(len(prompts) + 1), yticklabels=["mean, 95 %", *_labels(entries[-1], prompts)],
              xlim=(-0.02, 1.02), xlabel=f"gap {among(entries[-1])}")
     axes.invert_yaxis()
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=3, frameon=False, fontsize=9)
     return _svg(figure)
 
 
-def _grids(runs: list[tuple]) -> list[dict[str, Any]]:
-    """For each neutral prompt, then for explicit ones, the first images of each run, the same seeds under each other."""
+def _grids(runs: list[tuple]) -> tuple[list[dict[str, Any]], int]:
+    """For each neutral prompt, then for explicit ones, the first images of each run, the same seeds under each other.
+
+    Returns:
+        those of at most `SHOWN` prompts, and how many were left out.
+    """
     tables = [{p: {r.seed: r for r in rows} for p, rows in by_prompt(read_run(folder)[1]).items()} for _, folder, _ in runs]
     grids = []
-    for prompt, last in tables[-1].items():
-        found = [table.get(prompt, {}) for table in tables]
+    prompts = sorted(tables[-1], key=lambda p: bool(next(iter(tables[-1][p].values())).states))
+    for prompt in prompts[:SHOWN]:
+        last, found = tables[-1][prompt], [table.get(prompt, {}) for table in tables]
         seeds = [seed for seed in last if all(seed in rows for rows in found)][:COLUMNS]
         if seeds:
             first = last[seeds[0]]
-            lines = [(label, [_cell(folder, rows[seed]) for seed in seeds])
-                     for (label, folder, _), rows in zip(runs, found, strict=True)]
+            lines = [(label, [_cell(folder, rows[seed], report["run"]["settings"]["judge"]) for seed in seeds])
+                     for (label, folder, report), rows in zip(runs, found, strict=True)]
             grids.append({"prompt": prompt, "states": first.states, "split": first.split, "lines": lines})
-    return grids
+    return grids, max(len(prompts) - SHOWN, 0)
 
 
-def _cell(folder: pathlib.Path, record: Record) -> dict[str, Any]:
-    """One image as a data URI with what was perceived in it; no image where its file is gone."""
+def _cell(folder: pathlib.Path, record: Record, judge: dict[str, str]) -> dict[str, Any]:
+    """One image as a data URI with what was perceived in it; no image where its file is gone or unreadable."""
     from PIL import Image
 
     path, uri = folder / record.image, None
-    if path.is_file():
-        with Image.open(path) as image:
-            image.thumbnail((THUMBNAIL, THUMBNAIL))
-            buffer = io.BytesIO()
-            image.convert("RGB").save(buffer, format="PNG", optimize=True)
+    with contextlib.suppress(OSError), Image.open(path) as image:
+        image.thumbnail((THUMBNAIL, THUMBNAIL))
+        buffer = io.BytesIO()
+        image.convert("RGB").save(buffer, format="PNG", optimize=True)
         uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-    return {"uri": uri, "seed": record.seed, "perceived": record.perceived,
+    probs = [[a, ", ".join(f"{c} {x:.2f}" for c, x in sorted(p.items(), key=lambda item: -item[1])[:5])]
+             for a, p in record.probs.items()]
+    facts = [["prompt", record.prompt], ["seed", str(record.seed)], ["source", record.source], ["file", record.image],
+             ["judge", f"{judge['name']}@{judge['digest']}"], *(probs if record.seen else [["seen", "nothing to judge"]])]
+    return {"uri": uri, "facts": json.dumps(facts, ensure_ascii=False), "perceived": record.perceived,
             "probs": {a: max(p.values()) for a, p in record.probs.items()}, "seen": record.seen}

@@ -155,7 +155,7 @@ def headlines(runs: list[dict[str, Any]], change: dict[str, Any] | None = None) 
             lines += [Headline(subject, f"share {c}", [f["shares"][c] for f in found], None,
                                entry["target"][k] if entry["target"] else None)
                       for k, c in enumerate(entry["classes"]) if not entry["parts"]]
-            if all(f["corrected"] for f in found):
+            if all(_differs(f) for f in found):
                 lines += [Headline(subject, f"share {c}, corrected", [f["corrected"][c] for f in found], None,
                                    entry["target"][k] if entry["target"] else None) for k, c in enumerate(entry["classes"])]
             lines.append(Headline(subject, "not seen", [f["unseen"] for f in found]))
@@ -166,6 +166,12 @@ def headlines(runs: list[dict[str, Any]], change: dict[str, Any] | None = None) 
     lines += [Headline(last["run"]["settings"]["concept"], f"as asked, {split}", [r["concept_fidelity"][split] for r in runs],
                        change["concept_fidelity"][split] if change else None) for split in last["concept_fidelity"]]
     return lines
+
+
+def _differs(summary: dict[str, Any]) -> bool:
+    """Whether correcting for the judge's errors changes any share by half a point or more."""
+    return bool(summary["corrected"]) and any(abs(e["value"] - summary["shares"][c]["value"]) >= 0.005
+                                              for c, e in summary["corrected"].items())
 
 
 def by_prompt(records: Iterable[Record]) -> dict[str, list[Record]]:
@@ -340,7 +346,8 @@ def _share_that(test: Test) -> Callable[[list[Record]], float]:
 
 def _over_prompts(rows: list[Record], test: Test) -> Estimate:
     """Mean over prompts of the share of images that pass a test."""
-    return mean_over_prompts(list(map(_share_that(test), by_prompt(rows).values())))
+    passed = [(sum(map(test, group)), len(group)) for group in by_prompt(rows).values()]
+    return shares_over_prompts([(k, n - k) for k, n in passed])[0]
 
 
 def _paired(a: list[Record], b: list[Record], statistic: Callable[[list[Record]], float | None]) -> Estimate:

@@ -31,12 +31,14 @@ def train(
 
         evenhand measure --images-from photographs --judge runs/classifiers/utkface/classifier
     """
+    from evenhand.cli.show import progress
     from evenhand.heads import train_head
     from evenhand.labels import load_head
 
     head = load_head(recipe, overrides)
     folder = out or Path("runs/classifiers") / Path(recipe).stem
-    made = train_head(head, data, folder)
+    with progress("training") as update:
+        made = train_head(head, data, folder, progress=update)
     print(f"classifier: {made}")
     _calibrated(str(made), data, head.attributes, split="test", column=head.split, domain="", out=made / "calibration.json")
 

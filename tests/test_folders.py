@@ -1,0 +1,144 @@
+"""Images made elsewhere: every kind of file, tables of prompts, and the judge's calibration."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from evenhand.config import Measure, load_classifier_config
+from evenhand.emoji.world import draw, sample_scene
+from evenhand.errors import UserError
+from evenhand.images import Unreadable, in_batches, read_image, read_images
+from evenhand.measure import measure
+from evenhand.pictures import by_folder, files_in, read_table
+from evenhand.records import read
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """24 drawings in a folder, with what they are."""
+    folder = tmp_path_factory.mktemp("people")
+    generator = torch.Generator().manual_seed(3)
+    scene = sample_scene(24, generator=generator, even=True)
+    names = load_classifier_config("emoji-judge").known["gender"].classes
+    rows = []
+    for i, image in enumerate(draw(scene, generator=generator)):
+        path = folder / f"{i:02}.png"
+        Image.fromarray((image.permute(1, 2, 0) * 255).round().byte().numpy()).save(path)
+        rows.append({"image": path.name, "prompt": "an emoji of somebody", "truth": names[scene.gender[i]]})
+    with (folder / "prompts.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["image", "prompt", "truth"])
+        writer.writeheader()
+        writer.writerows(rows)
+    return folder, rows
+
+
+def config(folder, **rest):
+    return Measure(images_from=str(folder), judge="emoji-judge", attributes=["gender"], **rest)
+
+
+def test_a_folder_is_measured_and_its_table_read(people, tmp_path):
+    folder, rows = people
+    report = measure(config(folder, prompts=[str(folder / "prompts.csv")], domain="emoji world"), tmp_path / "run")
+    records = {r.image: r for r in read(tmp_path / "run" / "records.jsonl")}
+    right = [records[str(folder / row["image"])].perceived["gender"] == row["truth"] for row in rows]
+    assert np.mean(right) >= 0.9
+    prompt, = report["attributes"]["gender"]["prompts"]
+    assert prompt["prompt"] == "an emoji of somebody" and prompt["images"] == 24 and prompt["corrected"]["woman"]["low"] is not None
+    assert report["notes"] == [report["notes"][0]] and "calibration of" in report["notes"][0]
+    again = measure(config(folder, prompts=[str(folder / "prompts.csv")], domain="emoji world"), tmp_path / "run")
+    assert again == report and len(read(tmp_path / "run" / "records.jsonl")) == 24
+
+
+def test_another_domain_is_said(people, tmp_path):
+    report = measure(config(people[0]), tmp_path / "run")
+    assert any("of another domain" in note for note in report["notes"])
+
+
+def test_all_kinds_of_images_are_read_alike(tmp_path):
+    picture = np.zeros((12, 8, 3), dtype=np.uint8)
+    picture[:6] = (200, 40, 20)
+    whole = Image.fromarray(picture)
+    whole.save(tmp_path / "rgb.png")
+    whole.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=100)
+    whole.convert("L").save(tmp_path / "grey.png")
+    Image.fromarray((np.array(whole.convert("L")).astype(np.uint16) * 257)).save(tmp_path / "grey16.png")
+    clear = whole.convert("RGBA")
+    clear.putalpha(Image.fromarray(np.repeat([[255], [0]], 6, axis=0).repeat(8, 1).astype(np.uint8)))
+    clear.save(tmp_path / "clear.png")
+    whole.save(tmp_path / "moving.gif", save_all=True, append_images=[Image.new("RGB", (8, 12), "blue")])
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    whole.rotate(180).save(tmp_path / "turned.png", exif=exif)
+    found = {p.stem: read_image(p) for p in files_in(tmp_path)}
+    assert {x.shape for x in found.values()} == {(3, 12, 8)} and {x.dtype for x in found.values()} == {torch.uint8}
+    want = found["rgb"]
+    assert torch.equal(found["turned"], want)
+    for name, tolerance in [("cmyk", 30), ("moving", 12)]:
+        assert (found[name].int() - want.int()).abs().max() <= tolerance, name
+    assert (found["grey16"].int() - found["grey"].int()).abs().max() <= 1
+    assert found["clear"][:, 6:].min() == 255 and torch.equal(found["clear"][:, :6], want[:, :6])
+
+
+def test_what_cannot_be_read_is_left_out_counted_and_named(people, tmp_path, monkeypatch):
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for name in ("00.png", "01.png"):
+        (folder / name).write_bytes((people[0] / name).read_bytes())
+    (folder / "cut.png").write_bytes((people[0] / "02.png").read_bytes()[:60])
+    (folder / "text.jpg").write_text("no image")
+    Image.new("1", (400, 400)).save(folder / "huge.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20_000)
+    with pytest.warns(UserWarning, match="3 of 5 images could not be read: .*skipped.jsonl says why"):
+        report = measure(config(folder), tmp_path / "run")
+    why = {json.loads(line)["image"].rsplit("/", 1)[-1]: json.loads(line)["why"]
+           for line in (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()}
+    assert why.keys() == {"cut.png", "text.jpg", "huge.png"} and why["text.jpg"] == "no image" and "too large" in why["huge.png"]
+    assert report["images"] == 2
+    with pytest.raises(Unreadable, match="no such file"):
+        read_image(folder / "gone.png")
+
+
+def test_images_are_read_in_order_and_grouped_by_shape(tmp_path):
+    for i in range(7):
+        Image.new("RGB", (8, 8 if i % 2 else 10), (i, 0, 0)).save(tmp_path / f"{i}.png")
+    pairs = list(read_images(files_in(tmp_path), ahead=3))
+    assert [p.stem for p, _ in pairs] == list("0123456")
+    batches = [([p.stem for p in paths], images.shape) for paths, images in in_batches(pairs, 2)]
+    assert [names for names, _ in batches] == [["0", "2"], ["1", "3"], ["4", "6"], ["5"]]
+    assert batches[0][1] == (2, 3, 10, 8)
+
+
+def test_folders_name_prompts_and_tables_may_be_jsonl(people, tmp_path):
+    (tmp_path / "a nurse").mkdir()
+    (tmp_path / "a nurse" / "x.png").write_bytes((people[0] / "00.png").read_bytes())
+    assert [(p.prompt.text, p.path.name) for p in by_folder(tmp_path)] == [("a nurse", "x.png")]
+    table = tmp_path / "t.jsonl"
+    table.write_text(json.dumps({"image": "a nurse/x.png", "prompt": "a woman nurse", "concept": "nurse", "states.gender": "woman"}))
+    picture, = read_table(table, tmp_path)
+    assert picture.prompt.concept == "nurse" and picture.prompt.states == {"gender": "woman"}
+
+
+@pytest.mark.parametrize("text, message", [
+    ("image,text\nx.png,a\n", "row 1: has no 'prompt'; a table has the columns image and prompt"),
+    ("image,prompt\nx.png,a\nx.png,b\n", "row 2: x.png is listed twice"),
+    ("image,prompt\n", "lists no image")])
+def test_bad_tables_are_named(tmp_path, text, message):
+    (tmp_path / "t.csv").write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_table(tmp_path / "t.csv", tmp_path)
+
+
+def test_what_makes_no_sense_is_refused(people, tmp_path):
+    for folder, message in [(tmp_path / "none", "no such folder of images"), (tmp_path, "holds no image")]:
+        with pytest.raises(UserError, match=message):
+            measure(config(folder), tmp_path / "run")
+    with pytest.raises(ValueError, match="take no adapter, until, setting or split"):
+        config(people[0], until=0.1)
+    with pytest.raises(ValueError, match="either a model or"):
+        Measure(prompts=["occupations"])
+    with pytest.raises(UserError, match="name a classifier with --judge"):
+        measure(Measure(images_from=str(people[0])), tmp_path / "run")

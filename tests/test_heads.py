@@ -1,0 +1,177 @@
+"""Classifiers trained on labelled images and calibrated: tiny networks of the real classes, real data sets."""
+
+import json
+
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from evenhand.calibrate import calibrate
+from evenhand.classifiers import load_classifier
+from evenhand.emoji.world import draw, load_world, sample_scene
+from evenhand.errors import UserError
+from evenhand.heads import augmented, train_head
+from evenhand.images import labelled
+from evenhand.labels import Head, Labels
+
+NETWORK = {"model_type": "resnet", "embedding_size": 8, "hidden_sizes": [16, 32], "depths": [1, 1], "layer_type": "basic"}
+GENDER = Labels(column="gender", classes={"woman": ["woman"], "man": ["man"]})
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """A parquet file of 240 drawings of women and men, with gender, a number for the tone, and a split."""
+    import datasets
+
+    generator = torch.Generator().manual_seed(0)
+    scene = sample_scene(360, generator=generator, even=True)
+    genders = load_world().classes["gender"]
+    rows = [{"image": Image.fromarray((image.permute(1, 2, 0) * 255).round().byte().numpy()), "gender": genders[g], "tone": int(t),
+             "split": ("train", "train", "train", "validation", "test")[i % 5]}
+            for i, (image, g, t) in enumerate(zip(draw(scene, generator=generator), scene.gender, scene.tone, strict=True))]
+    path = tmp_path_factory.mktemp("people") / "people.parquet"
+    features = datasets.Features({"image": datasets.Image(), "gender": datasets.Value("string"), "tone": datasets.Value("int32"),
+                                  "split": datasets.Value("string")})
+    datasets.Dataset.from_list(rows, features=features).to_parquet(path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path_factory, monkeypatch):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+
+
+def recipe(**rest):
+    tones = Labels(column="tone", bins={"lighter": (0, 3), "darker": (3, 5)})
+    return Head(**{"attributes": {"tone": tones, "gender": GENDER}, "config": NETWORK, "size": 32, "split": "split", "jitter": 0.02,
+                   "epochs": 6, "batch": 16, "learning_rate": 5e-3, **rest})
+
+
+@pytest.fixture(scope="module")
+def trained(people, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("head")
+    return train_head(recipe(), people, folder), folder
+
+
+def test_a_head_is_trained_loaded_by_name_of_its_folder_and_calibrated(trained, people):
+    made, _ = trained
+    found = calibrate(str(made), people, recipe().attributes, split="test", column="split", domain="drawings")
+    tone = found.attributes["tone"]
+    assert sum(tone["lighter"].values()) + sum(tone["darker"].values()) == 72
+    assert tone["lighter"]["lighter"] / sum(tone["lighter"].values()) > 0.7 < tone["darker"]["darker"] / sum(tone["darker"].values())
+    assert 30 < sum(sum(row.values()) for row in found.attributes["gender"].values()) < 60  # persons have no label
+    assert found.digest == load_classifier(str(made)).digest and found.domain == "drawings"
+    images = torch.rand(2, 3, 64, 64, requires_grad=True)
+    load_classifier(str(made))(images).logits["gender"].sum().backward()
+    assert images.grad.abs().sum() > 0
+
+
+def test_the_digest_is_of_the_weights(trained, tmp_path):
+    import shutil
+
+    made, _ = trained
+    shutil.copytree(made, tmp_path / "same")
+    assert load_classifier(str(tmp_path / "same")).digest == load_classifier(str(made)).digest
+    weights = tmp_path / "same" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-4] ^= 1
+    weights.write_bytes(bytes(data))
+    assert load_classifier(str(tmp_path / "same")).digest != load_classifier(str(made)).digest
+
+
+def test_transformers_loads_it_without_the_toolkit(trained):
+    from transformers import AutoModelForImageClassification
+
+    labels = AutoModelForImageClassification.from_pretrained(trained[0]).config.id2label
+    assert list(labels.values()) == ["tone: lighter", "tone: darker", "gender: woman", "gender: man"]
+
+
+def test_a_finished_or_cut_training_goes_on_and_another_is_refused(trained, people):
+    made, folder = trained
+    before = (made / "model.safetensors").read_bytes()
+    assert (train_head(recipe(), people, folder) / "model.safetensors").read_bytes() == before
+    with pytest.raises(UserError, match="recipe.seed was 0, is 1"):
+        train_head(recipe(seed=1), people, folder)
+
+
+def test_a_backbone_is_frozen_but_for_its_head(trained, people, tmp_path):
+    made, _ = trained
+    again = train_head(recipe(config=None, path=str(made), freeze=True, epochs=1, attributes={"gender": GENDER}), people, tmp_path)
+    from safetensors.torch import load_file
+
+    before, after = load_file(made / "model.safetensors"), load_file(again / "model.safetensors")
+    changed = {k for k in after if before[k].shape != after[k].shape or not torch.equal(before[k], after[k])}
+    assert changed and all("classifier" in k or "running" in k or "num_batches" in k for k in changed), changed
+
+
+@pytest.mark.parametrize("change, message", [
+    ({"split": "part"}, "has no column 'part'; its columns are image, gender, tone, split"),
+    ({"attributes": {"age": Labels(column="age", classes={"a": [1], "b": [2]})}}, "has no column 'age'"),
+    ({"attributes": {"gender": Labels(column="gender", classes={"woman": ["woman"], "nobody": ["x"]})}},
+     "no image has class 'nobody' of 'gender'"),
+    ({"config": {"model_type": "resnett"}}, "transformers makes no image classifier of"),
+    ({"config": None, "path": "nowhere/at-all"}, "network 'nowhere/at-all' cannot be loaded")])
+def test_what_cannot_be_trained_is_named(people, tmp_path, change, message):
+    with pytest.raises(UserError, match=message):
+        train_head(recipe(**change), people, tmp_path / "run")
+
+
+def test_impossible_recipes_are_refused():
+    for change, message in [({"path": "x"}, "give either path"), ({"config": None}, "give either path"), ({"freeze": True}, "freeze")]:
+        with pytest.raises(ValueError, match=message):
+            recipe(**change)
+    with pytest.raises(ValueError, match="either classes or bins"):
+        Labels(column="x")
+    with pytest.raises(ValueError, match="a value stands in two classes"):
+        Labels(column="x", classes={"a": ["1"], "b": [1]})
+
+
+def test_calibrations_that_make_no_sense_are_refused(trained, people):
+    made = str(trained[0])
+    for labels, message in [({"height": GENDER}, "unknown attribute 'height'"),
+                            ({"tone": GENDER}, "the labels mean woman, man; classifier .* knows lighter, darker"),
+                            ({"gender": Labels(column="gender", classes={"woman": ["woman"], "man": ["nobody"]})},
+                             "no image is labelled 'man'")]:
+        with pytest.raises(UserError, match=message):
+            calibrate(made, people, labels, split="test", column="split")
+    with pytest.raises(UserError, match="unknown split 'tests'"):
+        calibrate(made, people, {"gender": GENDER}, split="tests", column="split")
+
+
+def test_a_folder_of_class_folders_is_a_labelled_data_set(trained, tmp_path):
+    for name, colour in (("woman", "red"), ("man", "blue")):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for i in range(5):
+            Image.new("RGB", (16, 16), colour).save(tmp_path / "data" / name / f"{i}.png")
+    found = calibrate(str(trained[0]), tmp_path / "data", {"gender": GENDER.model_copy(update={"column": "label"})})
+    assert {c: sum(row.values()) for c, row in found.attributes["gender"].items()} == {"woman": 5, "man": 5}
+    with pytest.raises(UserError, match="labelled images cannot be read"):
+        labelled(tmp_path / "nowhere")
+
+
+def test_augmentation_keeps_range_and_can_be_none():
+    images = torch.rand(6, 3, 16, 16)
+    moved = augmented(images, 0.2, flip=True)
+    assert moved.shape == images.shape and 0 <= moved.min() and moved.max() <= 1 and not torch.allclose(moved, images)
+    torch.testing.assert_close(augmented(images, 0.0, flip=False), images, atol=1e-5, rtol=0)
+
+
+def test_the_command_trains_calibrates_and_prints(people, tmp_path, monkeypatch, capsys):
+    import sys
+
+    from evenhand.cli import main
+
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(recipe(epochs=1).model_dump(mode="json")))
+    for arguments in (["classifier", "train", tmp_path / "mine.yaml", people, "--out", tmp_path / "run"],
+                      ["calibrate", tmp_path / "run" / "classifier", people, "--split", "validation", "--split-column", "split",
+                       "--domain", "drawings"]):
+        monkeypatch.setattr(sys, "argv", ["evenhand", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        assert not stop.value.code, capsys.readouterr().err
+    out = capsys.readouterr().out
+    assert "gender: called" in out and "calibration.json" in out
+    assert json.loads((tmp_path / "run" / "classifier" / "calibration.json").read_text())["domain"] == "drawings"
