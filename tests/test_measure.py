@@ -148,3 +148,30 @@ def test_runs_of_different_prompts_are_compared_on_what_both_drew(run, tmp_path)
     assert result["before"]["images"] == result["after"]["images"] == result["change"]["images"]
     split = result["change"]["attributes"]["gender"]["splits"]["test"]
     assert split["gap"]["value"] == 0 and list(result["after"]["attributes"]["gender"]["splits"]) == ["test"]
+
+
+def test_prompts_stop_when_they_are_known_and_a_cut_run_stops_alike(tmp_path):
+    config = SMALL.model_copy(update={"until": 0.2, "images": 40, "explicit_images": 0})
+    report = measure(config, tmp_path / "whole")
+    prompts = report["attributes"]["gender"]["prompts"]
+    assert all(p["images"] % 8 == 0 for p in prompts) and min(p["images"] for p in prompts) < 40
+    for p in prompts:
+        known = all(e["high"] - e["low"] <= 0.4 for e in p["shares"].values())
+        assert known or p["images"] == 40, p
+    drawn = sum(p["images"] for p in prompts)
+    assert report["stopping"]["drawn"] == drawn and report["stopping"]["planned"] > drawn
+    with pytest.raises(Cut):
+        measure(config, tmp_path / "cut", progress=cut_after(drawn - 20))
+    measure(config, tmp_path / "cut")
+    assert (tmp_path / "cut" / "records.jsonl").read_bytes() == (tmp_path / "whole" / "records.jsonl").read_bytes()
+
+
+def test_a_calibration_of_another_classifier_is_refused(tmp_path):
+    from evenhand.correction import read_calibration
+    from evenhand.resources import locate
+
+    other = read_calibration(locate("package:emoji/classifiers/trainer"))
+    (tmp_path / "other.json").write_text(other.model_dump_json())
+    with pytest.raises(UserError, match="the calibration is of classifier emoji-trainer@.*, the judge is emoji-judge@"):
+        measure(SMALL.model_copy(update={"calibration": str(tmp_path / "other.json")}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -6,7 +6,7 @@ import json
 import os
 import pathlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 
 from evenhand.errors import UserError
 from evenhand.prompts import Prompt
@@ -54,7 +54,8 @@ def key(prompt: Prompt | Record, seed: int) -> tuple[str, int]:
 
 def append(path: str | os.PathLike, records: Iterable[Record]) -> None:
     """Appends rows with one write and waits until the disk has them."""
-    lines = "".join(json.dumps(asdict(r), ensure_ascii=False) + "\n" for r in records)
+    names = [f.name for f in fields(Record)]
+    lines = "".join(json.dumps({name: getattr(r, name) for name in names}, ensure_ascii=False) + "\n" for r in records)
     with open(path, "a", encoding="utf-8") as file:
         file.write(lines)
         file.flush()

@@ -1,0 +1,141 @@
+"""How fast measuring is: against a bare loop of the stock pipeline; a folder of JPEGs; a report of many records.
+
+    python eval/bench/throughput.py              # prints and writes eval/results/bench-throughput.json
+
+- `measure`: images a second of `evenhand measure` on the embedded model (sampling, judging, PNG files, the journal) over those of
+  a loop that calls the stock pipeline with the same batches and drops the images; rounds are interleaved, medians of them;
+- `folder`: images a second of reading 64 x 64 JPEGs alone, of judging alone, and of `measure --images-from` (report left out);
+- `report`: seconds and peak memory of `evenhand report` on 100,000 records, in a process of its own, which imports no torch.
+"""
+
+import argparse
+import json
+import pathlib
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+
+import torch
+from PIL import Image
+
+from evenhand.classifiers import load_classifier
+from evenhand.config import Measure, load_model
+from evenhand.diffusion import load_diffusion
+from evenhand.emoji.world import draw, sample_scene
+from evenhand.files import write_json
+from evenhand.images import in_batches, read_images
+from evenhand.measure import measure, plan
+from evenhand.pictures import files_in
+from evenhand.records import Record, append
+from evenhand.runs import versions
+
+OUT = pathlib.Path(__file__).parents[1] / "results" / "bench-throughput.json"
+
+
+def seconds(what: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    what()
+    return time.perf_counter() - started
+
+
+def drawing(rounds: int, images: int, batch: int) -> dict:
+    """Rates of measuring and of a bare loop."""
+    config = Measure(model="emoji", prompts=["emoji-occupations"], splits=["test"], attributes=["gender"], images=images, explicit_images=0,
+                     batch=batch)
+    rows, _ = plan(config)
+    model = load_model("emoji")
+    diffusion = load_diffusion(model)
+    pipe, call = diffusion.pipe, model.settings.call()
+
+    def bare() -> None:
+        for start in range(0, len(rows), batch):
+            part = rows[start : start + batch]
+            generators = [torch.Generator().manual_seed(seed) for _, seed in part]
+            pipe([p.text for p, _ in part], generator=generators, **call)
+
+    pipe.set_progress_bar_config(disable=True)
+    times: dict[str, list[float]] = {"bare": [], "measure": []}
+    bare()
+    for _ in range(rounds):
+        times["bare"].append(seconds(bare))
+        with tempfile.TemporaryDirectory() as folder:
+            marks: list[float] = []
+            started = time.perf_counter()
+            measure(config, pathlib.Path(folder) / "run", progress=lambda *_: marks.append(time.perf_counter()))
+            whole = time.perf_counter() - started
+            first = marks[0]  # loading the models is before it
+            times["measure"].append((marks[-1] - first) * len(rows) / (len(rows) - batch))
+            print(f"  round: bare {times['bare'][-1]:.1f} s, measure {times['measure'][-1]:.1f} s (with loading and report {whole:.1f} s)")
+    ratio = statistics.median(b / m for b, m in zip(times["bare"], times["measure"], strict=True))
+    return {"images": len(rows), "batch": batch, "rounds": rounds, "rate_of_the_bare_loop": round(ratio, 3)}
+
+
+def folder(count: int) -> dict:
+    """Rates of reading, judging, and both."""
+    generator = torch.Generator().manual_seed(0)
+    pictures = draw(sample_scene(500, generator=generator, even=True), generator=generator)
+    with tempfile.TemporaryDirectory() as place:
+        images = pathlib.Path(place) / "images"
+        images.mkdir()
+        for i in range(count):
+            array = (pictures[i % 500].permute(1, 2, 0) * 255).round().byte().numpy()
+            Image.fromarray(array).save(images / f"{i:05}.jpg", quality=90)
+        files, judge = files_in(images), load_classifier("emoji-judge")
+
+        def judged() -> None:
+            with torch.no_grad():
+                for start in range(0, count, 64):
+                    judge(pictures[[i % 500 for i in range(start, min(start + 64, count))]])
+
+        reading = count / seconds(lambda: [None for _ in in_batches(read_images(files), 64)])
+        judging = count / seconds(judged)
+        marks: list[float] = []
+        measure(Measure(images_from=str(images), judge="emoji-judge", attributes=["gender"], batch=64), pathlib.Path(place) / "run",
+                progress=lambda *_: marks.append(time.perf_counter()))
+        both = (count - 64) / (marks[-1] - marks[0])
+    return {"images": count, "reading_per_s": round(reading), "judging_per_s": round(judging), "measuring_per_s": round(both)}
+
+
+def report(count: int) -> dict:
+    """Seconds and memory of a report of many records."""
+    settings = plan(Measure(model="emoji", prompts=["emoji-occupations"], attributes=["gender", "tone"], images=1))[1]
+    settings["judge"]["digest"], settings["source"] = settings["calibration"]["digest"], "none"
+    classes = {a: entry["classes"] for a, entry in ((a, x.model_dump() if hasattr(x, "model_dump") else x)
+                                                     for a, x in settings["attributes"].items())}
+    generator = torch.Generator().manual_seed(0)
+    with tempfile.TemporaryDirectory() as place:
+        run = pathlib.Path(place)
+        write_json(run / "run.json", {"settings": settings, "versions": versions()})
+        rows = []
+        probs = {a: torch.rand(count, len(c), generator=generator).pow(4) for a, c in classes.items()}
+        probs = {a: (p / p.sum(-1, keepdim=True)).round(decimals=4).tolist() for a, p in probs.items()}
+        for i in range(count):
+            name = f"occupation {i // 100}"
+            rows.append(Record(prompt=f"a photo of {name}", concept=name, family="occupations", split="test", seed=i, source="none",
+                               image=f"images/{i}.png", probs={a: dict(zip(c, probs[a][i], strict=True)) for a, c in classes.items()}))
+        append(run / "records.jsonl", rows)
+        code = ("import sys; sys.argv = ['evenhand', 'report', sys.argv[1]]\nfrom evenhand.cli import main\n"
+                "try:\n    main()\nexcept SystemExit:\n    assert 'torch' not in sys.modules")
+        taken = seconds(lambda: subprocess.run([sys.executable, "-c", code, str(run)], check=True, stdout=subprocess.DEVNULL))
+    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    return {"records": count, "seconds": round(taken, 1), "memory_mb": round(memory)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=40, help="of each of the six held-out prompts, a round")
+    parser.add_argument("--files", type=int, default=10_000)
+    parser.add_argument("--records", type=int, default=100_000)
+    args = parser.parse_args()
+    result = {"report": report(args.records), "folder": folder(args.files), "measure": drawing(args.rounds, args.images, 16)}
+    print(json.dumps(result, indent=1))
+    write_json(OUT, {**result, "threads": torch.get_num_threads(), "versions": versions()})
+
+
+if __name__ == "__main__":
+    main()
