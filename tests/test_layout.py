@@ -54,6 +54,8 @@ def test_layer_0_and_the_command_line_load_no_torch():
 @pytest.mark.parametrize("kind, load", [
     ("prompts", config.load_prompts), ("eval/models", config.load_model), ("eval/classifiers", config.load_classifier_config),
     ("train/dft", lambda name: recipes.load_recipe(f"dft/{name}")),
+    ("eval/protocols", lambda name: config.check(
+        config.Measure, {"model": "emoji", **config.read_yaml(resources.find_yaml("eval/protocols", name))}, where=name)),
     ("train/classifiers", lambda name: labels.load_head(f"classifiers/{name}"))])
 def test_every_yaml_loads(kind, load):
     assert resources.names(kind)
@@ -62,7 +64,7 @@ def test_every_yaml_loads(kind, load):
 
 
 def test_every_yaml_is_of_a_known_kind():
-    kinds = ("prompts", "eval/models", "eval/classifiers", "train/dft", "train/classifiers")
+    kinds = ("prompts", "eval/models", "eval/classifiers", "eval/protocols", "train/dft", "train/classifiers")
     known = {resources.ROOT / kind / f"{name}.yaml" for kind in kinds for name in resources.names(kind)}
     assert {p for top in ("prompts", "eval", "train", "adapters") for p in (resources.ROOT / top).rglob("*.yaml")} == known
 

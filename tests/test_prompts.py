@@ -44,11 +44,16 @@ def test_sizes(name, train, validation, test):
     assert (len(concepts["validation"]), len(concepts["test"])) == (validation, test)
 
 
+@pytest.mark.parametrize("name", ["loaded-words", "things"])
+def test_sets_for_measuring_alone(name):
+    assert list(SETS[name].concepts) == ["test"] and len(SETS[name].concepts["test"]) >= 40
+
+
 def test_no_held_out_occupation_is_trained_on_in_any_family():
     """As a whole phrase, singular or plural, in either direction: "nurse" against "registered nurse" would fail."""
     held_out = {c for s in HELD_OUT for c in OCCUPATIONS[s]} | {occupation(c) for s in HELD_OUT for c in CONTEXT[s]}
     trained = [(name, c) for name, prompt_set in SETS.items() if not name.startswith("emoji-")
-               for c in prompt_set.concepts["train"]]
+               for c in prompt_set.concepts.get("train", [])]
     found = [(h, *t) for h in held_out for t in trained if contains(t[1], h) or contains(h, t[1])]
     assert found == []
 

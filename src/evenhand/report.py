@@ -122,11 +122,11 @@ def compare(before: str | os.PathLike, after: str | os.PathLike) -> dict[str, An
 
 @dataclass(frozen=True)
 class Headline:
-    """One line of a summary: what was found in each run, and what to hold it against. Estimates are dictionaries."""
+    """One line of a summary: what was found in each run, and what to hold it against. Estimates are dictionaries or numbers."""
 
     subject: str
     what: str
-    found: list[dict[str, Any]]
+    found: list[Any]
     change: dict[str, Any] | None = None
     target: float | None = None
     floor: float | None = None
@@ -149,6 +149,8 @@ def headlines(runs: list[dict[str, Any]], change: dict[str, Any] | None = None) 
             delta = change["attributes"][a]["splits"][split] if change else {}
             lines.append(Headline(subject, f"gap {among(entry)}", [f["gap"] for f in found], delta.get("gap"),
                                   None, s["gap_floor"]))
+            if all(f["gap_worst"] is not None for f in found):
+                lines.append(Headline(subject, "gap, worst tenth of prompts", [f["gap_worst"] for f in found]))
             if all(f["distance"] for f in found):
                 lines.append(Headline(subject, "distance to target", [f["distance"] for f in found], delta.get("distance"), 0.0,
                                       s["distance_floor"]))
@@ -301,7 +303,7 @@ def _summary(rows: list[Record], asked: _Asked) -> dict[str, Any]:
     result: dict[str, Any] = {
         "prompts": len(groups), "images": len(rows), "unseen": wilson(len(rows) - sum(seen), len(rows)).as_dict(),
         "gap": mean_over_prompts([_nan(_gap(g, attribute)) for g in groups]).as_dict(),
-        "gap_floor": _rounded(float(np.mean(floors))),
+        "gap_floor": _rounded(float(np.mean(floors))), "gap_worst": _worst([_gap(g, attribute) for g in groups]),
         "shares": {c: e.as_dict() for c, e in zip(attribute.classes, shares_over_prompts(groups), strict=True)},
         "corrected": asked.corrected(groups) if judged else None,
         "distance": None, "distance_floor": None, "discrepancy": None}
@@ -310,6 +312,12 @@ def _summary(rows: list[Record], asked: _Asked) -> dict[str, Any]:
         result["distance_floor"] = _rounded(distance_floor(wished, int(np.mean([seen[i] for i in judged]))))
         result["discrepancy"] = mean_over_prompts([float(fairness_discrepancy(groups[i], wished)) for i in judged]).as_dict()
     return result
+
+
+def _worst(gaps: list[float | None]) -> float | None:
+    """Mean of the largest tenth; None of fewer than ten."""
+    known = sorted((g for g in gaps if g is not None), reverse=True)
+    return _rounded(float(np.mean(known[: -(-len(known) // 10)]))) if len(known) >= 10 else None
 
 
 def _explicit(records: list[Record], attribute: Attribute) -> dict[str, Any] | None:

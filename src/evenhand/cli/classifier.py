@@ -33,6 +33,7 @@ def train(
     """
     from evenhand.cli.show import progress
     from evenhand.heads import train_head
+    from evenhand.images import labelled
     from evenhand.labels import load_head
 
     head = load_head(recipe, overrides)
@@ -40,7 +41,8 @@ def train(
     with progress("training") as update:
         made = train_head(head, data, folder, progress=update)
     print(f"classifier: {made}")
-    _calibrated(str(made), data, head.attributes, split="test", column=head.split, domain="", out=made / "calibration.json")
+    kept_back = "test" if "test" in labelled(data, split=head.split, seed=head.seed) else "validation"
+    _calibrated(str(made), data, head.attributes, split=kept_back, column=head.split, domain="", out=made / "calibration.json")
 
 
 def calibrate(

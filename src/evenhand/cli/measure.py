@@ -23,6 +23,7 @@ def measure(
     model: Annotated[str | None, Argument(help="A model that ships (`evenhand list`), a diffusers folder or a Hub name.")] = None,
     prompts: Annotated[list[str] | None, Option(help="Prompt set, by name, YAML file, or .txt with a prompt a line; may be "
                                                      "repeated. With --images-from: CSV or JSONL of image and prompt.")] = None,
+    protocol: Annotated[str | None, Option(help="Settings from a YAML that ships (`full`, `quick`) or is yours; options change them.")] = None,
     images_from: Annotated[Path | None, Option(help="Measure the images of this folder, made by whatever, instead of a model's.")] = None,
     attributes: Annotated[str | None, Option(help="Comma-separated; all that the judge knows when not given.")] = None,
     joint: Annotated[bool, Option("--joint", help="Report the combinations of the attributes as well.")] = False,
@@ -54,9 +55,12 @@ def measure(
 
         evenhand measure emoji --prompts emoji-occupations --attributes gender --until .1
 
+        evenhand measure sd15 --protocol full --judge siglip-faces
+
         evenhand measure --images-from pictures --prompts prompts.csv --judge siglip-faces --attributes gender
     """
-    from evenhand.config import Measure, check, override
+    from evenhand.config import Measure, check, override, read_yaml
+    from evenhand.resources import find_yaml
     from evenhand.stopping import LOOK, images_for
 
     if until and images is None and 0 < until < 0.5:
@@ -67,14 +71,17 @@ def measure(
              "explicit_images": explicit_images, "splits": split, "adapter": adapter, "adapter_scale": adapter_scale,
              "judge": judge, "target": parse_target(target) if target else None, "seed": seed, "batch": batch,
              "settings": override({}, setting) if setting else None}
-    config = check(Measure, {k: v for k, v in given.items() if v is not None}, where="evenhand measure")
-    folder = out or Path("runs/measure") / "-".join(Path(x).name for x in (model, config.images_from, *config.prompts, adapter) if x)
+    settings = read_yaml(find_yaml("eval/protocols", protocol)) if protocol else {}
+    config = check(Measure, {**settings, **{k: v for k, v in given.items() if v is not None}}, where="evenhand measure")
+    folder = out or Path("runs/measure") / "-".join(Path(x).name for x in (model, config.images_from, *([protocol] if protocol else config.prompts),
+                                                                     adapter) if x)
+    from evenhand.measure import plan, probe
+
+    if not config.images_from:
+        rows, settings = plan(config)  # what is unknown is said before any model is loaded
     if dry_run:
         if config.images_from:
             raise typer.BadParameter("images that are there already cost next to nothing: leave out --dry-run")
-        from evenhand.measure import plan, probe
-
-        rows, settings = plan(config)
         import yaml
 
         print(yaml.safe_dump({**settings, "attributes": list(settings["attributes"])}, sort_keys=False), end="")
