@@ -65,7 +65,7 @@ def test_all_kinds_of_images_are_read_alike(tmp_path):
     whole.save(tmp_path / "rgb.png")
     whole.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=100)
     whole.convert("L").save(tmp_path / "grey.png")
-    Image.fromarray((np.array(whole.convert("L")).astype(np.uint16) * 257)).save(tmp_path / "grey16.png")
+    Image.fromarray(np.array(whole.convert("L")).astype(np.uint16) * 257).save(tmp_path / "grey16.png")
     clear = whole.convert("RGBA")
     clear.putalpha(Image.fromarray(np.repeat([[255], [0]], 6, axis=0).repeat(8, 1).astype(np.uint8)))
     clear.save(tmp_path / "clear.png")
@@ -117,7 +117,8 @@ def test_folders_name_prompts_and_tables_may_be_jsonl(people, tmp_path):
     (tmp_path / "a nurse" / "x.png").write_bytes((people[0] / "00.png").read_bytes())
     assert [(p.prompt.text, p.path.name) for p in by_folder(tmp_path)] == [("a nurse", "x.png")]
     table = tmp_path / "t.jsonl"
-    table.write_text(json.dumps({"image": "a nurse/x.png", "prompt": "a woman nurse", "concept": "nurse", "states.gender": "woman"}))
+    row = {"image": "a nurse/x.png", "prompt": "a woman nurse", "concept": "nurse", "states.gender": "woman"}
+    table.write_text(json.dumps(row))
     picture, = read_table(table, tmp_path)
     assert picture.prompt.concept == "nurse" and picture.prompt.states == {"gender": "woman"}
 

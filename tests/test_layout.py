@@ -17,7 +17,7 @@ LAYERS = [
      "stopping", "labels", "pictures", "report", "page", "sheets"},
     {"diffusion", "replay", "merging", "classifiers", "features", "faces", "images", "photographs", "adapters", "trainable",
      "optimizer", "checkpoints", "runs", "emoji"},
-    {"dft", "measure", "heads", "calibrate", "card"},
+    {"dft", "measure", "heads", "calibrate", "closeness", "card"},
     {"cli", "__main__"},
 ]
 RANK = {name: rank for rank, names in enumerate(LAYERS) for name in names}

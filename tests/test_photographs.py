@@ -3,7 +3,6 @@
 import json
 
 import numpy as np
-import pipelines
 import pytest
 import torch
 import yaml
@@ -31,22 +30,6 @@ def hub(tmp_path):
     ViTForImageClassification(config).save_pretrained(tmp_path / "net")
     ViTImageProcessor(size={"height": 32, "width": 32}).save_pretrained(tmp_path / "net")
     return tmp_path / "net"
-
-
-@pytest.fixture
-def clip(tmp_path):
-    """A CLIP of transformers in a folder."""
-    from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
-
-    torch.manual_seed(0)
-    size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = CLIPConfig(text_config={**size, "vocab_size": 54, "max_position_embeddings": 12, "bos_token_id": 52,
-                                     "eos_token_id": 53, "pad_token_id": 53},
-                        vision_config={**size, "image_size": 32, "patch_size": 16}, projection_dim=16)
-    CLIPModel(config).save_pretrained(tmp_path / "clip")
-    CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=32).save_pretrained(tmp_path / "clip")
-    pipelines.clip_tokenizer().save_pretrained(tmp_path / "clip")
-    return str(tmp_path / "clip")
 
 
 def write(folder, **config):
@@ -83,14 +66,15 @@ def test_what_does_not_fit_is_named(hub, tmp_path):
 DESCRIPTIONS = {"age": {"young": ["a child", "a teenager"], "old": ["a pensioner"]}}
 
 
-def test_zero_shot_clip_compares_with_the_mean_of_its_sentences(clip, tmp_path):
-    judge = load_classifier(write(tmp_path, kind="clip", model=clip, templates=["a photo of {}", "{}"], descriptions=DESCRIPTIONS))
+def test_zero_shot_clip_compares_with_the_mean_of_its_sentences(tiny_clip, tmp_path):
+    judge = load_classifier(write(tmp_path, kind="clip", model=tiny_clip, templates=["a photo of {}", "{}"],
+                                  descriptions=DESCRIPTIONS))
     images = IMAGES.clone().requires_grad_()
     logits = judge(images).logits["age"]
     assert logits.shape == (2, 2) and judge.features(images).shape == (2, 16)
     logits[:, 0].sum().backward()
     assert images.grad.abs().sum() > 0
-    network = Clip(clip, None)
+    network = Clip(tiny_clip, None)
     young = network.texts(["a photo of a child", "a child", "a photo of a teenager", "a teenager"]).mean(0)
     cosine = torch.nn.functional.cosine_similarity(network(IMAGES), young[None])
     torch.testing.assert_close(logits[:, 0], network.scale * cosine, atol=1e-4, rtol=0)

@@ -42,10 +42,17 @@ def seconds(what: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
+def measured(config: Measure, folder: str) -> list[float]:
+    """Measures, and returns the times at which each batch was done."""
+    marks: list[float] = []
+    measure(config, pathlib.Path(folder) / "run", progress=lambda *_: marks.append(time.perf_counter()))
+    return marks
+
+
 def drawing(rounds: int, images: int, batch: int) -> dict:
     """Rates of measuring and of a bare loop."""
-    config = Measure(model="emoji", prompts=["emoji-occupations"], splits=["test"], attributes=["gender"], images=images, explicit_images=0,
-                     batch=batch)
+    config = Measure(model="emoji", prompts=["emoji-occupations"], splits=["test"], attributes=["gender"], images=images,
+                     explicit_images=0, batch=batch)
     rows, _ = plan(config)
     model = load_model("emoji")
     diffusion = load_diffusion(model)
@@ -63,13 +70,9 @@ def drawing(rounds: int, images: int, batch: int) -> dict:
     for _ in range(rounds):
         times["bare"].append(seconds(bare))
         with tempfile.TemporaryDirectory() as folder:
-            marks: list[float] = []
-            started = time.perf_counter()
-            measure(config, pathlib.Path(folder) / "run", progress=lambda *_: marks.append(time.perf_counter()))
-            whole = time.perf_counter() - started
-            first = marks[0]  # loading the models is before it
-            times["measure"].append((marks[-1] - first) * len(rows) / (len(rows) - batch))
-            print(f"  round: bare {times['bare'][-1]:.1f} s, measure {times['measure'][-1]:.1f} s (with loading and report {whole:.1f} s)")
+            marks = measured(config, folder)
+        times["measure"].append((marks[-1] - marks[0]) * len(rows) / (len(rows) - batch))  # loading the models is before the first
+        print(f"  round: bare {times['bare'][-1]:.1f} s, measure {times['measure'][-1]:.1f} s")
     ratio = statistics.median(b / m for b, m in zip(times["bare"], times["measure"], strict=True))
     return {"images": len(rows), "batch": batch, "rounds": rounds, "rate_of_the_bare_loop": round(ratio, 3)}
 
@@ -93,9 +96,7 @@ def folder(count: int) -> dict:
 
         reading = count / seconds(lambda: [None for _ in in_batches(read_images(files), 64)])
         judging = count / seconds(judged)
-        marks: list[float] = []
-        measure(Measure(images_from=str(images), judge="emoji-judge", attributes=["gender"], batch=64), pathlib.Path(place) / "run",
-                progress=lambda *_: marks.append(time.perf_counter()))
+        marks = measured(Measure(images_from=str(images), judge="emoji-judge", attributes=["gender"], batch=64), place)
         both = (count - 64) / (marks[-1] - marks[0])
     return {"images": count, "reading_per_s": round(reading), "judging_per_s": round(judging), "measuring_per_s": round(both)}
 
@@ -104,8 +105,7 @@ def report(count: int) -> dict:
     """Seconds and memory of a report of many records."""
     settings = plan(Measure(model="emoji", prompts=["emoji-occupations"], attributes=["gender", "tone"], images=1))[1]
     settings["judge"]["digest"], settings["source"] = settings["calibration"]["digest"], "none"
-    classes = {a: entry["classes"] for a, entry in ((a, x.model_dump() if hasattr(x, "model_dump") else x)
-                                                     for a, x in settings["attributes"].items())}
+    classes = {a: entry["classes"] for a, entry in settings["attributes"].items()}
     generator = torch.Generator().manual_seed(0)
     with tempfile.TemporaryDirectory() as place:
         run = pathlib.Path(place)
@@ -115,8 +115,8 @@ def report(count: int) -> dict:
         probs = {a: (p / p.sum(-1, keepdim=True)).round(decimals=4).tolist() for a, p in probs.items()}
         for i in range(count):
             name = f"occupation {i // 100}"
-            rows.append(Record(prompt=f"a photo of {name}", concept=name, family="occupations", split="test", seed=i, source="none",
-                               image=f"images/{i}.png", probs={a: dict(zip(c, probs[a][i], strict=True)) for a, c in classes.items()}))
+            rows.append(Record(f"a photo of {name}", name, "occupations", "test", i, "none", f"images/{i}.png",
+                               {a: dict(zip(c, probs[a][i], strict=True)) for a, c in classes.items()}))
         append(run / "records.jsonl", rows)
         code = ("import sys; sys.argv = ['evenhand', 'report', sys.argv[1]]\nfrom evenhand.cli import main\n"
                 "try:\n    main()\nexcept SystemExit:\n    assert 'torch' not in sys.modules")

@@ -7,8 +7,8 @@ non-commercial research). Nothing of it, and no network trained on it, is writte
 
 1. `classifiers/utkface` and `classifiers/utkface-judge` are trained on `train`, the epoch chosen on `validation`.
 2. Accuracy on `test`, the mean over classes and over images.
-3. Folders of `test` images with known shares, no image twice in one; each is measured by `evenhand measure --images-from`. Each head
-   is calibrated on `validation`.
+3. Folders of `test` images with known shares, no image twice in one; each is measured by `evenhand measure --images-from`. Each
+   head is calibrated on `validation`.
 Killed, it goes on where it was.
 """
 
@@ -49,9 +49,10 @@ def accuracies(head: str, data: str) -> dict:
     test = calibrate(str(made), data, recipe.attributes, split="test", column=recipe.split)
     result = {}
     for name, table in test.attributes.items():
-        right, n = np.array([row[cls] for cls, row in table.items()]), np.array([sum(row.values()) for row in table.values()])
-        result[name] = {"accuracy": round(float(right.sum() / n.sum()), 4), "mean_over_classes": round(float((right / n).mean()), 4),
-                        "n": int(n.sum())}
+        right = np.array([row[cls] for cls, row in table.items()])
+        n = np.array([sum(row.values()) for row in table.values()])
+        result[name] = {"accuracy": round(float(right.sum() / n.sum()), 4), "n": int(n.sum()),
+                        "mean_over_classes": round(float((right / n).mean()), 4)}
     return result
 
 
@@ -70,8 +71,8 @@ def folders(data: str, repeats: int, seed: int) -> list[dict]:
                 continue
             rng = np.random.default_rng([seed, len(attribute), number])
             picked = np.concatenate([rng.choice(pool, c, replace=False) for pool, c in zip(pools, counts, strict=True)])
-            made.append({"attribute": attribute, "shares": (counts / counts.sum()).tolist(), "n": int(counts.sum()), "repeat": repeat,
-                         "rows": picked.tolist(), "head": HEADS[repeat % 2]})
+            made.append({"attribute": attribute, "truth": (counts / counts.sum()).tolist(), "n": int(counts.sum()),
+                         "repeat": repeat, "rows": picked.tolist(), "head": HEADS[repeat % 2]})
     return made
 
 
@@ -96,7 +97,8 @@ def main() -> None:
     args = parser.parse_args()
     heads = {head: accuracies(head, args.data) for head in HEADS}
     for head, table in heads.items():
-        print(head, {a: x["accuracy"] for a, x in table.items()}, "over classes", {a: x["mean_over_classes"] for a, x in table.items()})
+        for attribute, x in table.items():
+            print(f"{head}, {attribute}: {x['accuracy']:.3f} right of {x['n']}, mean over classes {x['mean_over_classes']:.3f}")
     rows = labelled(args.data, split="split")["test"].with_format("arrow")
     images = [cell["bytes"] for cell in rows[:]["image"].to_pylist()]
     journal, found = RUNS / f"folders-{args.seed}.jsonl", {}
@@ -104,7 +106,7 @@ def main() -> None:
         found = {json.dumps(row["key"]): row for row in map(json.loads, journal.read_text(encoding="utf-8").splitlines())}
     results = []
     for i, folder in enumerate(made := folders(args.data, args.repeats, args.seed)):
-        key = [folder[k] for k in ("attribute", "shares", "n", "repeat")]
+        key = [folder[k] for k in ("attribute", "truth", "n", "repeat")]
         if json.dumps(key) not in found:
             found[json.dumps(key)] = {"key": key, **measured(folder, images)}
             with journal.open("a", encoding="utf-8") as file:
@@ -113,12 +115,13 @@ def main() -> None:
         if (i + 1) % 20 == 0:
             print(f"{i + 1} of {len(made)} folders", flush=True)
     table = []
-    print(f"{'attribute':10} {'n':>5} {'folders':>7} {'MAE raw':>8} {'corrected':>9} {'ratio':>6} {'covers raw':>10} {'corrected':>9}")
+    print(f"{'attribute':10} {'n':>5} {'folders':>7} {'MAE raw':>8} {'corrected':>9} {'ratio':>6} {'covers raw':>10} "
+          f"{'corrected':>9}")
     for attribute, n in [*((a, n) for a in SHARES for n in SIZES), *((a, None) for a in SHARES)]:
         group = [r for r in results if r["attribute"] == attribute and n in (None, r["n"])]
         if not group:
             continue
-        truth = np.array([r["key"][1] for r in group])
+        truth = np.array([r["truth"] for r in group])
         row = {"attribute": attribute, "n": n or "all", "folders": len(group)}
         for kind in ("shares", "corrected"):
             estimates = np.array([r[kind] for r in group])
@@ -126,8 +129,8 @@ def main() -> None:
             row[f"covers_{kind}"] = round(float(((estimates[..., 1] <= truth) & (truth <= estimates[..., 2])).mean()), 4)
         row["ratio"] = round(row["mae_corrected"] / row["mae_shares"], 3)
         table.append(row)
-        print(f"{attribute:10} {row['n']:>5} {len(group):7} {row['mae_shares']:8.4f} {row['mae_corrected']:9.4f} {row['ratio']:6.2f} "
-              f"{row['covers_shares']:10.3f} {row['covers_corrected']:9.3f}")
+        print(f"{attribute:10} {row['n']:>5} {len(group):7} {row['mae_shares']:8.4f} {row['mae_corrected']:9.4f} "
+              f"{row['ratio']:6.2f} {row['covers_shares']:10.3f} {row['covers_corrected']:9.3f}")
     write_json(OUT, {"heads": heads, "seed": args.seed, "repeats": args.repeats, "versions": versions(), "folders": table})
 
 

@@ -47,7 +47,8 @@ def calibrate(classifier: str, data: str | os.PathLike, labels: Mapping[str, Lab
             raise UserError(f"{name}: the labels mean {', '.join(entry.names)}; classifier {classifier!r} knows "
                             f"{', '.join(judge.attributes[name].classes)}")
         truth[name] = [None if (k := entry.find(v)) is None else entry.names[k] for v in values(rows, entry.column, str(data))]
-    counts = {a: {c: dict.fromkeys([*judge.attributes[a].classes, NOT_SEEN], 0) for c in judge.attributes[a].classes} for a in labels}
+    classes = {a: judge.attributes[a].classes for a in labels}
+    counts = {a: {c: dict.fromkeys([*names, NOT_SEEN], 0) for c in names} for a, names in classes.items()}
     done = 0
     for indices, images in in_batches(((i, pixels_of(row["image"])) for i, row in enumerate(rows)), batch):
         for index, called in zip(indices, _called(judge, images.to(device)), strict=True):

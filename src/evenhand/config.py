@@ -50,7 +50,16 @@ class Settings(Strict):
 
 
 class Model(Strict):
-    """A base model: `eval/models/*.yaml`. `path` is a folder, a Hub name or `package:...`; `domain` says what kind of images it draws."""
+    """A base model: `eval/models/*.yaml`.
+
+    Attributes:
+        path: folder, Hub name or `package:...`.
+        revision: of a Hub name.
+        dtype: of its weights.
+        settings: how it samples.
+        judge: classifier that judges it when none is named.
+        domain: what kind of images it draws, in words, as in calibrations.
+    """
 
     path: str
     revision: str | None = None

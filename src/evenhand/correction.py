@@ -161,8 +161,8 @@ def corrected(counts: ArrayLike, confusion: Confusion, level: float = 0.95) -> l
 def _held(p: float, value: float, margin: Callable[[NDArray], NDArray]) -> tuple[float, float]:
     """The least and greatest share x in [0, 1] with `|p - x| <= margin(x)`, widened to hold the value.
 
-    Calls that no share explains (all of 100 women, where one in ten is miscalled) say that the classifier errs less here than in its
-    calibration: the interval is then that around the nearest share.
+    Calls that no share explains (all of 100 women, where one in ten is miscalled) say that the classifier errs less here than
+    in its calibration: the interval is then that around the nearest share.
     """
     grid, wide = np.linspace(0, 1, 1001), margin(np.linspace(0, 1, 1001))
     inside = np.abs(p - grid) <= wide
@@ -186,14 +186,15 @@ def _variance(k: int, x: NDArray, value: NDArray, n: float, confusion: Confusion
     both = np.stack([np.ones_like(x), -x], 1) / r.sum(1, keepdims=True)
     u = both @ rows
     labels = np.einsum("pa,jab,qb->jpq", rows, confusion.scatter, rows)
-    return ((np.square(u) * q).sum(1) - np.square((u * q).sum(1))) / n + np.einsum("gj,jpq,gp,gq->g", np.square(r), labels, both, both)
+    images = (np.square(u) * q).sum(1) - np.square((u * q).sum(1))
+    return images / n + np.einsum("gj,jpq,gp,gq->g", np.square(r), labels, both, both)
 
 
 def corrected_over_prompts(counts: ArrayLike, confusion: Confusion, level: float = 0.95) -> list[Estimate]:
     """Mean true shares over prompts, with intervals for prompts like these.
 
-    The spread between the prompts' corrected shares holds the noise of their images (`statistics.shares_over_prompts`); the error of
-    the calibration is common to all and added, with Welch & Satterthwaite's degrees of freedom.
+    The spread between the prompts' corrected shares holds the noise of their images (`statistics.shares_over_prompts`); the
+    error of the calibration is common to all and added, with Welch & Satterthwaite's degrees of freedom.
 
     Args:
         counts: `[m, K]`; prompts with nothing seen are left out.
@@ -211,7 +212,7 @@ def corrected_over_prompts(counts: ArrayLike, confusion: Confusion, level: float
     for k, n in enumerate(sizes):
         between = max(value[k] * (1 - value[k]) / n, 1e-12)
         total = between + float(_variance(k, value[k : k + 1], value, np.inf, confusion)[0])
-        t = stats.t.ppf((1 + level) / 2, (m - 1) * (total / between) ** 2)
+        t = float(stats.t.ppf((1 + level) / 2, (m - 1) * (total / between) ** 2))
 
         def margin(x: NDArray, k: int = k, n: float = n, t: float = t) -> NDArray:
             return t * np.sqrt(x * (1 - x) / n + _variance(k, x, value, np.inf, confusion))

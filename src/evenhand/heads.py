@@ -93,6 +93,7 @@ def _network(recipe: Head) -> tuple[Any, Any]:
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"config: transformers makes no image classifier of {recipe.config}: {error}") from error
     try:
+        assert recipe.path
         model = AutoModelForImageClassification.from_pretrained(recipe.path, ignore_mismatched_sizes=True, **labels)
         processor = AutoImageProcessor.from_pretrained(recipe.path, size=side)
     except Exception as error:

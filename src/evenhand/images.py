@@ -2,7 +2,6 @@
 
 import collections
 import os
-import pathlib
 import warnings
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -53,7 +52,7 @@ def _pixels(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
 
 
-def read_images(paths: Iterable[T], *, threads: int = 4, ahead: int = 256) -> Iterator[tuple[T, Tensor | Unreadable]]:
+def read_images(paths: Iterable[Any], *, threads: int = 4, ahead: int = 256) -> Iterator[tuple[Any, Tensor | Unreadable]]:
     """Reads files in threads, in order, a few ahead of who uses them; what cannot be read comes as the error.
 
     Args:
@@ -61,7 +60,7 @@ def read_images(paths: Iterable[T], *, threads: int = 4, ahead: int = 256) -> It
         threads: that decode.
         ahead: images read in advance, at most.
     """
-    def read(item: T) -> tuple[T, Tensor | Unreadable]:
+    def read(item: Any) -> tuple[Any, Tensor | Unreadable]:
         try:
             return item, read_image(getattr(item, "path", item))
         except Unreadable as error:

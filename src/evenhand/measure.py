@@ -72,8 +72,9 @@ def _judging(config: Measure, judge_name: str, domain: str) -> dict[str, Any]:
         Target(shares=config.target).check(judge.known)
     file = config.calibration or judge.beside("calibration.json")
     calibration = read_calibration(file) if file else None
-    for name in names if config.calibration and calibration else []:
-        calibration.confusion(judge.known[name])  # what cannot be corrected is refused now
+    if config.calibration and calibration:
+        for name in names:
+            calibration.confusion(judge.known[name])  # what cannot be corrected is refused now
     return {"judge": {"name": judge_name}, "concept": judge.concept, "domain": domain,
             "attributes": {name: judge.attributes[name] for name in names},
             "calibration": calibration.model_dump(mode="json") if calibration else None,
@@ -175,7 +176,7 @@ def _measure_folder(config: Measure, folder: pathlib.Path, progress: Callable[[i
     if not config.judge:
         raise UserError("images made elsewhere have no judge of their own: name a classifier with --judge")
     settings = {"images_from": str(pathlib.Path(pictures).resolve()), "source": f"folder:{pictures}", "seed": config.seed,
-                "prompts": {name: "table" for name in config.prompts}, "splits": [],
+                "prompts": dict.fromkeys(config.prompts, "table"), "splits": [],
                 **_judging(config, config.judge, config.domain or pictures)}
     listed = read_table(config.prompts[0], pictures) if config.prompts else by_folder(pictures)
     judge = load_classifier(config.judge)
@@ -202,7 +203,8 @@ def _measure_folder(config: Measure, folder: pathlib.Path, progress: Callable[[i
     if len(skipped) == len(listed):
         raise UserError(f"{pictures}: no image could be read; {folder / 'skipped.jsonl'} says why")
     if skipped:
-        warnings.warn(f"{len(skipped)} of {len(listed)} images could not be read: {folder / 'skipped.jsonl'} says why", stacklevel=2)
+        warnings.warn(f"{len(skipped)} of {len(listed)} images could not be read: {folder / 'skipped.jsonl'} says why",
+                      stacklevel=2)
     from evenhand.page import write_report
 
     return write_report(folder)
@@ -227,7 +229,7 @@ def _load(config: Measure, settings: dict[str, Any]) -> tuple["Diffusion", "Attr
     from evenhand.classifiers import load_classifier
     from evenhand.diffusion import load_diffusion
 
-    diffusion = load_diffusion(load_model(config.model), adapter=config.adapter, adapter_scale=config.adapter_scale,
+    diffusion = load_diffusion(load_model(config.model or ""), adapter=config.adapter, adapter_scale=config.adapter_scale,
                                settings=settings["settings"])
     return diffusion, load_classifier(settings["judge"]["name"], device=diffusion.pipe.device)
 
@@ -243,10 +245,15 @@ def _judged(batch: list[Row], images: "Tensor", judge: "AttributeClassifier", at
     classes = {name: judge.classes(name) for name in names}
     probs = {name: predictions.probs[name].cpu().tolist() for name in names}
     return [Record(prompt=p.text, concept=p.concept, family=p.family, split=p.split, seed=seed, source=source,
-                   image=files[i] if files else f"images/{re.sub(r'[^a-z0-9]+', '-', p.text.lower())[:60].strip('-')}-{seed:08x}.png",
+                   image=files[i] if files else _file(p.text, seed),
                    probs={a: {c: round(x, 4) for c, x in zip(classes[a], probs[a][i], strict=True)} for a in names},
                    seen=bool(predictions.seen[i]), states=p.states)
             for i, (p, seed) in enumerate(batch)]
+
+
+def _file(prompt: str, seed: int) -> str:
+    """Where an image is kept, relative to the run directory."""
+    return f"images/{re.sub(r'[^a-z0-9]+', '-', prompt.lower())[:60].strip('-')}-{seed:08x}.png"
 
 
 def _save(image: "Tensor", path: pathlib.Path) -> None:

@@ -29,10 +29,12 @@ def write_report(folder: str | os.PathLike) -> dict[str, Any]:
     return report
 
 
-def write_comparison(before: str | os.PathLike, after: str | os.PathLike, out: str | os.PathLike) -> dict[str, Any]:
-    """Compares two runs and writes `report.json` and `report.html` into `out`."""
+def write_comparison(before: str | os.PathLike, after: str | os.PathLike, out: str | os.PathLike, *,
+                     closeness: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Compares two runs and writes `report.json` and `report.html` into `out`, with what `evenhand.closeness` found, if given."""
     out = pathlib.Path(out)
     report = compare(before, after)
+    report["change"]["closeness"] = closeness or {}
     write_json(out / "report.json", report)
     _write_page(out / "report.html", [("before", pathlib.Path(before), report["before"]),
                                       ("after", pathlib.Path(after), report["after"])], report["change"])

@@ -47,8 +47,8 @@ def read_table(table: str | os.PathLike, folder: str | os.PathLike) -> list[Pict
     """The images that a table lists.
 
     Args:
-        table: CSV, or JSONL, with columns `image` (file, relative to the folder) and `prompt`; optionally `concept`, `family`, `split`,
-            and `states.ATTRIBUTE`, the class that the prompt says.
+        table: CSV, or JSONL, with columns `image` (file, relative to the folder) and `prompt`; optionally `concept`, `family`,
+            `split`, and `states.ATTRIBUTE`, the class that the prompt says.
         folder: of the images.
 
     Raises:

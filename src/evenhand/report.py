@@ -167,6 +167,13 @@ def headlines(runs: list[dict[str, Any]], change: dict[str, Any] | None = None) 
                                   change["attributes"][a]["explicit"] if change else None))
     lines += [Headline(last["run"]["settings"]["concept"], f"as asked, {split}", [r["concept_fidelity"][split] for r in runs],
                        change["concept_fidelity"][split] if change else None) for split in last["concept_fidelity"]]
+    for kind, near in (change or {}).get("closeness", {}).items():
+        subject = f"images, in the features of {kind}"
+        lines.append(Headline(subject, "cosine to the same seed before", [None, near["same_seed"]]))
+        lines.append(Headline(subject, "variety within a class", [near["diversity_before"], near["diversity_after"]]))
+        if "prompt_change" in near:
+            lines.append(Headline(subject, "cosine to the prompt (CLIP-T)", [near["prompt_before"], near["prompt_after"]],
+                                  near["prompt_change"]))
     return lines
 
 
@@ -234,7 +241,8 @@ class _Asked:
         if self.confusion is None:
             return None
         inner = {"level": stopping_level(**self.until)} if self.until else {}
-        found = corrected(tables[0], self.confusion, **inner) if len(tables) == 1 else corrected_over_prompts(tables, self.confusion)
+        found = (corrected(tables[0], self.confusion, **inner) if len(tables) == 1
+                 else corrected_over_prompts(tables, self.confusion))
         return {c: e.as_dict() for c, e in zip(self.attribute.classes, found, strict=True)}
 
 

@@ -102,7 +102,7 @@ def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
     """Share of successes with Wilson's score interval (Wilson 1927). n = 0 gives no value."""
     if n == 0:
         return Estimate(None, None, None, 0, level)
-    return Estimate(successes / n, *_score(successes / n, n, stats.norm.ppf((1 + level) / 2)), n, level)
+    return Estimate(successes / n, *_score(successes / n, n, float(stats.norm.ppf((1 + level) / 2))), n, level)
 
 
 def _score(p: float, n: float, z: float) -> tuple[float, float]:
@@ -150,7 +150,7 @@ def shares_over_prompts(counts: ArrayLike, level: float = 0.95) -> list[Estimate
     m, table = len(counts), shares(counts)
     if m < 2:
         return [wilson(int(c), int(counts.sum()), level) for c in (counts[0] if m else np.zeros(counts.shape[-1]))]
-    t, sizes = stats.t.ppf((1 + level) / 2, m - 1), effective_sizes(table, counts.sum())
+    t, sizes = float(stats.t.ppf((1 + level) / 2, m - 1)), effective_sizes(table, counts.sum())
     return [Estimate(float(p), *_score(float(p), n, t), m, level) for p, n in zip(table.mean(0), sizes, strict=True)]
 
 

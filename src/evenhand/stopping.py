@@ -102,10 +102,10 @@ def _exact(successes: NDArray, n: int, level: float) -> tuple[NDArray[np.float64
 def confidence_sequence(counts: ArrayLike, level: float = 0.95) -> list[Estimate]:
     """Shares with intervals that hold all truths at all times at once, however often one looks and whenever one stops.
 
-    Robbins' mixture: the truths p at which the Dirichlet-multinomial (prior 1/2) explains the counts no more than 1/(1 - level) times
-    better than p does; each class's interval is that set's shadow. For K = 2 the beta-binomial one. For counts pooled over prompts
-    it holds after every full round of the prompts as well: by the inequality of arithmetic and geometric means the ratio
-    stays a supermartingale under the mean of the prompts' shares.
+    Robbins' mixture: the truths p at which the Dirichlet-multinomial (prior 1/2) explains the counts no more than
+    1/(1 - level) times better than p does; each class's interval is that set's shadow. For K = 2 the beta-binomial one. For
+    counts pooled over prompts it holds after every full round of the prompts as well: by the inequality of arithmetic and
+    geometric means the ratio stays a supermartingale under the mean of the prompts' shares.
 
     Args:
         counts: `[K]` so far.
@@ -115,7 +115,8 @@ def confidence_sequence(counts: ArrayLike, level: float = 0.95) -> list[Estimate
     n, k = counts.sum(), len(counts)
     if n == 0:
         return [Estimate(None, None, None, 0, level)] * k
-    mixture = (special.gammaln(counts + 0.5).sum() - special.gammaln(n + k / 2)) - (k * special.gammaln(0.5) - special.gammaln(k / 2))
+    mixture = special.gammaln(counts + 0.5).sum() - special.gammaln(n + k / 2)
+    mixture += special.gammaln(k / 2) - k * special.gammaln(0.5)
     found = []
     for c in counts:
         others = special.xlogy(counts, counts / max(n - c, 1)).sum() - special.xlogy(c, c / max(n - c, 1))
@@ -125,8 +126,8 @@ def confidence_sequence(counts: ArrayLike, level: float = 0.95) -> list[Estimate
             return float(special.xlogy(c, p) + special.xlogy(n - c, 1 - p)) - limit
 
         share = c / n
-        low = optimize.brentq(excess, 1e-300, share) if c > 0 else 0.0
-        high = optimize.brentq(excess, share, 1 - 1e-16) if c < n else 1.0
+        low = optimize.root_scalar(excess, bracket=(1e-300, share)).root if c > 0 else 0.0
+        high = optimize.root_scalar(excess, bracket=(share, 1 - 1e-16)).root if c < n else 1.0
         found.append(Estimate(float(share), float(low), float(high), int(n), level))
     return found
 

@@ -9,7 +9,8 @@ def catalogue() -> None:
     """
     from evenhand.resources import ROOT, names
 
-    kinds = {"models": "eval/models", "classifiers": "eval/classifiers", "prompt sets": "prompts", "protocols": "eval/protocols", "recipes": "train"}
+    kinds = {"models": "eval/models", "classifiers": "eval/classifiers", "prompt sets": "prompts",
+             "protocols": "eval/protocols", "recipes": "train"}
     for title, kind in kinds.items():
         print(f"{title}: {', '.join(names(kind))}")
     print(f"adapters: {', '.join(sorted(p.parent.name for p in (ROOT / 'adapters').glob('*/adapter.json')))}")

@@ -48,12 +48,12 @@ def train(
 def calibrate(
     classifier: Annotated[str, Argument(help="A classifier that ships, its YAML, or the folder of a trained one.")],
     data: Annotated[str, Argument(help="Labelled images: parquet file, folder of class folders, or Hub data set.")],
-    labels: Annotated[list[str] | None, Option(help="ATTRIBUTE=COLUMN whose values are the classes' names; may be repeated.")] = None,
-    labels_from: Annotated[Path | None, Option(help="YAML of columns and what their values mean (labels.yaml of a trained one).")] = None,
+    labels: Annotated[list[str] | None, Option(help="ATTRIBUTE=COLUMN, its values the classes' names; may be repeated.")] = None,
+    labels_from: Annotated[Path | None, Option(help="YAML of columns and what their values mean.")] = None,
     split: Annotated[str | None, Option(help="Split to use; all when not given.")] = None,
     split_column: Annotated[str | None, Option(help="Column that says the split.")] = None,
     domain: Annotated[str, Option(help="What kind of images these are, in words.")] = "",
-    out: Annotated[Path | None, Option(help="File to write; `calibration.json` in a classifier's folder, else CLASSIFIER.json.")] = None,
+    out: Annotated[Path | None, Option(help="File to write; beside a trained classifier when not given.")] = None,
 ) -> None:
     """Count what a classifier calls images whose labels are known; reports correct with it.
 

@@ -9,17 +9,32 @@ from typer import Argument, Option
 def compare(
     before: Annotated[Path, Argument(help="Run directory of `evenhand measure`.")],
     after: Annotated[Path, Argument(help="Another, of the same prompts and seed.")],
+    features: Annotated[list[str] | None, Option(help="Compare the images as well, in: classifier (the judge's), pixels, clip, "
+                                                      "dino; clip=MODEL names another. May be repeated.")] = None,
     out: Annotated[Path | None, Option(help="Where the report goes.")] = None,
 ) -> None:
     """Compare two measured runs image by image on the same seeds.
 
+    With --features also: nearness of the images, agreement with the prompt (CLIP-T), and variety within a class.
+
     Example:
         evenhand compare runs/measure/emoji-emoji-occupations runs/measure/emoji-emoji-occupations-emoji-gender
+
+        evenhand compare RUN_BEFORE RUN_AFTER --features clip --features dino
     """
     from evenhand.cli.show import console, summary
     from evenhand.page import write_comparison
 
     out = out or Path("runs/compare") / f"{before.name}-{after.name}"
-    result = write_comparison(before, after, out)
+    near = None
+    if features:
+        from evenhand.closeness import closeness
+        from evenhand.config import check
+        from evenhand.recipes import Feature
+
+        named = [check(Feature, {"kind": kind, "model": model or None}, where="--features")
+                 for kind, _, model in (f.partition("=") for f in features)]
+        near = closeness(before, after, named)
+    result = write_comparison(before, after, out, closeness=near)
     console.print(summary([result["before"], result["after"]], result["change"]))
     print(f"report: {out / 'report.html'}")

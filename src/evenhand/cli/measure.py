@@ -23,8 +23,8 @@ def measure(
     model: Annotated[str | None, Argument(help="A model that ships (`evenhand list`), a diffusers folder or a Hub name.")] = None,
     prompts: Annotated[list[str] | None, Option(help="Prompt set, by name, YAML file, or .txt with a prompt a line; may be "
                                                      "repeated. With --images-from: CSV or JSONL of image and prompt.")] = None,
-    protocol: Annotated[str | None, Option(help="Settings from a YAML that ships (`full`, `quick`) or is yours; options change them.")] = None,
-    images_from: Annotated[Path | None, Option(help="Measure the images of this folder, made by whatever, instead of a model's.")] = None,
+    protocol: Annotated[str | None, Option(help="Settings from a YAML: `full`, `quick`, yours; options go before.")] = None,
+    images_from: Annotated[Path | None, Option(help="Measure this folder of images, made by whatever.")] = None,
     attributes: Annotated[str | None, Option(help="Comma-separated; all that the judge knows when not given.")] = None,
     joint: Annotated[bool, Option("--joint", help="Report the combinations of the attributes as well.")] = False,
     images: Annotated[int | None, Option(help="Images a neutral prompt.")] = None,
@@ -34,7 +34,7 @@ def measure(
     adapter: Annotated[str | None, Option(help="An adapter, by name or folder.")] = None,
     adapter_scale: Annotated[float | None, Option(help="Strength of the adapter.")] = None,
     judge: Annotated[str | None, Option(help="Classifier that judges; the model's own choice when not given.")] = None,
-    calibration: Annotated[Path | None, Option(help="What `evenhand calibrate` wrote; that beside the judge when not given.")] = None,
+    calibration: Annotated[Path | None, Option(help="What `evenhand calibrate` wrote, if not beside the judge.")] = None,
     domain: Annotated[str | None, Option(help="What kind of images these are, in words, as in the calibration.")] = None,
     target: Annotated[list[str] | None, Option(help="Shares wished for: gender=woman:.45,man:.45,person:.1")] = None,
     setting: Annotated[list[str] | None, Option(help="Sampler setting: num_inference_steps=30; may be repeated.")] = None,
@@ -66,15 +66,15 @@ def measure(
     if until and images is None and 0 < until < 0.5:
         images = -(-images_for(until) // LOOK) * LOOK  # as many as would do without looking
     given = {"model": model, "prompts": prompts, "images_from": str(images_from) if images_from else None, "until": until,
-             "calibration": str(calibration) if calibration else None, "domain": domain, "attributes": attributes.split(",") if attributes else None, "images": images,
-             "joint": joint or None,
+             "calibration": str(calibration) if calibration else None, "domain": domain, "images": images,
+             "attributes": attributes.split(",") if attributes else None, "joint": joint or None,
              "explicit_images": explicit_images, "splits": split, "adapter": adapter, "adapter_scale": adapter_scale,
              "judge": judge, "target": parse_target(target) if target else None, "seed": seed, "batch": batch,
              "settings": override({}, setting) if setting else None}
     settings = read_yaml(find_yaml("eval/protocols", protocol)) if protocol else {}
     config = check(Measure, {**settings, **{k: v for k, v in given.items() if v is not None}}, where="evenhand measure")
-    folder = out or Path("runs/measure") / "-".join(Path(x).name for x in (model, config.images_from, *([protocol] if protocol else config.prompts),
-                                                                     adapter) if x)
+    asked = [protocol] if protocol else config.prompts
+    folder = out or Path("runs/measure") / "-".join(Path(x).name for x in (model, config.images_from, *asked, adapter) if x)
     from evenhand.measure import plan, probe
 
     if not config.images_from:

@@ -1,0 +1,65 @@
+"""Nearness of the images of two runs, by hand and on a tiny CLIP."""
+
+import pytest
+import torch
+
+from evenhand.closeness import closeness
+from evenhand.config import Measure
+from evenhand.errors import UserError
+from evenhand.measure import measure
+from evenhand.page import write_comparison
+from evenhand.recipes import Feature
+from evenhand.report import headlines
+
+SMALL = Measure(model="emoji", prompts=["emoji-occupations"], attributes=["gender"], splits=["test"], images=4, explicit_images=0,
+                batch=12, settings={"num_inference_steps": 3})
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    measure(SMALL, folder / "a")
+    measure(SMALL.model_copy(update={"adapter": "emoji-gender"}), folder / "b")
+    return folder
+
+
+def test_a_run_is_itself(runs):
+    found = closeness(runs / "a", runs / "a", [Feature(kind="classifier")])["classifier"]
+    assert found["same_seed"]["value"] == pytest.approx(1, abs=1e-5)
+    assert found["diversity_before"] == found["diversity_after"] and 0 < found["diversity_before"]["value"] < 1
+
+
+def test_an_adapter_moves_some_images(runs):
+    features = [Feature(kind="classifier"), Feature(kind="pixels")]
+    near = closeness(runs / "a", runs / "b", features)
+    assert 0.2 < near["classifier"]["same_seed"]["value"] < 0.999 and near["classifier"]["same_seed"]["n"] == 6
+    report = write_comparison(runs / "a", runs / "b", runs / "c", closeness=near)
+    lines = {(x.subject, x.what) for x in headlines([report["before"], report["after"]], report["change"])}
+    assert ("images, in the features of pixels", "cosine to the same seed before") in lines
+    assert "images, in the features of classifier" in (runs / "c" / "report.html").read_text()
+
+
+def test_agreement_with_the_prompt_is_clips(runs, tiny_clip):
+    from evenhand.features import Clip
+    from evenhand.images import read_image
+    from evenhand.records import read
+
+    found = closeness(runs / "a", runs / "b", [Feature(kind="clip", model=tiny_clip)])["clip"]
+    clip, record = Clip(tiny_clip, None), read(runs / "a" / "records.jsonl")
+    by_hand = []
+    for prompt in dict.fromkeys(r.prompt for r in record):
+        images = torch.stack([read_image(runs / "a" / r.image) for r in record if r.prompt == prompt]).float() / 255
+        by_hand.append(torch.nn.functional.cosine_similarity(clip(images), clip.texts([prompt])).mean())
+    assert found["prompt_before"]["value"] == pytest.approx(float(torch.stack(by_hand).mean()), abs=1e-4)
+    change = found["prompt_after"]["value"] - found["prompt_before"]["value"]
+    assert found["prompt_change"]["value"] == pytest.approx(change, abs=1e-5)
+
+
+def test_images_that_are_gone_are_named(runs, tmp_path):
+    import shutil
+
+    shutil.copytree(runs / "a", tmp_path / "a")
+    image = next((tmp_path / "a" / "images").iterdir())
+    image.unlink()
+    with pytest.raises(UserError, match=f"{image.name}: no such file; images are compared as files"):
+        closeness(tmp_path / "a", runs / "b", [Feature(kind="pixels")])
