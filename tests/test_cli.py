@@ -39,6 +39,15 @@ BAD = [
     ([*MEASURE, "--adapter", "none-such", "--images", "1"], "unknown adapter 'none-such'"),
     ([*MEASURE, "--judge", "nobody"], "unknown classifier 'nobody'"),
     ([*MEASURE, "--setting", "steps=3"], "settings: steps: Extra inputs are not permitted"),
+    ([*MEASURE, "--protocol", "fool"], "unknown protocol 'fool'"),
+    (["measure", "--judge", "emoji-judge"], "name either a model or, with --images-from, a folder of images"),
+    (["measure", "emoji"], "name a prompt set with --prompts"),
+    (["measure", "--images-from", "nowhere", "--judge", "emoji-judge"], "nowhere: no such folder of images"),
+    ([*MEASURE, "--until", ".7"], "until: Input should be less than 0.5"),
+    ([*MEASURE, "--calibration", "none.json"], "none.json: no readable calibration"),
+    (["calibrate", "emoji-judge", "nowhere", "--labels", "gendre=x"], "labels of gendre: give either classes or bins"),
+    (["calibrate", "emoji-judge", "nowhere"], "name the columns that hold the labels"),
+    (["classifier", "train", "classifiers/nobody", "nowhere"], "unknown recipe 'classifiers/nobody'"),
     (["train", "dft/emoji-gendre"], "unknown recipe 'dft/emoji-gendre'; did you mean 'dft/emoji-gender'?"),
     (["train", "dft/emoji-gender", "learning_rate"], "write key=value"),
     (["train", "dft/emoji-gender", "lora.rank=-1", "imgs=3"], "lora.rank: Input should be greater than or equal to 1"),
@@ -54,6 +63,20 @@ def test_bad_input_is_one_clear_line(capsys, monkeypatch, tmp_path, arguments, m
     assert code not in (0, None) and message in " ".join(err.split()).replace("│ ", "").replace(" │", "")
     assert "Traceback" not in err and not out
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_warning_of_ours_is_one_line(capsys, monkeypatch, tmp_path):
+    from PIL import Image
+
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "images" / "a.png")
+    (tmp_path / "images" / "b.png").write_text("no image")
+    code, out, err = run(capsys, monkeypatch, "measure", "--images-from", tmp_path / "images", "--judge", "emoji-judge",
+                         "--out", tmp_path / "run")
+    ours = [line for line in err.splitlines() if line.startswith("evenhand: ")]
+    assert not code and "report: " in out and "Warning" not in err
+    assert ours == [f"evenhand: 1 of 2 images could not be read: {tmp_path / 'run' / 'skipped.jsonl'} says why"]
 
 
 def test_debug_shows_the_traceback(monkeypatch):

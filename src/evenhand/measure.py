@@ -98,7 +98,7 @@ def measure(config: Measure, folder: str | os.PathLike, *, progress: Callable[[i
         UserError: bad settings, another run's folder, or a judge that trained the adapter.
     """
     if config.images_from:
-        return _measure_folder(config, pathlib.Path(folder), progress)
+        return _measure_images(config, pathlib.Path(folder), progress)
     rows, settings = plan(config)
     from evenhand.adapters import describe_adapter
 
@@ -167,19 +167,24 @@ def _may_stop(found: list[Record], settings: dict[str, Any]) -> bool:
     return all(enough(counts(found, attribute), **settings["until"]) for attribute in known.values())
 
 
-def _measure_folder(config: Measure, folder: pathlib.Path, progress: Callable[[int, int], None] | None) -> dict[str, Any]:
-    """Judges images that are there already; what cannot be read is left out, counted and named in `skipped.jsonl`."""
-    from evenhand.classifiers import load_classifier
-    from evenhand.images import in_batches, read_images
-
+def plan_images(config: Measure) -> tuple[list[Picture], dict[str, Any]]:
+    """As `plan`, of images that are there already: the files with their prompts, and everything that the result depends on."""
     pictures = config.images_from or ""
     if not config.judge:
         raise UserError("images made elsewhere have no judge of their own: name a classifier with --judge")
     settings = {"images_from": str(pathlib.Path(pictures).resolve()), "source": f"folder:{pictures}", "seed": config.seed,
                 "prompts": dict.fromkeys(config.prompts, "table"), "splits": [],
                 **_judging(config, config.judge, config.domain or pictures)}
-    listed = read_table(config.prompts[0], pictures) if config.prompts else by_folder(pictures)
-    judge = load_classifier(config.judge)
+    return (read_table(config.prompts[0], pictures) if config.prompts else by_folder(pictures)), settings
+
+
+def _measure_images(config: Measure, folder: pathlib.Path, progress: Callable[[int, int], None] | None) -> dict[str, Any]:
+    """Judges images that are there already; what cannot be read is left out, counted and named in `skipped.jsonl`."""
+    from evenhand.classifiers import load_classifier
+    from evenhand.images import in_batches, read_images
+
+    listed, settings = plan_images(config)
+    judge = load_classifier(settings["judge"]["name"])
     folder = open_run(folder, _sure(settings, judge))
     journal, skipped = folder / "records.jsonl", []
     done = {key(r, r.seed) for r in reopen(journal)}
@@ -201,7 +206,7 @@ def _measure_folder(config: Measure, folder: pathlib.Path, progress: Callable[[i
             progress(drawn, len(listed))
     write_text(folder / "skipped.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in skipped))
     if len(skipped) == len(listed):
-        raise UserError(f"{pictures}: no image could be read; {folder / 'skipped.jsonl'} says why")
+        raise UserError(f"{config.images_from}: no image could be read; {folder / 'skipped.jsonl'} says why")
     if skipped:
         warnings.warn(f"{len(skipped)} of {len(listed)} images could not be read: {folder / 'skipped.jsonl'} says why",
                       stacklevel=2)

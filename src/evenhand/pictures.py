@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import pathlib
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from evenhand.errors import UserError
 from evenhand.prompts import Prompt
@@ -13,12 +13,11 @@ from evenhand.prompts import Prompt
 SUFFIXES = {".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
-@dataclass(frozen=True)
-class Picture:
+class Picture(NamedTuple):
     """An image file and its prompt; `seed` tells it from others of the same prompt."""
 
-    path: pathlib.Path
     prompt: Prompt
+    path: pathlib.Path
     seed: int
 
 
@@ -81,4 +80,4 @@ def _picture(path: pathlib.Path, folder: str | os.PathLike, text: str, concept: 
              split: str | None = None, states: dict[str, str] | None = None) -> Picture:
     prompt = Prompt(text, concept or text, family or "images", split or "all", states or {})
     name = os.path.relpath(path, folder)
-    return Picture(path.absolute(), prompt, int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big"))
+    return Picture(prompt, path.absolute(), int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big"))

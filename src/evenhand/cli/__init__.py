@@ -46,7 +46,7 @@ def main() -> None:
     except ValueError as error:
         code = _say(str(error), 2)
     except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError":
+        if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
             raise
         code = _say(f"out of memory on the device: {str(error).splitlines()[0]} Lower --batch or, in training, set "
                     "gradient.batch=1 gradient.offload=true; what was finished is kept", 1)

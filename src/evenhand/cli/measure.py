@@ -75,19 +75,18 @@ def measure(
     config = check(Measure, {**settings, **{k: v for k, v in given.items() if v is not None}}, where="evenhand measure")
     asked = [protocol] if protocol else config.prompts
     folder = out or Path("runs/measure") / "-".join(Path(x).name for x in (model, config.images_from, *asked, adapter) if x)
-    from evenhand.measure import plan, probe
+    from evenhand.measure import plan, plan_images, probe
 
-    if not config.images_from:
-        rows, settings = plan(config)  # what is unknown is said before any model is loaded
+    rows, settings = plan(config) if config.model else plan_images(config)  # what is unknown is said before models are loaded
     if dry_run:
-        if config.images_from:
-            raise typer.BadParameter("images that are there already cost next to nothing: leave out --dry-run")
         import yaml
 
-        print(yaml.safe_dump({**settings, "attributes": list(settings["attributes"])}, sort_keys=False), end="")
-        seconds, memory = probe(config)
-        print(f"# {len(rows)} images of {len({p.text for p, _ in rows})} prompts into {folder}\n"
-              f"# about {seconds / 60:.1f} minutes, {memory / 2**30:.1f} GiB at most (from two batches)")
+        shown = {**settings, "attributes": list(settings["attributes"]), "calibration": bool(settings["calibration"])}
+        print(yaml.safe_dump(shown, sort_keys=False), end="")
+        print(f"# {len(rows)} images of {len({row[0].text for row in rows})} prompts into {folder}")
+        if not config.images_from:
+            seconds, memory = probe(config)
+            print(f"# about {seconds / 60:.1f} minutes, {memory / 2**30:.1f} GiB at most (from two batches)")
         return
     from evenhand.cli.show import console, progress, summary
     from evenhand.measure import measure as run

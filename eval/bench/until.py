@@ -1,0 +1,50 @@
+"""How many images `measure --until` saves on the embedded model's occupations, against as many for all as the planner says.
+
+    python eval/bench/until.py                   # prints and writes eval/results/bench-until.json
+
+The 20 occupations' names, attribute gender. The plan gives every prompt the images that a share of one half would need for the same
+width; `--until` stops each prompt once its shares are known, with intervals that still cover what they say
+(`eval/bench/coverage.py`). Truth is the world's skew table, up to what the model has learned of it.
+"""
+
+import argparse
+import pathlib
+
+import yaml
+
+from evenhand.cli.show import progress
+from evenhand.config import Measure
+from evenhand.emoji.world import load_world
+from evenhand.files import write_json, write_text
+from evenhand.measure import measure
+from evenhand.runs import versions
+from evenhand.stopping import LOOK, images_for
+
+OUT = pathlib.Path(__file__).parents[1] / "results" / "bench-until.json"
+RUNS = pathlib.Path("runs/eval/until")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--widths", type=float, nargs="+", default=[0.1, 0.07])
+    args = parser.parse_args()
+    prompts = RUNS / "names.yaml"
+    names = {"version": 1, "source": "world.yaml", "licence": "CC0-1.0", "family": "names",
+             "templates": ["an emoji of {a} {concept}"], "concepts": {"all": list(load_world().occupations)}}
+    write_text(prompts, yaml.safe_dump(names))
+    rows = []
+    for width in args.widths:
+        config = Measure(model="emoji", prompts=[str(prompts)], attributes=["gender"], explicit_images=0, until=width, batch=32,
+                         seed=31, images=-(-images_for(width) // LOOK) * LOOK)
+        with progress(f"until +- {width:g}") as update:
+            report = measure(config, RUNS / f"{width:g}", progress=update)
+        found = report["attributes"]["gender"]["prompts"]
+        widest = max((e["high"] - e["low"]) / 2 for p in found for e in p["shares"].values())
+        rows.append({**report["stopping"], "widest": round(widest, 4), "images": {p["concept"]: p["images"] for p in found}})
+        print(f"+- {width:g}: {rows[-1]['drawn']} of {rows[-1]['planned']} images, {rows[-1]['saved']:.0%} saved; "
+              f"widest interval +- {widest:.3f}")
+    write_json(OUT, {"rows": rows, "versions": versions()})
+
+
+if __name__ == "__main__":
+    main()
