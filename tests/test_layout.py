@@ -15,8 +15,8 @@ SOURCE = pathlib.Path(__file__).parents[1] / "src" / "evenhand"
 LAYERS = [
     {"errors", "files", "attributes", "prompts", "records", "config", "recipes", "resources", "statistics", "correction",
      "stopping", "labels", "pictures", "report", "page", "sheets"},
-    {"diffusion", "replay", "merging", "classifiers", "features", "faces", "images", "photographs", "adapters", "trainable",
-     "optimizer", "checkpoints", "runs", "emoji"},
+    {"diffusion", "replay", "merging", "classifiers", "features", "faces", "images", "photographs", "asking", "adapters",
+     "trainable", "optimizer", "checkpoints", "runs", "emoji"},
     {"dft", "measure", "heads", "calibrate", "closeness", "card"},
     {"cli", "__main__"},
 ]

@@ -102,8 +102,13 @@ def load_classifier(name: str, *, device: str | torch.device = "cpu") -> Attribu
     Raises:
         ValueError: unknown name, weights missing or damaged, or classes that differ from the YAML's.
     """
-    if load_classifier_config(name).kind == "emoji":
+    kind = load_classifier_config(name).kind
+    if kind == "emoji":
         return EmojiNet(name, device=device)
+    if kind == "vlm":
+        from evenhand.asking import AskedJudge
+
+        return AskedJudge(name, device=device)
     from evenhand.photographs import PhotoClassifier
 
     return PhotoClassifier(name, device=device)

@@ -101,20 +101,22 @@ class Classifier(Strict):
     """An attribute classifier: `eval/classifiers/*.yaml`.
 
     Attributes:
-        kind: `emoji` (the embedded world's), `clip` (zero-shot), `hub` (image classifiers of transformers).
+        kind: `emoji` (the embedded world's), `clip` (zero-shot), `hub` (image classifiers of transformers), `vlm` (a vision-language
+            model of transformers that is asked; it judges only, no gradient passes).
         attributes: what it perceives, by name.
         path: `emoji`: folder or `package:...`.
         concept: `emoji`: the attribute that names a prompt's concept, for prompt fidelity.
         seen: `emoji`: least probability of the concept's best class at which an image counts as seen.
-        model: `clip`: Hub name or folder of CLIP or SigLIP; an architecture of open_clip with `weights`.
+        model: Hub name or folder: of CLIP or SigLIP for `clip` (or, with `weights`, an architecture of open_clip); for `vlm`.
         weights: `clip`: of open_clip, tag or file.
         templates: `clip`: sentences with `{}` over which a description's embedding is averaged.
         descriptions: `clip`: `{attribute: {class: [description, ...]}}`.
         networks: `hub`: by attribute.
+        questions: `vlm`: by attribute; the classes and "unclear" follow as options.
         faces: face detection in front; the whole image is judged without it.
     """
 
-    kind: Literal["emoji", "clip", "hub"]
+    kind: Literal["emoji", "clip", "hub", "vlm"]
     attributes: dict[str, dict[str, Any]]
     path: str = ""
     concept: str | None = None
@@ -124,6 +126,7 @@ class Classifier(Strict):
     templates: list[str] = ["{}"]
     descriptions: dict[str, dict[str, list[str]]] = {}
     networks: dict[str, Network] = {}
+    questions: dict[str, str] = {}
     faces: Faces | None = None
 
     @property
@@ -141,6 +144,10 @@ class Classifier(Strict):
     def _check(self) -> "Classifier":
         known = attributes_of(self.attributes)
         if self.kind == "emoji":
+            return self
+        if self.kind == "vlm":
+            if self.questions.keys() != known.keys():
+                raise ValueError(f"questions are of {sorted(self.questions)}, attributes of {sorted(known)}")
             return self
         given = self.descriptions if self.kind == "clip" else {a: set(n.labels.values()) for a, n in self.networks.items()}
         place = "descriptions" if self.kind == "clip" else "networks"

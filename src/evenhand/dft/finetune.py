@@ -19,7 +19,7 @@ from torch import Tensor
 from evenhand.adapters import save_adapter
 from evenhand.checkpoints import save_state
 from evenhand.classifiers import AttributeClassifier, load_classifier
-from evenhand.config import load_model
+from evenhand.config import load_classifier_config, load_model
 from evenhand.dft.batches import Batch, draw, explicit_prompts, neutral_prompts
 from evenhand.dft.census import Census, count
 from evenhand.dft.coefficients import published, squared_norms, uniform
@@ -101,6 +101,8 @@ class _Stage:
         model = load_model(recipe.model)
         diffusion = load_diffusion(model if recipe.dtype is None else model.model_copy(update={"dtype": recipe.dtype}),
                                    device=str(accelerator.device))
+        if load_classifier_config(recipe.classifier).kind == "vlm":
+            raise UserError(f"classifier {recipe.classifier!r} is asked in words: it can judge, but no gradient passes through it")
         classifier = load_classifier(recipe.classifier, device=accelerator.device)
         for target in (recipe.target, *recipe.targets.values()):
             target.check(classifier.attributes)
