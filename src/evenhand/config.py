@@ -101,13 +101,13 @@ class Classifier(Strict):
     """An attribute classifier: `eval/classifiers/*.yaml`.
 
     Attributes:
-        kind: `emoji` (the embedded world's), `clip` (zero-shot), `hub` (image classifiers of transformers), `vlm` (a vision-language
-            model of transformers that is asked; it judges only, no gradient passes).
+        kind: `emoji` (the embedded world's), `clip` (zero-shot), `hub` (image classifiers of transformers), `vlm` (a
+            vision-language model of transformers that is asked; it judges only, no gradient passes).
         attributes: what it perceives, by name.
         path: `emoji`: folder or `package:...`.
         concept: `emoji`: the attribute that names a prompt's concept, for prompt fidelity.
         seen: `emoji`: least probability of the concept's best class at which an image counts as seen.
-        model: Hub name or folder: of CLIP or SigLIP for `clip` (or, with `weights`, an architecture of open_clip); for `vlm`.
+        model: `clip` and `vlm`: Hub name or folder; with `weights`, an architecture of open_clip.
         weights: `clip`: of open_clip, tag or file.
         templates: `clip`: sentences with `{}` over which a description's embedding is averaged.
         descriptions: `clip`: `{attribute: {class: [description, ...]}}`.
