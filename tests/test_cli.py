@@ -65,6 +65,11 @@ def test_bad_input_is_one_clear_line(capsys, monkeypatch, tmp_path, arguments, m
     assert not list(tmp_path.iterdir())
 
 
+def test_plan_says_how_many_images(capsys, monkeypatch):
+    code, out, _ = run(capsys, monkeypatch, "plan", "--width", ".1", "--prompts", "20")
+    assert not code and "1,860" in out and "takes 38 prompts" in out
+
+
 @pytest.mark.filterwarnings("default")
 def test_a_warning_of_ours_is_one_line(capsys, monkeypatch, tmp_path):
     from PIL import Image

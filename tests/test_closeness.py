@@ -6,10 +6,10 @@ import torch
 from evenhand.closeness import closeness
 from evenhand.config import Measure
 from evenhand.errors import UserError
+from evenhand.headlines import headlines
 from evenhand.measure import measure
 from evenhand.page import write_comparison
 from evenhand.recipes import Feature
-from evenhand.report import headlines
 
 SMALL = Measure(model="emoji", prompts=["emoji-occupations"], attributes=["gender"], splits=["test"], images=4, explicit_images=0,
                 batch=12, settings={"num_inference_steps": 3})

@@ -7,8 +7,8 @@ from typing import Any
 from evenhand.adapters import CLIP_NAMES, LORA, describe_adapter, find_adapter
 from evenhand.config import load_model
 from evenhand.files import write_json, write_text
+from evenhand.headlines import Headline, among, headlines
 from evenhand.page import number
-from evenhand.report import Headline, among, headlines
 from evenhand.resources import ROOT
 
 TEXT = """
@@ -33,8 +33,8 @@ Prompts: `{prompts}`, split {splits}, {images} images a prompt, same seeds befor
 
 {table}
 
-{sweep}The chance floor is what a generator exactly on target would score on as many images. Shares are raw, not corrected for
-the classifier's errors.
+{sweep}The chance floor is what a generator exactly on target would score on as many images. Shares are as the classifier called
+them, errors included, where a line does not say that they are corrected.
 
 ## Limits
 
@@ -50,7 +50,7 @@ def write_card(folder: str | os.PathLike, comparison: dict[str, Any], *, sweep: 
 
     Args:
         folder: of the adapter.
-        comparison: of the base model with the adapter, as `evenhand.report.compare` returns it; the adapter was loaded
+        comparison: of the base model with the adapter, as `evenhand.comparison.compare` returns it; the adapter was loaded
             from its file.
         sweep: reports by strength of the adapter ("0.5"), of the same prompts.
     """

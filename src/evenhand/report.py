@@ -1,4 +1,4 @@
-"""Records -> numbers: what a run of `evenhand measure` says, and what changed between two. No torch.
+"""Records -> numbers: what a run of `evenhand measure` says. No torch.
 
 A report is a plain dictionary, written as `report.json`; `evenhand.page` makes the HTML of it.
 """
@@ -59,16 +59,26 @@ def build(folder: str | os.PathLike, only: set[tuple[str, int]] | None = None) -
         only: (prompt, seed) of the images that count; all when None.
 
     Returns:
-        `run` (settings, versions), `images`, and for each attribute and split: shares, gap with its chance floor, distance to
-        the target, unseen share; prompts in detail; fidelity to concepts and to explicit prompts. Intervals are 95 %.
+        what `report.json` holds. An estimate is `{value, low, high, n, level}`; numbers that cannot be had are null.
+
+        - `run`: `settings` (everything the result depends on, the judge's calibration included) and `versions`;
+        - `images`; `notes`, sentences on the calibration; `stopping` of a run with `until`: images `drawn` and `planned`, share
+          `saved`;
+        - `attributes`, by name: `classes`, `contrast`, `parts`, `target`, `calibrated` (the judge's accuracy in its calibration),
+          - `splits`, by name: `prompts` and `images` (counts), estimates `gap`, `unseen`, `distance`, `discrepancy`, by class
+            `shares` and `corrected`, and the numbers `gap_floor`, `gap_worst` (worst tenth), `distance_floor`;
+          - `prompts`, a list: `prompt`, `concept`, `split`, `images`, `seen`, by class `shares` and `corrected`, the numbers `gap`,
+            `gap_floor`, `distance`, `discrepancy`;
+          - `explicit`: of prompts that say a class, how many images keep it: `all` and, by class, `classes`;
+        - `concept_fidelity`, by split: images whose concept is perceived as the prompt's.
     """
     run, records = read_run(folder)
     records = [r for r in records if only is None or (r.prompt, r.seed) in only]
     settings = run["settings"]
-    neutral, splits = [r for r in records if not r.states], _splits(records)
+    neutral, splits = [r for r in records if not r.states], splits_of(records)
     report: dict[str, Any] = {"run": run, "images": len(records), "notes": notes(settings), "attributes": {},
                               "stopping": _saved(settings, neutral)}
-    for name, asked in _asked(settings).items():
+    for name, asked in asked_of(settings).items():
         attribute = asked.attribute
         report["attributes"][name] = {
             "classes": attribute.classes, "contrast": attribute.contrast or attribute.classes, "parts": attribute.parts,
@@ -77,110 +87,9 @@ def build(folder: str | os.PathLike, only: set[tuple[str, int]] | None = None) -
             "prompts": [_prompt(rows, asked) for rows in by_prompt(neutral).values()],
             "explicit": _explicit(records, attribute)}
     concept = settings.get("concept")
-    report["concept_fidelity"] = {s: _over_prompts(rows, _as_asked(concept)).as_dict()
-                                  for s, rows in _splits(_nameable(records, concept)).items()}
+    report["concept_fidelity"] = {s: _over_prompts(rows, as_asked(concept)).as_dict()
+                                  for s, rows in splits_of(nameable(records, concept)).items()}
     return report
-
-
-def compare(before: str | os.PathLike, after: str | os.PathLike) -> dict[str, Any]:
-    """The reports of two runs, and the differences on the images that both have (same prompt, same seed).
-
-    Returns:
-        `before`, `after` (as `build`) and `change`: for each attribute and split the paired difference of gap and target distance;
-        of concept and explicit-prompt fidelity. Differences are after minus before, resampled over prompts.
-
-    Raises:
-        UserError: they share no image, or had different judges or attributes.
-    """
-    (run_a, a), (run_b, b) = read_run(before), read_run(after)
-    for what in ("judge", "attributes"):
-        if run_a["settings"][what] != run_b["settings"][what]:
-            raise UserError(f"{before} and {after} cannot be compared: {what} differ; measure one of them anew")
-    common = {(r.prompt, r.seed) for r in a} & {(r.prompt, r.seed) for r in b}
-    if not common:
-        raise UserError(f"{before} and {after} share no image (same prompt and seed): measure both with the same prompts "
-                        "and --seed")
-    a = sorted((r for r in a if (r.prompt, r.seed) in common), key=lambda r: (r.prompt, r.seed))
-    b = sorted((r for r in b if (r.prompt, r.seed) in common), key=lambda r: (r.prompt, r.seed))
-    reports = {"before": build(before, common), "after": build(after, common)}
-    for report in reports.values():  # an intersection may have been asked for in one run only
-        both = set.intersection(*(set(r["attributes"]) for r in reports.values()))
-        report["attributes"] = {a: e for a, e in report["attributes"].items() if a in both}
-    change: dict[str, Any] = {"images": len(common), "attributes": {}}
-    for name, entry in reports["after"]["attributes"].items():
-        attribute = _asked(run_b["settings"])[name].attribute
-        change["attributes"][name] = {
-            "explicit": _paired([r for r in a if name in r.states], [r for r in b if name in r.states],
-                                _share_that(_keeps(name))).as_dict(),
-            "splits": {s: _paired_summary(_splits(a)[s], _splits(b)[s], attribute, entry["target"]) for s in entry["splits"]}}
-    concept = run_b["settings"].get("concept")
-    named_a, named_b = (_splits(_nameable(rows, concept)) for rows in (a, b))
-    change["concept_fidelity"] = {s: _paired(named_a[s], named_b[s], _share_that(_as_asked(concept))).as_dict()
-                                  for s in reports["after"]["concept_fidelity"]}
-    return {**reports, "change": change}
-
-
-@dataclass(frozen=True)
-class Headline:
-    """One line of a summary: what was found in each run, and what to hold it against. Estimates are dictionaries or numbers."""
-
-    subject: str
-    what: str
-    found: list[Any]
-    change: dict[str, Any] | None = None
-    target: float | None = None
-    floor: float | None = None
-
-
-def among(entry: dict[str, Any]) -> str:
-    """The classes between which a report's gap is taken, in words."""
-    if entry["parts"]:
-        return f"of {len(entry['contrast'])} combinations"
-    return "of all classes" if entry["contrast"] == entry["classes"] else " / ".join(entry["contrast"])
-
-
-def headlines(runs: list[dict[str, Any]], change: dict[str, Any] | None = None) -> list[Headline]:
-    """The lines of a summary of one report, or of two (before, after) with their change."""
-    lines, last = [], runs[-1]
-    for a, entry in last["attributes"].items():
-        for split, s in entry["splits"].items():
-            subject = f"{a}, {split}: {s['prompts']} prompts, {s['images']} images"
-            found = [r["attributes"][a]["splits"][split] for r in runs]
-            delta = change["attributes"][a]["splits"][split] if change else {}
-            lines.append(Headline(subject, f"gap {among(entry)}", [f["gap"] for f in found], delta.get("gap"),
-                                  None, s["gap_floor"]))
-            if all(f["gap_worst"] is not None for f in found):
-                lines.append(Headline(subject, "gap, worst tenth of prompts", [f["gap_worst"] for f in found]))
-            if all(f["distance"] for f in found):
-                lines.append(Headline(subject, "distance to target", [f["distance"] for f in found], delta.get("distance"), 0.0,
-                                      s["distance_floor"]))
-            lines += [Headline(subject, f"share {c}", [f["shares"][c] for f in found], None,
-                               entry["target"][k] if entry["target"] else None)
-                      for k, c in enumerate(entry["classes"]) if not entry["parts"]]
-            if all(_differs(f) for f in found):
-                lines += [Headline(subject, f"share {c}, corrected", [f["corrected"][c] for f in found], None,
-                                   entry["target"][k] if entry["target"] else None) for k, c in enumerate(entry["classes"])]
-            lines.append(Headline(subject, "not seen", [f["unseen"] for f in found]))
-        if entry["explicit"]:
-            lines.append(Headline(f"{a}, explicit prompts", "keep the class they say",
-                                  [r["attributes"][a]["explicit"]["all"] for r in runs],
-                                  change["attributes"][a]["explicit"] if change else None))
-    lines += [Headline(last["run"]["settings"]["concept"], f"as asked, {split}", [r["concept_fidelity"][split] for r in runs],
-                       change["concept_fidelity"][split] if change else None) for split in last["concept_fidelity"]]
-    for kind, near in (change or {}).get("closeness", {}).items():
-        subject = f"images, in the features of {kind}"
-        lines.append(Headline(subject, "cosine to the same seed before", [None, near["same_seed"]]))
-        lines.append(Headline(subject, "variety within a class", [near["diversity_before"], near["diversity_after"]]))
-        if "prompt_change" in near:
-            lines.append(Headline(subject, "cosine to the prompt (CLIP-T)", [near["prompt_before"], near["prompt_after"]],
-                                  near["prompt_change"]))
-    return lines
-
-
-def _differs(summary: dict[str, Any]) -> bool:
-    """Whether correcting for the judge's errors changes any share by half a point or more."""
-    return bool(summary["corrected"]) and any(abs(e["value"] - summary["shares"][c]["value"]) >= 0.005
-                                              for c, e in summary["corrected"].items())
 
 
 def by_prompt(records: Iterable[Record]) -> dict[str, list[Record]]:
@@ -219,7 +128,7 @@ def notes(settings: dict[str, Any]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class Asked:
     """One attribute of a report: the shares wished for, and what is needed for intervals."""
 
     attribute: Attribute
@@ -246,7 +155,7 @@ class _Asked:
         return {c: e.as_dict() for c, e in zip(self.attribute.classes, found, strict=True)}
 
 
-def _asked(settings: dict[str, Any]) -> dict[str, _Asked]:
+def asked_of(settings: dict[str, Any]) -> dict[str, Asked]:
     """The attributes that a run reports, with their intersection where it was asked for."""
     known = attributes_of(settings["attributes"])
     joint = intersection(list(known.values())) if settings.get("joint") else None
@@ -260,7 +169,7 @@ def _asked(settings: dict[str, Any]) -> dict[str, _Asked]:
         except UserError:  # `notes` says why
             return None
 
-    return {name: _Asked(a, target.marginal(a, known) if target else None, confusion(a), settings.get("until"))
+    return {name: Asked(a, target.marginal(a, known) if target else None, confusion(a), settings.get("until"))
             for name, a in known.items()}
 
 
@@ -273,7 +182,7 @@ def _saved(settings: dict[str, Any], neutral: list[Record]) -> dict[str, Any] | 
             "saved": _rounded(1 - len(neutral) / planned) if planned else None}
 
 
-def _splits(records: list[Record]) -> dict[str, list[Record]]:
+def splits_of(records: list[Record]) -> dict[str, list[Record]]:
     """The neutral records by split (of each family, where there are several), and all together where there is more than one."""
     neutral, groups = [r for r in records if not r.states], defaultdict(list)
     several = len({r.family for r in neutral}) > 1
@@ -282,13 +191,13 @@ def _splits(records: list[Record]) -> dict[str, list[Record]]:
     return {"all": neutral, **groups} if len(groups) > 1 else dict(groups)
 
 
-def _gap(found: np.ndarray, attribute: Attribute) -> float | None:
+def gap_of(found: np.ndarray, attribute: Attribute) -> float | None:
     """Gap among the contrasted classes, None where none of them was perceived."""
     part = found[attribute.contrasted]
     return float(gap(shares(part))) if part.sum() else None
 
 
-def _prompt(rows: list[Record], asked: _Asked) -> dict[str, Any]:
+def _prompt(rows: list[Record], asked: Asked) -> dict[str, Any]:
     """One prompt in detail."""
     attribute, wished = asked.attribute, asked.wished
     found = counts(rows, attribute)
@@ -296,12 +205,12 @@ def _prompt(rows: list[Record], asked: _Asked) -> dict[str, Any]:
     return {"prompt": rows[0].prompt, "concept": rows[0].concept, "split": rows[0].split, "images": len(rows), "seen": n,
             "shares": {c: asked.share(int(k), n).as_dict() for c, k in zip(attribute.classes, found, strict=True)},
             "corrected": asked.corrected([found]),
-            "gap": _rounded(_gap(found, attribute)), "gap_floor": _rounded(gap_floor(len(attribute.contrasted), part)),
+            "gap": _rounded(gap_of(found, attribute)), "gap_floor": _rounded(gap_floor(len(attribute.contrasted), part)),
             "distance": _rounded(float(total_variation(shares(found), wished))) if wished and n else None,
             "discrepancy": _rounded(float(fairness_discrepancy(found, wished))) if wished and n else None}
 
 
-def _summary(rows: list[Record], asked: _Asked) -> dict[str, Any]:
+def _summary(rows: list[Record], asked: Asked) -> dict[str, Any]:
     """All prompts of a split: means over prompts with intervals for prompts like these."""
     attribute, wished = asked.attribute, asked.wished
     groups = [counts(g, attribute) for g in by_prompt(rows).values()]
@@ -310,8 +219,8 @@ def _summary(rows: list[Record], asked: _Asked) -> dict[str, Any]:
     floors = [gap_floor(len(attribute.contrasted), int(g[attribute.contrasted].sum())) for g in groups]
     result: dict[str, Any] = {
         "prompts": len(groups), "images": len(rows), "unseen": wilson(len(rows) - sum(seen), len(rows)).as_dict(),
-        "gap": mean_over_prompts([_nan(_gap(g, attribute)) for g in groups]).as_dict(),
-        "gap_floor": _rounded(float(np.mean(floors))), "gap_worst": _worst([_gap(g, attribute) for g in groups]),
+        "gap": mean_over_prompts([nan_if_none(gap_of(g, attribute)) for g in groups]).as_dict(),
+        "gap_floor": _rounded(float(np.mean(floors))), "gap_worst": _worst([gap_of(g, attribute) for g in groups]),
         "shares": {c: e.as_dict() for c, e in zip(attribute.classes, shares_over_prompts(groups), strict=True)},
         "corrected": asked.corrected(groups) if judged else None,
         "distance": None, "distance_floor": None, "discrepancy": None}
@@ -334,30 +243,25 @@ def _explicit(records: list[Record], attribute: Attribute) -> dict[str, Any] | N
     if not asked:
         return None
 
-    kept = _keeps(attribute.name)
+    kept = keeps(attribute.name)
     rows = {c: [r for r in asked if r.states[attribute.name] == c] for c in attribute.classes}
     return {"all": _over_prompts(asked, kept).as_dict(),
             "classes": {c: wilson(sum(map(kept, group)), len(group)).as_dict() for c, group in rows.items()}}
 
 
-def _keeps(attribute: str) -> Test:
+def keeps(attribute: str) -> Test:
     """Whether an image is perceived as the class its prompt says."""
     return lambda r: r.perceived.get(attribute) == r.states[attribute]
 
 
-def _nameable(records: list[Record], concept: str | None) -> list[Record]:
+def nameable(records: list[Record], concept: str | None) -> list[Record]:
     """The records whose concept is a class of the attribute that names concepts, "firefighter" but not "fire chief"."""
     return [r for r in records if r.concept in r.probs.get(concept or "", {})]
 
 
-def _as_asked(concept: str | None) -> Test:
+def as_asked(concept: str | None) -> Test:
     """Whether an image's concept is perceived as the prompt's."""
     return lambda r: r.perceived.get(concept or "") == r.concept
-
-
-def _share_that(test: Test) -> Callable[[list[Record]], float]:
-    """The statistic "share of images that pass the test"."""
-    return lambda rows: sum(map(test, rows)) / len(rows)
 
 
 def _over_prompts(rows: list[Record], test: Test) -> Estimate:
@@ -366,22 +270,8 @@ def _over_prompts(rows: list[Record], test: Test) -> Estimate:
     return shares_over_prompts([(k, n - k) for k, n in passed])[0]
 
 
-def _paired(a: list[Record], b: list[Record], statistic: Callable[[list[Record]], float | None]) -> Estimate:
-    """Mean over prompts of a statistic's difference on the same images, after minus before."""
-    before, after = by_prompt(a), by_prompt(b)
-    return mean_over_prompts([_nan(statistic(after[p])) - _nan(statistic(before[p])) for p in before])
-
-
-def _paired_summary(a: list[Record], b: list[Record], attribute: Attribute, wished: list[float] | None) -> dict[str, Any]:
-    def distance(rows: list[Record]) -> float | None:
-        found = counts(rows, attribute)
-        return float(total_variation(shares(found), wished)) if wished and found.sum() else None
-
-    return {"gap": _paired(a, b, lambda rows: _gap(counts(rows, attribute), attribute)).as_dict(),
-            "distance": _paired(a, b, distance).as_dict() if wished else None}
-
-
-def _nan(value: float | None) -> float:
+def nan_if_none(value: float | None) -> float:
+    """NaN for what cannot be had, as `mean_over_prompts` leaves it out."""
     return float("nan") if value is None else value
 
 

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from evenhand.headlines import headlines
 from evenhand.page import number
-from evenhand.report import headlines
 
 console = Console()
 console.width = max(console.width, 120)  # a narrow terminal wraps the table; cut numbers would be worse

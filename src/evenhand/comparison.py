@@ -1,0 +1,82 @@
+"""Two runs on the same seeds -> what changed. No torch."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from evenhand.attributes import Attribute
+from evenhand.errors import UserError
+from evenhand.records import Record
+from evenhand.report import (
+    Test,
+    as_asked,
+    asked_of,
+    build,
+    by_prompt,
+    counts,
+    gap_of,
+    keeps,
+    nameable,
+    nan_if_none,
+    read_run,
+    splits_of,
+)
+from evenhand.statistics import Estimate, mean_over_prompts, shares, total_variation
+
+
+def compare(before: str | os.PathLike, after: str | os.PathLike) -> dict[str, Any]:
+    """The reports of two runs, and the differences on the images that both have (same prompt, same seed).
+
+    Returns:
+        `before`, `after` (as `build`) and `change`: for each attribute and split the paired difference of gap and target distance;
+        of concept and explicit-prompt fidelity. Differences are after minus before, resampled over prompts.
+
+    Raises:
+        UserError: they share no image, or had different judges or attributes.
+    """
+    (run_a, a), (run_b, b) = read_run(before), read_run(after)
+    for what in ("judge", "attributes"):
+        if run_a["settings"][what] != run_b["settings"][what]:
+            raise UserError(f"{before} and {after} cannot be compared: {what} differ; measure one of them anew")
+    common = {(r.prompt, r.seed) for r in a} & {(r.prompt, r.seed) for r in b}
+    if not common:
+        raise UserError(f"{before} and {after} share no image (same prompt and seed): measure both with the same prompts "
+                        "and --seed")
+    a = sorted((r for r in a if (r.prompt, r.seed) in common), key=lambda r: (r.prompt, r.seed))
+    b = sorted((r for r in b if (r.prompt, r.seed) in common), key=lambda r: (r.prompt, r.seed))
+    reports = {"before": build(before, common), "after": build(after, common)}
+    for report in reports.values():  # an intersection may have been asked for in one run only
+        both = set.intersection(*(set(r["attributes"]) for r in reports.values()))
+        report["attributes"] = {a: e for a, e in report["attributes"].items() if a in both}
+    change: dict[str, Any] = {"images": len(common), "attributes": {}}
+    for name, entry in reports["after"]["attributes"].items():
+        attribute = asked_of(run_b["settings"])[name].attribute
+        change["attributes"][name] = {
+            "explicit": _paired([r for r in a if name in r.states], [r for r in b if name in r.states],
+                                _share_that(keeps(name))).as_dict(),
+            "splits": {s: _paired_summary(splits_of(a)[s], splits_of(b)[s], attribute, entry["target"]) for s in entry["splits"]}}
+    concept = run_b["settings"].get("concept")
+    named_a, named_b = (splits_of(nameable(rows, concept)) for rows in (a, b))
+    change["concept_fidelity"] = {s: _paired(named_a[s], named_b[s], _share_that(as_asked(concept))).as_dict()
+                                  for s in reports["after"]["concept_fidelity"]}
+    return {**reports, "change": change}
+
+
+def _share_that(test: Test) -> Callable[[list[Record]], float]:
+    """The statistic "share of images that pass the test"."""
+    return lambda rows: sum(map(test, rows)) / len(rows)
+
+
+def _paired(a: list[Record], b: list[Record], statistic: Callable[[list[Record]], float | None]) -> Estimate:
+    """Mean over prompts of a statistic's difference on the same images, after minus before."""
+    before, after = by_prompt(a), by_prompt(b)
+    return mean_over_prompts([nan_if_none(statistic(after[p])) - nan_if_none(statistic(before[p])) for p in before])
+
+
+def _paired_summary(a: list[Record], b: list[Record], attribute: Attribute, wished: list[float] | None) -> dict[str, Any]:
+    def distance(rows: list[Record]) -> float | None:
+        found = counts(rows, attribute)
+        return float(total_variation(shares(found), wished)) if wished and found.sum() else None
+
+    return {"gap": _paired(a, b, lambda rows: gap_of(counts(rows, attribute), attribute)).as_dict(),
+            "distance": _paired(a, b, distance).as_dict() if wished else None}
