@@ -143,3 +143,16 @@ def test_what_makes_no_sense_is_refused(people, tmp_path):
         Measure(prompts=["occupations"])
     with pytest.raises(UserError, match="name a classifier with --judge"):
         measure(Measure(images_from=str(people[0])), tmp_path / "run")
+
+
+def test_nobody_seen_is_reported_as_that(tmp_path):
+    (tmp_path / "images").mkdir()
+    noise = torch.rand(6, 64, 64, 3, generator=torch.Generator().manual_seed(0))
+    for i, image in enumerate(noise):
+        Image.fromarray((image * 255).byte().numpy()).save(tmp_path / "images" / f"{i}.png")
+    strict = tmp_path / "strict.yaml"
+    strict.write_text("kind: emoji\npath: package:emoji/classifiers/judge\nconcept: occupation\nseen: 1.0\n"
+                      "attributes: {gender: {classes: [woman, man, person], contrast: [woman, man]}}\n")
+    report = measure(Measure(images_from=str(tmp_path / "images"), judge=str(strict), attributes=["gender"]), tmp_path / "run")
+    split = report["attributes"]["gender"]["splits"]["all"]
+    assert split["unseen"]["value"] == 1 and split["gap"]["value"] is None and split["shares"]["woman"]["value"] is None
