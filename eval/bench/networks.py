@@ -20,7 +20,9 @@ def build(name: str, *, width: float, device: str, dtype: torch.dtype) -> diffus
         pipe = {"sd15": _sd15, "sdxl": _sdxl}[name](width)
     for part in pipe.components.values():
         if isinstance(part, torch.nn.Module):
-            part.to(device, dtype).requires_grad_(False).eval()
+            part.to(device).requires_grad_(False).eval()
+            if dtype != torch.float32:
+                part.to(dtype)
     return pipe
 
 
