@@ -9,7 +9,7 @@ import functools
 import json
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -43,6 +43,11 @@ class Calibration(Strict):
     data: str
     date: str
     attributes: dict[str, dict[str, dict[str, int]]]
+
+    def of(self, attributes: Iterable[str]) -> "Calibration":
+        """The same of some attributes only."""
+        kept = set(attributes)
+        return self.model_copy(update={"attributes": {a: table for a, table in self.attributes.items() if a in kept}})
 
     def confusion(self, attribute: Attribute) -> "Confusion":
         """The counts of an attribute as `Confusion`.

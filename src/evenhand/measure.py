@@ -72,6 +72,8 @@ def _judging(config: Measure, judge_name: str, domain: str) -> dict[str, Any]:
         Target(shares=config.target).check(judge.known)
     file = config.calibration or judge.beside("calibration.json")
     calibration = read_calibration(file) if file else None
+    if calibration:
+        calibration = calibration.of(names)
     if config.calibration and calibration:
         for name in names:
             calibration.confusion(judge.known[name])  # what cannot be corrected is refused now

@@ -63,7 +63,8 @@ def open_run(folder: str | os.PathLike, settings: dict[str, Any]) -> pathlib.Pat
         differing = [f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in sorted(old.keys() | new.keys())
                      if old.get(k) != new.get(k)]
         if differing:
-            raise UserError(f"{folder} holds a run of other settings: {'; '.join(differing)}. "
+            more = f"; and {len(differing) - 5} more" if len(differing) > 5 else ""
+            raise UserError(f"{folder} holds a run of other settings: {'; '.join(differing[:5])}{more}. "
                             "Name another directory with --out, or delete this one")
         return folder
     if folder.exists() and not folder.is_dir():
