@@ -8,6 +8,7 @@ from evenhand.attributes import Attribute
 from evenhand.errors import UserError
 from evenhand.records import Record
 from evenhand.report import (
+    Run,
     Test,
     as_asked,
     asked_of,
@@ -24,8 +25,13 @@ from evenhand.report import (
 from evenhand.statistics import Estimate, mean_over_prompts, shares, total_variation
 
 
-def compare(before: str | os.PathLike, after: str | os.PathLike) -> dict[str, Any]:
+def compare(before: str | os.PathLike, after: str | os.PathLike, read: tuple[Run, Run] | None = None) -> dict[str, Any]:
     """The reports of two runs, and the differences on the images that both have (same prompt, same seed).
+
+    Args:
+        before: run directory.
+        after: another.
+        read: what `read_run` returned of both, where that is there already.
 
     Returns:
         `before`, `after` (as `build`) and `change`: for each attribute and split the paired difference of gap and target distance;
@@ -34,7 +40,7 @@ def compare(before: str | os.PathLike, after: str | os.PathLike) -> dict[str, An
     Raises:
         UserError: they share no image, or had different judges or attributes.
     """
-    (run_a, a), (run_b, b) = read_run(before), read_run(after)
+    (run_a, a), (run_b, b) = read or (read_run(before), read_run(after))
     for what in ("judge", "attributes"):
         if run_a["settings"][what] != run_b["settings"][what]:
             raise UserError(f"{before} and {after} cannot be compared: {what} differ; measure one of them anew")
@@ -42,9 +48,10 @@ def compare(before: str | os.PathLike, after: str | os.PathLike) -> dict[str, An
     if not common:
         raise UserError(f"{before} and {after} share no image (same prompt and seed): measure both with the same prompts "
                         "and --seed")
+    before_all, after_all = a, b
     a = sorted((r for r in a if (r.prompt, r.seed) in common), key=lambda r: (r.prompt, r.seed))
     b = sorted((r for r in b if (r.prompt, r.seed) in common), key=lambda r: (r.prompt, r.seed))
-    reports = {"before": build(before, common), "after": build(after, common)}
+    reports = {"before": build((run_a, before_all), common), "after": build((run_b, after_all), common)}
     for report in reports.values():  # an intersection may have been asked for in one run only
         both = set.intersection(*(set(r["attributes"]) for r in reports.values()))
         report["attributes"] = {a: e for a, e in report["attributes"].items() if a in both}

@@ -169,7 +169,8 @@ def _held(p: float, value: float, margin: Callable[[NDArray], NDArray]) -> tuple
     Calls that no share explains (all of 100 women, where one in ten is miscalled) say that the classifier errs less here than
     in its calibration: the interval is then that around the nearest share.
     """
-    grid, wide = np.linspace(0, 1, 1001), margin(np.linspace(0, 1, 1001))
+    grid = np.linspace(0, 1, 1001)
+    wide = margin(grid)
     inside = np.abs(p - grid) <= wide
     held = np.append(grid[inside if inside.any() else np.abs(value - grid) <= wide], value)
     return float(held.min()), float(held.max())
@@ -190,9 +191,10 @@ def _variance(k: int, x: NDArray, value: NDArray, n: float, confusion: Confusion
     rows = np.stack([confusion.inverse[k], confusion.inverse.sum(0)])
     both = np.stack([np.ones_like(x), -x], 1) / r.sum(1, keepdims=True)
     u = both @ rows
-    labels = np.einsum("pa,jab,qb->jpq", rows, confusion.scatter, rows)
+    labels = np.square(r) @ (rows @ confusion.scatter @ rows.T).reshape(len(p[0]), 4)  # [G, 4], a 2 x 2 matrix at each x
+    products = both[:, [0, 0, 1, 1]] * both[:, [0, 1, 0, 1]]
     images = (np.square(u) * q).sum(1) - np.square((u * q).sum(1))
-    return images / n + np.einsum("gj,jpq,gp,gq->g", np.square(r), labels, both, both)
+    return images / n + (labels * products).sum(1)
 
 
 def corrected_over_prompts(counts: ArrayLike, confusion: Confusion, level: float = 0.95) -> list[Estimate]:

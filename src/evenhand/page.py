@@ -25,9 +25,10 @@ SHOWN = 60  # prompts whose images are shown, at most
 def write_report(folder: str | os.PathLike) -> dict[str, Any]:
     """Builds the report of a run and writes `report.json` and `report.html` into it."""
     folder = pathlib.Path(folder)
-    report = build(folder)
+    run = read_run(folder)
+    report = build(run)
     write_json(folder / "report.json", report)
-    _write_page(folder / "report.html", [("", folder, report)], None)
+    _write_page(folder / "report.html", [("", folder, report)], None, [run[1]])
     return report
 
 
@@ -35,15 +36,18 @@ def write_comparison(before: str | os.PathLike, after: str | os.PathLike, out: s
                      closeness: dict[str, Any] | None = None) -> dict[str, Any]:
     """Compares two runs and writes `report.json` and `report.html` into `out`, with what `evenhand.closeness` found, if given."""
     out = pathlib.Path(out)
-    report = compare(before, after)
+    runs = read_run(before), read_run(after)
+    report = compare(before, after, runs)
     report["change"]["closeness"] = closeness or {}
     write_json(out / "report.json", report)
     _write_page(out / "report.html", [("before", pathlib.Path(before), report["before"]),
-                                      ("after", pathlib.Path(after), report["after"])], report["change"])
+                                      ("after", pathlib.Path(after), report["after"])], report["change"],
+                [records for _, records in runs])
     return report
 
 
-def _write_page(path: pathlib.Path, runs: list[tuple[str, pathlib.Path, dict[str, Any]]], change: dict[str, Any] | None) -> None:
+def _write_page(path: pathlib.Path, runs: list[tuple[str, pathlib.Path, dict[str, Any]]], change: dict[str, Any] | None,
+                records: list[list[Record]]) -> None:
     import jinja2
 
     environment = jinja2.Environment(loader=jinja2.PackageLoader("evenhand", "templates"), autoescape=True, trim_blocks=True,
@@ -52,7 +56,7 @@ def _write_page(path: pathlib.Path, runs: list[tuple[str, pathlib.Path, dict[str
     last = runs[-1][2]
     colours = {a: dict(zip(entry["classes"], itertools.cycle(PALETTE), strict=False)) for a, entry in last["attributes"].items()
                if not entry["parts"]}
-    settings, (grids, omitted) = last["run"]["settings"], _grids(runs)
+    settings, (grids, omitted) = last["run"]["settings"], _grids(runs, records)
     html = environment.get_template("report.html.j2").render(
         subject=settings.get("model") or pathlib.Path(settings["images_from"]).name, plotted=PLOTTED, omitted=omitted,
         runs=[(label, report) for label, _, report in runs], last=last, change=change,
@@ -165,13 +169,13 @@ def _gap_plot(runs: list[tuple], attribute: str) -> str:
     return _svg(figure)
 
 
-def _grids(runs: list[tuple]) -> tuple[list[dict[str, Any]], int]:
+def _grids(runs: list[tuple], records: list[list[Record]]) -> tuple[list[dict[str, Any]], int]:
     """For each neutral prompt, then for explicit ones, the first images of each run, the same seeds under each other.
 
     Returns:
         those of at most `SHOWN` prompts, and how many were left out.
     """
-    tables = [{p: {r.seed: r for r in rows} for p, rows in by_prompt(read_run(folder)[1]).items()} for _, folder, _ in runs]
+    tables = [{p: {r.seed: r for r in rows} for p, rows in by_prompt(found).items()} for found in records]
     grids = []
     prompts = sorted(tables[-1], key=lambda p: bool(next(iter(tables[-1][p].values())).states))
     for prompt in prompts[:SHOWN]:

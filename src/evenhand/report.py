@@ -33,9 +33,10 @@ from evenhand.statistics import (
 from evenhand.stopping import at_the_stop, images_for, stopping_level
 
 Test = Callable[[Record], bool]
+Run = tuple[dict[str, Any], list[Record]]
 
 
-def read_run(folder: str | os.PathLike) -> tuple[dict[str, Any], list[Record]]:
+def read_run(folder: str | os.PathLike) -> Run:
     """The settings and records of a run directory of `evenhand measure`.
 
     Raises:
@@ -51,11 +52,11 @@ def read_run(folder: str | os.PathLike) -> tuple[dict[str, Any], list[Record]]:
     return run, read(folder / "records.jsonl")
 
 
-def build(folder: str | os.PathLike, only: set[tuple[str, int]] | None = None) -> dict[str, Any]:
+def build(read: Run, only: set[tuple[str, int]] | None = None) -> dict[str, Any]:
     """The report of one run, from its files alone.
 
     Args:
-        folder: of the run.
+        read: the run's settings and records, as `read_run` returns them.
         only: (prompt, seed) of the images that count; all when None.
 
     Returns:
@@ -72,7 +73,7 @@ def build(folder: str | os.PathLike, only: set[tuple[str, int]] | None = None) -
           - `explicit`: of prompts that say a class, how many images keep it: `all` and, by class, `classes`;
         - `concept_fidelity`, by split: images whose concept is perceived as the prompt's.
     """
-    run, records = read_run(folder)
+    run, records = read
     records = [r for r in records if only is None or (r.prompt, r.seed) in only]
     settings = run["settings"]
     neutral, splits = [r for r in records if not r.states], splits_of(records)
