@@ -1,9 +1,10 @@
 """Image files and labelled data sets -> tensors `[N, 3, H, W]` in [0, 1]."""
 
 import collections
+import itertools
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from evenhand.errors import UserError
 
+CHUNK = 16
 T = TypeVar("T")
 
 
@@ -60,20 +62,30 @@ def read_images(paths: Iterable[Any], *, threads: int = 4, ahead: int = 256) -> 
         threads: that decode.
         ahead: images read in advance, at most.
     """
-    def read(item: Any) -> tuple[Any, Tensor | Unreadable]:
-        try:
-            return item, read_image(getattr(item, "path", item))
-        except Unreadable as error:
-            return item, error
+    def read(items: Sequence[Any]) -> list[tuple[Any, Tensor | Unreadable]]:
+        found: list[tuple[Any, Tensor | Unreadable]] = []
+        for item in items:
+            try:
+                found.append((item, read_image(getattr(item, "path", item))))
+            except Unreadable as error:
+                found.append((item, error))
+        return found
 
     with ThreadPoolExecutor(threads) as pool:
         waiting: collections.deque = collections.deque()
-        for item in paths:
-            waiting.append(pool.submit(read, item))
-            if len(waiting) >= ahead:
-                yield waiting.popleft().result()
+        for items in _chunks(paths):
+            waiting.append(pool.submit(read, items))
+            if len(waiting) * CHUNK >= ahead:
+                yield from waiting.popleft().result()
         while waiting:
-            yield waiting.popleft().result()
+            yield from waiting.popleft().result()
+
+
+def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
+    """The items, `CHUNK` at a time: small images are read faster than tasks are handed over."""
+    iterator = iter(items)
+    while part := list(itertools.islice(iterator, CHUNK)):
+        yield part
 
 
 def in_batches(images: Iterable[tuple[T, Tensor]], size: int) -> Iterator[tuple[list[T], Tensor]]:
