@@ -116,7 +116,8 @@ def effective_sizes(table: ArrayLike, images: float) -> NDArray[np.float64]:
 
     Images of one prompt are alike, so they are worth fewer. Where a class was seen in few prompts its own spread says little: it is
     averaged (geometrically, by the share of prompts in which it was seen) with that of all classes, Rao & Scott's mean
-    design effect (1981). Never more than there are images; where nothing varies, the number of prompts.
+    design effect (1981). Never more than there are images; where nothing varies at all, between the numbers of prompts and
+    of images (geometric mean).
 
     Args:
         table: shares `[m, K]`, m >= 2.
@@ -125,7 +126,7 @@ def effective_sizes(table: ArrayLike, images: float) -> NDArray[np.float64]:
     table = np.asarray(table, dtype=float)
     m, p = len(table), np.clip(table.mean(0), 0, 1)
     variance, single = table.var(0, ddof=1) / m, p * (1 - p)
-    together = single.sum() / variance.sum() if variance.sum() > 0 else float(m)
+    together = single.sum() / variance.sum() if variance.sum() > 0 else float(np.sqrt(m * max(images, m)))
     own = np.divide(single, variance, out=np.full(len(p), together), where=(variance > 0) & (single > 0))
     weight = (table > 0).mean(0)
     return np.clip(own**weight * together ** (1 - weight), 1.0, max(images, m))
