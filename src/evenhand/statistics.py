@@ -115,7 +115,7 @@ def effective_sizes(table: ArrayLike, images: float) -> NDArray[np.float64]:
     """How many independent images each class's mean share over prompts is worth, `[K]`: `p(1-p)` by the mean's variance.
 
     Images of one prompt are alike, so they are worth fewer. Where a class was seen in few prompts its own spread says little: it is
-    averaged (geometrically, by the share of prompts in which it was seen) with that of all classes, Rao & Scott's mean
+    averaged (geometrically, up to half and half where it was seen in none) with that of all classes, Rao & Scott's mean
     design effect (1981). Never more than there are images; where nothing varies at all, between the numbers of prompts and
     of images (geometric mean).
 
@@ -126,9 +126,12 @@ def effective_sizes(table: ArrayLike, images: float) -> NDArray[np.float64]:
     table = np.asarray(table, dtype=float)
     m, p = len(table), np.clip(table.mean(0), 0, 1)
     variance, single = table.var(0, ddof=1) / m, p * (1 - p)
-    together = single.sum() / variance.sum() if variance.sum() > 0 else float(np.sqrt(m * max(images, m)))
-    own = np.divide(single, variance, out=np.full(len(p), together), where=(variance > 0) & (single > 0))
-    weight = (table > 0).mean(0)
+    if variance.sum() > 0:
+        together, alone = float(single.sum() / variance.sum()), float(images)
+    else:
+        together = alone = float(np.sqrt(m * max(images, m)))
+    own = np.divide(single, variance, out=np.full(len(p), alone), where=(variance > 0) & (single > 0))
+    weight = (1 + (table > 0).mean(0)) / 2
     return np.clip(own**weight * together ** (1 - weight), 1.0, max(images, m))
 
 
