@@ -45,7 +45,7 @@ BAD = [
     (["measure", "--images-from", "nowhere", "--judge", "emoji-judge"], "nowhere: no such folder of images"),
     ([*MEASURE, "--until", ".7"], "until: Input should be less than 0.5"),
     ([*MEASURE, "--calibration", "none.json"], "none.json: no readable calibration"),
-    (["calibrate", "emoji-judge", "nowhere", "--labels", "gendre=x"], "labels of gendre: give either classes or bins"),
+    (["calibrate", "emoji-judge", "nowhere", "--labels", "gendre=x"], "unknown attribute 'gendre'; did you mean 'gender'?"),
     (["calibrate", "emoji-judge", "nowhere"], "name the columns that hold the labels"),
     (["classifier", "train", "classifiers/nobody", "nowhere"], "unknown recipe 'classifiers/nobody'"),
     (["train", "dft/emoji-gendre"], "unknown recipe 'dft/emoji-gendre'; did you mean 'dft/emoji-gender'?"),

@@ -107,6 +107,24 @@ def test_a_backbone_is_frozen_but_for_its_head(trained, people, tmp_path):
     assert changed and all("classifier" in k or "running" in k or "num_batches" in k for k in changed), changed
 
 
+def test_a_random_split_keeps_its_seed_from_training_to_calibration(trained, tmp_path):
+    for i in range(200):
+        name = ("woman", "man")[i % 2]
+        (tmp_path / "data" / name).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16), (i, 0, 0)).save(tmp_path / "data" / name / f"{i}.png")
+
+    def reds(rows):
+        return {image.getpixel((0, 0))[0] for image in rows["image"]}
+
+    parts = {seed: labelled(tmp_path / "data", seed=seed) for seed in (0, 5)}
+    assert reds(parts[0]["test"]) & reds(parts[5]["train"]) and not reds(parts[5]["test"]) & reds(parts[5]["train"])
+    folder, by_label = tmp_path / "data", {"gender": GENDER.model_copy(update={"column": "label"})}
+    found = calibrate(str(trained[0]), folder, by_label, split="validation", seed=5)
+    names = parts[5]["validation"].features["label"].names
+    kept_back = [names[k] for k in parts[5]["validation"]["label"]]
+    assert {c: sum(r.values()) for c, r in found.attributes["gender"].items()} == {c: kept_back.count(c) for c in ("woman", "man")}
+
+
 @pytest.mark.parametrize("change, message", [
     ({"split": "part"}, "has no column 'part'; its columns are image, gender, tone, split"),
     ({"attributes": {"age": Labels(column="age", classes={"a": [1], "b": [2]})}}, "has no column 'age'"),

@@ -15,7 +15,7 @@ from evenhand.labels import Labels
 
 
 def calibrate(classifier: str, data: str | os.PathLike, labels: Mapping[str, Labels], *, split: str | None = None,
-              column: str | None = None, domain: str = "", batch: int = 64, device: str = "cpu",
+              column: str | None = None, seed: int = 0, domain: str = "", batch: int = 64, device: str = "cpu",
               progress: Callable[[int, int], None] | None = None) -> Calibration:
     """Counts what a classifier calls labelled images of each true class.
 
@@ -24,7 +24,8 @@ def calibrate(classifier: str, data: str | os.PathLike, labels: Mapping[str, Lab
         data: labelled images, as `evenhand.images.labelled` reads them.
         labels: which column says an attribute's class.
         split: of the data; all of it when None.
-        column: that says the split; else the data's own.
+        column: that says the split; else the data's own, or a random one.
+        seed: of a random split: that of the recipe, or images it was trained on are among those it is calibrated on.
         domain: what kind of images these are, in words; the data's name when empty.
         batch: images judged at a time, of one size.
         device: of the classifier.
@@ -35,7 +36,7 @@ def calibrate(classifier: str, data: str | os.PathLike, labels: Mapping[str, Lab
     """
     import datasets
 
-    judge, parts = load_classifier(classifier, device=device), labelled(data, split=column)
+    judge, parts = load_classifier(classifier, device=device), labelled(data, split=column, seed=seed)
     if split and split not in parts:
         raise unknown("split", split, parts, where=str(data))
     rows = parts[split] if split else datasets.concatenate_datasets(list(parts.values()))

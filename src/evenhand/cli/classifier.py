@@ -1,7 +1,7 @@
 """`evenhand classifier train` and `evenhand calibrate`: classifiers from labelled images, and how often they err."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -42,7 +42,7 @@ def train(
         made = train_head(head, data, folder, progress=update)
     print(f"classifier: {made}")
     kept_back = "test" if "test" in labelled(data, split=head.split, seed=head.seed) else "validation"
-    _calibrated(str(made), data, head.attributes, split=kept_back, column=head.split, domain="", out=made / "calibration.json")
+    _calibrated(str(made), data, head.attributes, made / "calibration.json", split=kept_back, column=head.split, seed=head.seed)
 
 
 def calibrate(
@@ -63,7 +63,7 @@ def calibrate(
         evenhand calibrate runs/classifiers/utkface/classifier utkface64.parquet --split test --split-column split
     """
     from evenhand.config import check, load_classifier_config, read_yaml
-    from evenhand.errors import UserError
+    from evenhand.errors import UserError, unknown
     from evenhand.labels import Labels
 
     known = load_classifier_config(classifier).known
@@ -72,18 +72,19 @@ def calibrate(
     tables = {}
     for text in labels or []:
         name, _, column = text.partition("=")
-        classes = known[name].classes if name in known else []
-        tables[name] = {"column": column or name, "classes": {c: [c] for c in classes}}
+        if name not in known:
+            raise unknown("attribute", name, known, where=f"classifier {classifier!r}")
+        tables[name] = {"column": column or name, "classes": {c: [c] for c in known[name].classes}}
     if not tables and source:
         tables = read_yaml(source)
     if not tables:
         raise UserError("name the columns that hold the labels: --labels gender=COLUMN")
     parsed = {name: check(Labels, table, where=f"labels of {name}") for name, table in tables.items()}
     target = out or (folder / "calibration.json" if folder.is_dir() else Path(f"{Path(classifier).stem}.json"))
-    _calibrated(classifier, data, parsed, split=split, column=split_column, domain=domain, out=target)
+    _calibrated(classifier, data, parsed, target, split=split, column=split_column, domain=domain)
 
 
-def _calibrated(classifier: str, data: str, labels: dict, *, split: str | None, column: str | None, domain: str, out: Path) -> None:
+def _calibrated(classifier: str, data: str, labels: dict, out: Path, **how: Any) -> None:
     """Calibrates, writes the file and prints what every class was called."""
     from rich.table import Table
 
@@ -92,7 +93,7 @@ def _calibrated(classifier: str, data: str, labels: dict, *, split: str | None, 
     from evenhand.files import write_json
 
     with progress("calibrating") as update:
-        found = run(classifier, data, labels, split=split, column=column, domain=domain, progress=update)
+        found = run(classifier, data, labels, progress=update, **how)
     write_json(out, found.model_dump(mode="json"))
     for name, rows in found.attributes.items():
         table = Table(box=None, header_style="bold", title=f"{name}: called", title_justify="left")
