@@ -1,7 +1,7 @@
 """`evenhand measure`: whom does a generator draw?"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -59,34 +59,18 @@ def measure(
 
         evenhand measure --images-from pictures --prompts prompts.csv --judge siglip-faces --attributes gender
     """
-    from evenhand.config import Measure, check, override, read_yaml
-    from evenhand.resources import find_yaml
-    from evenhand.stopping import LOOK, images_for
-
-    if until and images is None and 0 < until < 0.5:
-        images = -(-images_for(until) // LOOK) * LOOK  # as many as would do without looking
-    given = {"model": model, "prompts": prompts, "images_from": str(images_from) if images_from else None, "until": until,
-             "calibration": str(calibration) if calibration else None, "domain": domain, "images": images,
-             "attributes": attributes.split(",") if attributes else None, "joint": joint or None,
-             "explicit_images": explicit_images, "splits": split, "adapter": adapter, "adapter_scale": adapter_scale,
-             "judge": judge, "target": parse_target(target) if target else None, "seed": seed, "batch": batch,
-             "settings": override({}, setting) if setting else None}
-    settings = read_yaml(find_yaml("eval/protocols", protocol)) if protocol else {}
-    config = check(Measure, {**settings, **{k: v for k, v in given.items() if v is not None}}, where="evenhand measure")
+    config = _configured(
+        protocol, until=until, images=images, model=model, prompts=prompts, images_from=str(images_from) if images_from else None,
+        attributes=attributes.split(",") if attributes else None, joint=joint or None, explicit_images=explicit_images,
+        splits=split, adapter=adapter, adapter_scale=adapter_scale, judge=judge, domain=domain, seed=seed, batch=batch,
+        calibration=str(calibration) if calibration else None, target=parse_target(target) if target else None, settings=setting)
     asked = [protocol] if protocol else config.prompts
     folder = out or Path("runs/measure") / "-".join(Path(x).name for x in (model, config.images_from, *asked, adapter) if x)
-    from evenhand.measure import plan, plan_images, probe
+    from evenhand.measure import plan, plan_images
 
     rows, settings = plan(config) if config.model else plan_images(config)  # what is unknown is said before models are loaded
     if dry_run:
-        import yaml
-
-        shown = {**settings, "attributes": list(settings["attributes"]), "calibration": bool(settings["calibration"])}
-        print(yaml.safe_dump(shown, sort_keys=False), end="")
-        print(f"# {len(rows)} images of {len({row[0].text for row in rows})} prompts into {folder}")
-        if not config.images_from:
-            seconds, memory = probe(config)
-            print(f"# about {seconds / 60:.1f} minutes, {memory / 2**30:.1f} GiB at most (from two batches)")
+        _dry(config, rows, settings, folder)
         return
     from evenhand.cli.show import console, progress, summary
     from evenhand.measure import measure as run
@@ -100,3 +84,30 @@ def measure(
         print(f"{saved['drawn']} images of the {saved['planned']} that +- {saved['width']:g} takes without looking: "
               f"{saved['saved']:.0%} saved")
     print(f"report: {folder / 'report.html'}")
+
+
+def _configured(protocol: str | None, **given: Any) -> Any:
+    """The measurement asked for: the protocol's settings, and the options given over them."""
+    from evenhand.config import Measure, check, override, read_yaml
+    from evenhand.resources import find_yaml
+    from evenhand.stopping import LOOK, images_for
+
+    if given["until"] and given["images"] is None and 0 < given["until"] < 0.5:
+        given["images"] = -(-images_for(given["until"]) // LOOK) * LOOK  # as many as would do without looking
+    given["settings"] = override({}, given["settings"]) if given["settings"] else None
+    settings = read_yaml(find_yaml("eval/protocols", protocol)) if protocol else {}
+    return check(Measure, {**settings, **{k: v for k, v in given.items() if v is not None}}, where="evenhand measure")
+
+
+def _dry(config: Any, rows: list, settings: dict[str, Any], folder: Path) -> None:
+    """Says what would run, and what it will cost where something is drawn."""
+    import yaml
+
+    from evenhand.measure import probe
+
+    shown = {**settings, "attributes": list(settings["attributes"]), "calibration": bool(settings["calibration"])}
+    print(yaml.safe_dump(shown, sort_keys=False), end="")
+    print(f"# {len(rows)} images of {len({row[0].text for row in rows})} prompts into {folder}")
+    if not config.images_from:
+        seconds, memory = probe(config)
+        print(f"# about {seconds / 60:.1f} minutes, {memory / 2**30:.1f} GiB at most (from two batches)")
