@@ -112,7 +112,7 @@ def test_an_adapter_of_another_model_is_refused(capsys, monkeypatch, tmp_path):
     (tmp_path / "other").mkdir()
     save_file(state, tmp_path / "other" / LORA)
     code, _, err = run(capsys, monkeypatch, *SMALL, "--adapter", tmp_path / "other", "--out", tmp_path / "run")
-    assert code == 2 and "cannot be loaded into StableDiffusionPipeline" in err
+    assert code == 2 and "cannot be loaded: " in err and "Is it one of StableDiffusionPipeline?" in err
 
 
 def test_a_truncated_model_is_named(capsys, monkeypatch, tmp_path):

@@ -8,7 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from evenhand.config import Measure, load_classifier_config
+from evenhand.classifier_config import load_classifier_config
+from evenhand.config import Measure
 from evenhand.emoji.world import draw, sample_scene
 from evenhand.errors import UserError
 from evenhand.images import Unreadable, in_batches, read_image, read_images

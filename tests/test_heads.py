@@ -166,7 +166,7 @@ def test_a_folder_of_class_folders_is_a_labelled_data_set(trained, tmp_path):
             Image.new("RGB", (16, 16), colour).save(tmp_path / "data" / name / f"{i}.png")
     found = calibrate(str(trained[0]), tmp_path / "data", {"gender": GENDER.model_copy(update={"column": "label"})})
     assert {c: sum(row.values()) for c, row in found.attributes["gender"].items()} == {"woman": 5, "man": 5}
-    with pytest.raises(UserError, match="labelled images cannot be read"):
+    with pytest.raises(UserError, match="labelled images cannot be loaded"):
         labelled(tmp_path / "nowhere")
 
 

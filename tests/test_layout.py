@@ -9,12 +9,12 @@ import zipfile
 
 import pytest
 
-from evenhand import config, labels, recipes, resources
+from evenhand import classifier_config, config, labels, recipes, resources
 
 SOURCE = pathlib.Path(__file__).parents[1] / "src" / "evenhand"
 LAYERS = [
-    {"errors", "files", "attributes", "prompts", "records", "config", "recipes", "resources", "statistics", "correction",
-     "stopping", "labels", "pictures", "report", "comparison", "headlines", "page", "sheets"},
+    {"errors", "files", "attributes", "prompts", "records", "config", "classifier_config", "recipes", "resources", "statistics",
+     "correction", "stopping", "labels", "pictures", "report", "comparison", "headlines", "page", "sheets"},
     {"diffusion", "replay", "merging", "classifiers", "features", "faces", "images", "photographs", "asking", "adapters",
      "trainable", "optimizer", "checkpoints", "runs", "emoji"},
     {"dft", "measure", "heads", "calibrate", "closeness", "card"},
@@ -52,7 +52,8 @@ def test_layer_0_and_the_command_line_load_no_torch():
 
 
 @pytest.mark.parametrize("kind, load", [
-    ("prompts", config.load_prompts), ("eval/models", config.load_model), ("eval/classifiers", config.load_classifier_config),
+    ("prompts", config.load_prompts), ("eval/models", config.load_model),
+    ("eval/classifiers", classifier_config.load_classifier_config),
     ("train/dft", lambda name: recipes.load_recipe(f"dft/{name}")),
     ("eval/protocols", lambda name: config.check(
         config.Measure, {"model": "emoji", **config.read_yaml(resources.find_yaml("eval/protocols", name))}, where=name)),

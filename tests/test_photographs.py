@@ -8,8 +8,8 @@ import torch
 import yaml
 from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 
+from evenhand.classifier_config import Faces
 from evenhand.classifiers import load_classifier
-from evenhand.config import Faces
 from evenhand.dft.losses import realism_loss, weigh_inside
 from evenhand.errors import UserError
 from evenhand.faces import FaceCrops, crop
@@ -81,7 +81,7 @@ def test_zero_shot_clip_compares_with_the_mean_of_its_sentences(tiny_clip, tmp_p
 
 
 def test_weights_that_cannot_be_had_are_named(tmp_path):
-    with pytest.raises(UserError, match="features clip .*nowhere: cannot be loaded: .*Name a local file or folder"):
+    with pytest.raises(UserError, match="features clip .*nowhere cannot be loaded: .*Name a local file or folder"):
         load_classifier(write(tmp_path, kind="clip", model=str(tmp_path / "nowhere"), descriptions=DESCRIPTIONS))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from evenhand.errors import UserError, unknown
+from evenhand.errors import UserError, loading, unknown
 from evenhand.files import digest, whole, write_json
 from evenhand.resources import ROOT
 
@@ -94,17 +94,12 @@ def load_adapter(pipe: Any, name: str, *, scale: float = 1.0) -> tuple[str, str]
     path, prefix = find_adapter(name), ""
     if path.name == SOFT_TOKENS and scale != 1:
         raise UserError(f"adapter {name!r}: soft tokens have no strength; leave --adapter-scale at 1")
-    try:
+    with loading(f"adapter {name!r}: {path}", advice=f"Is it one of {type(pipe).__name__}?"):
         if path.name == LORA:
             pipe.load_lora_weights(str(path.parent), weight_name=LORA, adapter_name="evenhand")
             pipe.set_adapters("evenhand", scale)
         else:
             prefix = _load_soft_tokens(pipe, path)
-    except UserError:
-        raise
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"adapter {name!r}: {path} cannot be loaded into {type(pipe).__name__}: {reason}") from error
     return f"{path.parent.name}@{digest(path)}" + (f"*{scale:g}" if scale != 1 else ""), prefix
 
 

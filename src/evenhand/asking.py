@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evenhand.classifier_config import load_classifier_config
 from evenhand.classifiers import Predictions
-from evenhand.config import load_classifier_config
-from evenhand.errors import UserError
+from evenhand.errors import UserError, loading
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -36,12 +36,9 @@ class AskedJudge:
         self.name, self.attributes = name, config.known
         if (most := max(len(a.classes) for a in self.attributes.values())) >= len(LETTERS):
             raise UserError(f"classifier {name!r}: {most} classes are more than there are letters")
-        try:
+        with loading(f"vision-language model {config.model!r}"):
             self._model: Any = AutoModelForImageTextToText.from_pretrained(config.model)
             self._processor: Any = AutoProcessor.from_pretrained(config.model)
-        except Exception as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"vision-language model {config.model!r} cannot be loaded: {reason}") from error
         self._model.eval().requires_grad_(False).to(device)
         self._processor.tokenizer.padding_side = "left"
         self._device = device

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from evenhand.attributes import Attribute
-from evenhand.config import load_classifier_config
+from evenhand.classifier_config import load_classifier_config
 from evenhand.files import digest
 from evenhand.resources import locate
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from evenhand.adapters import load_adapter
 from evenhand.config import Model, Settings
-from evenhand.errors import UserError
+from evenhand.errors import UserError, loading
 from evenhand.resources import locate
 
 if TYPE_CHECKING:
@@ -106,12 +106,9 @@ def load_diffusion(model: Model, *, adapter: str | None = None, adapter_scale: f
 
     path = locate(model.path)
     kind = DiffusionPipeline if pathlib.Path(path).is_dir() else AutoPipelineForText2Image
-    try:
+    with loading(f"model {model.path!r}", advice="Name a diffusers folder or a Hub model"):
         pipe = kind.from_pretrained(path, revision=None if pathlib.Path(path).is_dir() else model.revision,
                                     dtype=getattr(torch, model.dtype))
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"model {model.path!r} cannot be loaded: {reason}. Name a diffusers folder or a Hub model") from error
     if getattr(pipe, "safety_checker", None) is not None:
         pipe.safety_checker = None
     source, prefix = f"{model.path}@{model.revision or 'local'}", ""

@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from evenhand.config import Faces
-from evenhand.errors import UserError
+from evenhand.classifier_config import Faces
+from evenhand.errors import UserError, loading
 
 
 def _facenet() -> Any:
@@ -93,15 +93,13 @@ class FaceEmbedding:
 
     def __init__(self, weights: str, *, device: str | torch.device = "cpu") -> None:
         facenet = _facenet()
-        try:
+        with loading(f"face embedding {weights!r}"):
             if weights in ("vggface2", "casia-webface"):
                 network = facenet.InceptionResnetV1(pretrained=weights)
             else:
                 network = facenet.InceptionResnetV1()
                 state = torch.load(weights, map_location="cpu", weights_only=True)
                 network.load_state_dict({k: v for k, v in state.items() if not k.startswith("logits.")}, strict=False)
-        except Exception as error:
-            raise UserError(f"face embedding {weights!r} cannot be loaded: {' '.join(str(error).split())[:200]}") from error
         self._network = network.eval().requires_grad_(False).to(device)
 
     def __call__(self, crops: Tensor) -> Tensor:

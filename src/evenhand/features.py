@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from evenhand.classifiers import AttributeClassifier
-from evenhand.errors import UserError
+from evenhand.errors import loading
 from evenhand.recipes import Feature
 
 DINO_MEAN, DINO_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
+OFFLINE = "Name a local file or folder, or go online once"
 
 
 def load_features(entries: list[Feature], classifier: AttributeClassifier, *,
@@ -55,10 +56,8 @@ class Clip:
     """
 
     def __init__(self, model: str, weights: str | None, *, device: str | torch.device = "cpu") -> None:
-        try:
+        with loading(f"features clip {model}", advice=OFFLINE):
             loaded = self._load_open_clip(model, weights, device) if weights else self._load_transformers(model, device)
-        except Exception as error:
-            raise _unavailable("clip", f"{model} {weights or ''}", error) from error
         self._embed_images, self._embed_texts, self.scale, fit = loaded
         self._fit = functools.partial(resized, **fit)
 
@@ -114,10 +113,8 @@ class Dino:
     def __init__(self, model: str, *, device: str | torch.device = "cpu") -> None:
         from transformers import AutoModel
 
-        try:
+        with loading(f"features dino {model}", advice=OFFLINE):
             self._network: Any = AutoModel.from_pretrained(model, dtype=torch.float32).eval().requires_grad_(False).to(device)
-        except Exception as error:
-            raise _unavailable("dino", model, error) from error
         self._size = 224 // self._network.config.patch_size * self._network.config.patch_size
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -129,8 +126,3 @@ def resized(images: Tensor, size: int, mean: Sequence[float], std: Sequence[floa
     """Images `[N, 3, H, W]` in [0, 1] at a network's size, normalised."""
     images = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
     return (images - images.new_tensor(mean)[:, None, None]) / images.new_tensor(std)[:, None, None]
-
-
-def _unavailable(kind: str, name: str, error: Exception) -> UserError:
-    reason = " ".join(str(error).split())[:200]
-    return UserError(f"features {kind} {name.strip()}: cannot be loaded: {reason}. Name a local file or folder, or go online once")

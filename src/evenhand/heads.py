@@ -30,7 +30,7 @@ from transformers import (
 )
 from transformers.trainer_utils import get_last_checkpoint
 
-from evenhand.errors import UserError
+from evenhand.errors import UserError, loading
 from evenhand.files import write_text
 from evenhand.images import labelled, pixels_of, values
 from evenhand.labels import Head
@@ -92,12 +92,10 @@ def _network(recipe: Head) -> tuple[Any, Any]:
                     ViTImageProcessor(size=side, image_mean=[0.5] * 3, image_std=[0.5] * 3))
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"config: transformers makes no image classifier of {recipe.config}: {error}") from error
-    try:
-        assert recipe.path
+    assert recipe.path
+    with loading(f"network {recipe.path!r}"):
         model = AutoModelForImageClassification.from_pretrained(recipe.path, ignore_mismatched_sizes=True, **labels)
         processor = AutoImageProcessor.from_pretrained(recipe.path, size=side)
-    except Exception as error:
-        raise UserError(f"network {recipe.path!r} cannot be loaded: {' '.join(str(error).split())[:200]}") from error
     if recipe.freeze:
         model.base_model.requires_grad_(False)
     return model, processor

@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from evenhand.errors import UserError
+from evenhand.errors import UserError, loading
 
 CHUNK = 16
 T = TypeVar("T")
@@ -120,10 +120,8 @@ def labelled(path: str | os.PathLike, *, split: str | None = None, seed: int = 0
     path = str(path)
     datasets.disable_progress_bars()
     kind = {"parquet": "parquet"}.get(path.rsplit(".", 1)[-1])
-    try:
+    with loading(f"{path}: labelled images"):
         found = datasets.load_dataset(kind, data_files=path) if kind else datasets.load_dataset(path)
-    except Exception as error:
-        raise UserError(f"{path}: labelled images cannot be read: {' '.join(str(error).split())[:300]}") from error
     whole = datasets.concatenate_datasets(list(found.values()))
     if "image" not in whole.column_names:
         raise UserError(f"{path}: has no column 'image'; its columns are {', '.join(whole.column_names)}")

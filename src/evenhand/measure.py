@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from evenhand.attributes import Target
-from evenhand.config import Measure, Settings, attributes_of, check, load_classifier_config, load_model, load_prompts
+from evenhand.classifier_config import load_classifier_config
+from evenhand.config import Measure, Settings, attributes_of, check, load_model, load_prompts
 from evenhand.correction import read_calibration
 from evenhand.errors import UserError, unknown
 from evenhand.files import whole, write_text

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from evenhand.attributes import Attribute
+from evenhand.classifier_config import Classifier, Network, load_classifier_config
 from evenhand.classifiers import Predictions
-from evenhand.config import Classifier, Network, load_classifier_config
-from evenhand.errors import UserError, unknown
+from evenhand.errors import UserError, loading, unknown
 from evenhand.faces import FaceCrops
 from evenhand.features import Clip, resized
 from evenhand.files import digest
@@ -112,11 +112,9 @@ class _Network:
     def __init__(self, path: str, revision: str | None, device: str | torch.device) -> None:
         from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-        try:
+        with loading(f"classifier {path!r}"):
             self.model = AutoModelForImageClassification.from_pretrained(path, revision=revision, dtype=torch.float32)
             processor = AutoImageProcessor.from_pretrained(path, revision=revision)
-        except Exception as error:
-            raise UserError(f"classifier {path!r} cannot be loaded: {' '.join(str(error).split())[:200]}") from error
         self.path = path
         self.model.eval().requires_grad_(False).to(device)
         size = getattr(processor, "size", {})

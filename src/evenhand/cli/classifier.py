@@ -62,7 +62,8 @@ def calibrate(
 
         evenhand calibrate runs/classifiers/utkface/classifier utkface64.parquet --split test --split-column split
     """
-    from evenhand.config import check, load_classifier_config, read_yaml
+    from evenhand.classifier_config import load_classifier_config
+    from evenhand.config import check, read_yaml
     from evenhand.errors import UserError, unknown
     from evenhand.labels import Labels
 

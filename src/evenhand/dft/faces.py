@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from evenhand.classifiers import AttributeClassifier, Predictions
-from evenhand.errors import UserError
+from evenhand.errors import loading
 from evenhand.faces import FaceEmbedding, crop
 from evenhand.recipes import Realism
 
@@ -39,7 +39,5 @@ class FaceSpace:
 def _bank(path: str) -> Tensor:
     from safetensors.torch import load_file
 
-    try:
+    with loading(f"realism.bank {path}", advice="It shall be a safetensors file with `embeddings`"):
         return F.normalize(load_file(path)["embeddings"].float(), dim=-1)
-    except Exception as error:
-        raise UserError(f"realism.bank {path}: is no safetensors file with `embeddings` ({error})") from error

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from evenhand.adapters import save_adapter
 from evenhand.checkpoints import save_state
+from evenhand.classifier_config import load_classifier_config
 from evenhand.classifiers import AttributeClassifier, load_classifier
-from evenhand.config import load_classifier_config, load_model
+from evenhand.config import load_model
 from evenhand.dft.batches import Batch, draw, explicit_prompts, neutral_prompts
 from evenhand.dft.census import Census, count
 from evenhand.dft.coefficients import published, squared_norms, uniform
