@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from evenhand.closeness import closeness
+from evenhand.closeness import closeness, distances
 from evenhand.config import Measure
 from evenhand.errors import UserError
 from evenhand.headlines import headlines
@@ -63,3 +63,23 @@ def test_images_that_are_gone_are_named(runs, tmp_path):
     image.unlink()
     with pytest.raises(UserError, match=f"{image.name}: no such file; images are compared as files"):
         closeness(tmp_path / "a", runs / "b", [Feature(kind="pixels")])
+
+
+def test_distance_to_reference_images(runs, tmp_path):
+    near = closeness(runs / "a", runs / "b", [Feature(kind="classifier")], reference=runs / "a" / "images")["classifier"]
+    report = write_comparison(runs / "a", runs / "b", tmp_path, closeness={"classifier": near})
+    assert near["fid_before"]["value"] < 1e-3 < near["fid_after"]["value"]
+    assert near["kid_before"]["low"] < near["kid_after"]["value"]
+    assert any("KID" in line.what for line in headlines([report["before"], report["after"]], report["change"]))
+    with pytest.raises(UserError, match="no such folder"):
+        closeness(runs / "a", runs / "b", [Feature(kind="classifier")], reference=tmp_path / "nowhere")
+
+
+def test_distances_tell_sets_apart_and_their_intervals_hold_zero():
+    draw = torch.Generator().manual_seed(0)
+    a, b = torch.randn(400, 8, generator=draw), torch.randn(400, 8, generator=draw)
+    same, moved = distances(a, b), distances(a + 0.5, b)
+    assert same["kid"]["low"] < 0 < same["kid"]["high"] and moved["kid"]["low"] > 0
+    assert moved["fid"]["value"] == pytest.approx(8 * 0.25, rel=0.25)  # between normals of one covariance: the means' distance
+    with pytest.raises(UserError, match="too few"):
+        distances(a[:3], b)

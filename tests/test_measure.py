@@ -5,14 +5,17 @@ import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from evenhand.config import Measure
 from evenhand.errors import UserError
 from evenhand.measure import measure
 from evenhand.page import write_comparison, write_report
 from evenhand.records import image_seed, read
+from evenhand.resources import locate
 
 SMALL = Measure(model="emoji", prompts=["emoji-occupations"], attributes=["gender"], splits=["test"], images=3, explicit_images=1,
                 batch=8, settings={"num_inference_steps": 3}, target={"gender": {"woman": 0.45, "man": 0.45, "person": 0.1}})
@@ -175,3 +178,24 @@ def test_a_calibration_of_another_classifier_is_refused(tmp_path):
     with pytest.raises(UserError, match="the calibration is of classifier emoji-trainer@.*, the judge is emoji-judge@"):
         measure(SMALL.model_copy(update={"calibration": str(tmp_path / "other.json")}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("offended", [True, False])
+def test_what_the_safety_checker_would_have_blackened_is_drawn_and_counted(tmp_path, offended):
+    from diffusers import StableDiffusionPipeline
+    from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
+    from transformers import CLIPConfig, CLIPImageProcessorPil
+
+    size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    checker = StableDiffusionSafetyChecker(CLIPConfig(vision_config={**size, "image_size": 32, "patch_size": 16},
+                                                      projection_dim=16))
+    checker.concept_embeds_weights.data.fill_(-2.0 if offended else 2.0)  # thresholds of a cosine
+    pipe = StableDiffusionPipeline.from_pretrained(locate("package:emoji/model"))
+    StableDiffusionPipeline(**{**pipe.components, "safety_checker": checker, "feature_extractor": CLIPImageProcessorPil(
+        size={"shortest_edge": 32}, crop_size=32)}).save_pretrained(tmp_path / "model")
+    report = measure(Measure(model=str(tmp_path / "model"), judge="emoji-judge", prompts=["emoji-occupations"], splits=["test"],
+                             attributes=["gender"], images=2, explicit_images=0, settings={"num_inference_steps": 2}),
+                     tmp_path / "run")
+    assert report["flagged"]["test"]["value"] == offended and "images flagged, test" in (tmp_path / "run/report.html").read_text()
+    drawn = np.asarray(Image.open(tmp_path / "run" / read(tmp_path / "run/records.jsonl")[0].image))
+    assert drawn.std() > 5

@@ -7,6 +7,7 @@ from evenhand.statistics import (
     distance_floor,
     fairness_discrepancy,
     gap,
+    gap_bias,
     gap_floor,
     mean_over_prompts,
     shares,
@@ -72,3 +73,13 @@ def test_mean_leaves_out_what_was_not_seen():
     assert mean_over_prompts([0.5, float("nan"), 0.7]).value == pytest.approx(0.6)
     assert mean_over_prompts([0.5]).low is None
     assert mean_over_prompts([]).value is None
+
+
+def test_what_chance_adds_to_a_gap():
+    assert gap_bias((30, 30)) == pytest.approx(gap_floor(2, 60))
+    assert gap_bias((20, 20, 20)) == pytest.approx(gap_floor(3, 60), rel=0.03)
+    assert gap_bias((57, 3)) == pytest.approx(0, abs=1e-6) and gap_bias((0, 0)) == 0
+    rng = np.random.default_rng(0)
+    draws = rng.multinomial(40, [0.58, 0.42], size=2000)
+    raw, less = gap(shares(draws)).mean(), np.mean([gap(shares(d)) - gap_bias(tuple(d.tolist())) for d in draws])
+    assert abs(less - 0.16) < abs(raw - 0.16) / 2  # nearer to the truth than the gap itself

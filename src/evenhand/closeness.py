@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import warnings
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -15,20 +16,22 @@ from evenhand.classifiers import load_classifier
 from evenhand.errors import UserError
 from evenhand.features import Clip, load_features
 from evenhand.images import Unreadable, in_batches, read_images
+from evenhand.pictures import files_in
 from evenhand.recipes import Feature
 from evenhand.records import Record
 from evenhand.report import read_run
-from evenhand.statistics import mean_over_prompts
+from evenhand.statistics import Estimate, mean_over_prompts
 
 
-def closeness(before: str | os.PathLike, after: str | os.PathLike, features: Sequence[Feature], *, batch: int = 64,
-              device: str = "cpu") -> dict[str, dict[str, Any]]:
+def closeness(before: str | os.PathLike, after: str | os.PathLike, features: Sequence[Feature], *,
+              reference: str | os.PathLike | None = None, batch: int = 64, device: str = "cpu") -> dict[str, dict[str, Any]]:
     """Compares the images of two runs of `evenhand measure`.
 
     Args:
         before: run directory.
         after: another; images with the same prompt and seed are pairs.
         features: networks in which they are compared; `classifier` is the judge of the second run.
+        reference: folder of images as they should look, photographs for instance; needs torchmetrics.
         batch: images embedded at a time.
         device: of the networks.
 
@@ -36,10 +39,11 @@ def closeness(before: str | os.PathLike, after: str | os.PathLike, features: Seq
         by kind of features, estimates as dictionaries (means over prompts, intervals for prompts like these): `same_seed`, the
         cosine of paired images, 1 where nothing changed; `diversity_before` and `diversity_after`, one minus the mean cosine of two
         images of a prompt in which the same classes are perceived; for CLIP `prompt_before`, `prompt_after` and
-        `prompt_change`, the cosine of image and prompt (CLIP-T).
+        `prompt_change`, the cosine of image and prompt (CLIP-T); with a reference `kid_before`, `kid_after`, `fid_before` and
+        `fid_after`, the distances of all images to it (`distances`).
 
     Raises:
-        UserError: no pair, an image that is gone, or weights that cannot be had.
+        UserError: no pair, an image that is gone, a reference without images, or weights or a package that cannot be had.
     """
     (_, a), (run_after, b) = read_run(before), read_run(after)
     pairs = {(r.prompt, r.seed): r for r in a}
@@ -50,11 +54,17 @@ def closeness(before: str | os.PathLike, after: str | os.PathLike, features: Seq
     for feature in features:
         judge = load_classifier(run_after["settings"]["judge"]["name"], device=device)
         (_, embed), = load_features([feature], judge, device=device)
-        old, new = (_embedded(list(side), pathlib.Path(folder), embed, batch, device)
+        old, new = (_embedded([pathlib.Path(folder) / r.image for r in side], embed, batch, device)
                     for side, folder in zip(zip(*rows, strict=True), (before, after), strict=True))
+        entry = {}
+        if reference:
+            real = _embedded(files_in(reference), embed, batch, device)
+            entry = {f"{name}_{when}": x for when, side in (("before", old), ("after", new))
+                     for name, x in distances(side, real).items()}
+        old, new = F.normalize(old, dim=-1), F.normalize(new, dim=-1)
         prompts = [r.prompt for r, _ in rows]
-        entry = {"same_seed": _over(prompts, (old * new).sum(-1).tolist()),
-                 "diversity_before": _variety([r for r, _ in rows], old), "diversity_after": _variety([r for _, r in rows], new)}
+        entry |= {"same_seed": _over(prompts, (old * new).sum(-1).tolist()),
+                  "diversity_before": _variety([r for r, _ in rows], old), "diversity_after": _variety([r for _, r in rows], new)}
         if isinstance(embed, Clip):
             texts = dict(zip(dict.fromkeys(prompts), embed.texts(list(dict.fromkeys(prompts))).cpu(), strict=True))
             asked = torch.stack([texts[p] for p in prompts])
@@ -65,13 +75,60 @@ def closeness(before: str | os.PathLike, after: str | os.PathLike, features: Seq
     return found
 
 
+def distances(images: Tensor, reference: Tensor) -> dict[str, Any]:
+    """Kernel and Frechet distance of two sets of features, by torchmetrics.
+
+    `kid` (Binkowski et al., ICLR 2018; times 1,000) is unbiased: the mean over random halves, with 1.96 times their standard
+    deviation, the delete-half jackknife's interval (Shao & Wu 1989). `fid` (Heusel et al., NeurIPS 2017) grows with fewer
+    images: hold it against another of as many.
+
+    Args:
+        images: `[N, D]`.
+        reference: `[M, D]`.
+
+    Raises:
+        UserError: torchmetrics is not there, or fewer than four images are.
+    """
+    try:
+        from torchmetrics.image.fid import FrechetInceptionDistance
+        from torchmetrics.image.kid import KernelInceptionDistance
+    except ImportError as error:
+        raise UserError("--reference needs torchmetrics: pip install 'evenhand[fidelity]'") from error
+    half = min(len(images), len(reference)) // 2
+    if half < 2:
+        raise UserError(f"{len(images)} images and {len(reference)} in the reference are too few for a distance: have four or more")
+    made = _Made(images.shape[1])
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Metric `Kernel Inception Distance` will save", UserWarning)
+        torch.manual_seed(0)
+        kid, fid = KernelInceptionDistance(feature=made, subsets=100, subset_size=half), FrechetInceptionDistance(feature=made)
+        for metric in (kid, fid):
+            metric.update(reference, real=True)
+            metric.update(images, real=False)
+        mean, deviation = (1000 * float(x) for x in kid.compute())
+        frechet = float(fid.compute())
+    return {"kid": Estimate(mean, mean - 1.96 * deviation, mean + 1.96 * deviation, len(images)).as_dict(),
+            "fid": Estimate(frechet, None, None, len(images)).as_dict()}
+
+
+class _Made(torch.nn.Module):
+    """Stands where torchmetrics has its network: the features are there already."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.num_features = width
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
 @torch.no_grad()
-def _embedded(records: list[Record], folder: pathlib.Path, embed: Any, batch: int, device: str) -> Tensor:
-    """Unit features `[N, D]` of the records' images, in their order."""
-    result: list[Tensor | None] = [None] * len(records)
+def _embedded(files: list[pathlib.Path], embed: Any, batch: int, device: str) -> Tensor:
+    """Features `[N, D]` of image files, in their order."""
+    result: list[Tensor | None] = [None] * len(files)
     numbers: dict[pathlib.Path, list[int]] = defaultdict(list)
-    for i, r in enumerate(records):
-        numbers[folder / r.image].append(i)
+    for i, file in enumerate(files):
+        numbers[file].append(i)
 
     def readable() -> Any:
         for path, image in read_images(numbers):
@@ -80,7 +137,7 @@ def _embedded(records: list[Record], folder: pathlib.Path, embed: Any, batch: in
             yield path, image
 
     for paths, images in in_batches(readable(), batch):
-        for path, vector in zip(paths, F.normalize(embed(images.to(device)).flatten(1).float(), dim=-1).cpu(), strict=True):
+        for path, vector in zip(paths, embed(images.to(device)).flatten(1).float().cpu(), strict=True):
             for i in numbers[path]:
                 result[i] = vector
     return torch.stack([x for x in result if x is not None])

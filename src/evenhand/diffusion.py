@@ -2,7 +2,8 @@
 
 import contextlib
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,13 +28,16 @@ class Diffusion:
         settings: sampler settings; None in a field leaves the pipeline's default.
         source: `base@revision[+adapter@digest]`, for the records.
         prefix: what stands in front of every prompt: the name of soft tokens and a blank.
+        safety: tells of images `[N, 3, H, W]` in [0, 1] whether the model's safety checker takes offence; None without one.
     """
 
-    def __init__(self, pipe: "DiffusionPipeline", *, settings: Settings, source: str = "", prefix: str = "") -> None:
+    def __init__(self, pipe: "DiffusionPipeline", *, settings: Settings, source: str = "", prefix: str = "",
+                 safety: Callable[[Tensor], list[bool]] | None = None) -> None:
         self.pipe: Any = pipe
         self.settings = settings
         self.source = source
         self.prefix = prefix
+        self.safety = safety
         pipe.set_progress_bar_config(disable=True)
         if settings.scheduler:
             import diffusers
@@ -109,11 +113,36 @@ def load_diffusion(model: Model, *, adapter: str | None = None, adapter_scale: f
     with loading(f"model {model.path!r}", advice="Name a diffusers folder or a Hub model"):
         pipe = kind.from_pretrained(path, revision=None if pathlib.Path(path).is_dir() else model.revision,
                                     dtype=getattr(torch, model.dtype))
-    if getattr(pipe, "safety_checker", None) is not None:
-        pipe.safety_checker = None
+    safety = _SafetyChecker.of(pipe)
     source, prefix = f"{model.path}@{model.revision or 'local'}", ""
     if adapter:
         loaded, prefix = load_adapter(pipe, adapter, scale=adapter_scale)
         source += f"+{loaded}"
     pipe.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    return Diffusion(pipe, settings=model.settings.model_copy(update=settings or {}), source=source, prefix=prefix)
+    if safety:
+        safety.checker.eval().requires_grad_(False).to(pipe.device)
+    return Diffusion(pipe, settings=model.settings.model_copy(update=settings or {}), source=source, prefix=prefix, safety=safety)
+
+
+@dataclass(frozen=True)
+class _SafetyChecker:
+    """A pipeline's safety checker, taken out of it: images are drawn as they are, and what it would have blackened is counted."""
+
+    checker: Any
+    processor: Any
+
+    @classmethod
+    def of(cls, pipe: Any) -> "_SafetyChecker | None":
+        checker, processor = getattr(pipe, "safety_checker", None), getattr(pipe, "feature_extractor", None)
+        if checker is None:
+            return None
+        pipe.safety_checker = None
+        return cls(checker, processor) if processor is not None else None
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> list[bool]:
+        pictures = (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        inputs = self.processor(list(pictures), return_tensors="pt").pixel_values
+        weights = next(self.checker.parameters())
+        _, hits = self.checker(images=pictures.copy(), clip_input=inputs.to(weights.device, weights.dtype))
+        return [bool(hit) for hit in hits]

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+DISTANCES = {"kid": "kernel distance to the reference (KID x 1000)", "fid": "Frechet distance to the reference (FID)"}
+
 
 @dataclass(frozen=True)
 class Headline:
@@ -33,6 +35,7 @@ def headlines(runs: list[dict[str, Any]], change: dict[str, Any] | None = None) 
             delta = change["attributes"][a]["splits"][split] if change else {}
             lines.append(Headline(subject, f"gap {among(entry)}", [f["gap"] for f in found], delta.get("gap"),
                                   None, s["gap_floor"]))
+            lines.append(Headline(subject, "gap, chance removed", [f["gap_without_chance"] for f in found]))
             if all(f["gap_worst"] is not None for f in found):
                 lines.append(Headline(subject, "gap, worst tenth of prompts", [f["gap_worst"] for f in found]))
             if all(f["distance"] for f in found):
@@ -51,6 +54,8 @@ def headlines(runs: list[dict[str, Any]], change: dict[str, Any] | None = None) 
                                   change["attributes"][a]["explicit"] if change else None))
     lines += [Headline(last["run"]["settings"]["concept"], f"as asked, {split}", [r["concept_fidelity"][split] for r in runs],
                        change["concept_fidelity"][split] if change else None) for split in last["concept_fidelity"]]
+    lines += [Headline("safety checker", f"images flagged, {split}", [r["flagged"].get(split) for r in runs])
+              for split in last["flagged"]]
     for kind, near in (change or {}).get("closeness", {}).items():
         subject = f"images, in the features of {kind}"
         lines.append(Headline(subject, "cosine to the same seed before", [None, near["same_seed"]]))
@@ -58,6 +63,8 @@ def headlines(runs: list[dict[str, Any]], change: dict[str, Any] | None = None) 
         if "prompt_change" in near:
             lines.append(Headline(subject, "cosine to the prompt (CLIP-T)", [near["prompt_before"], near["prompt_after"]],
                                   near["prompt_change"]))
+        lines += [Headline(subject, what, [near[f"{name}_before"], near[f"{name}_after"]]) for name, what in DISTANCES.items()
+                  if f"{name}_before" in near]
     return lines
 
 

@@ -123,7 +123,8 @@ def measure(config: Measure, folder: str | os.PathLike, *, progress: Callable[[i
             missing = [i for i, row in enumerate(batch) if key(*row) not in done]
             if missing:
                 images = diffusion.sample([p.text for p, _ in batch], [seed for _, seed in batch])
-                records = _judged(batch, images, judge, settings["attributes"], diffusion.source)
+                records = _judged(batch, images, judge, settings["attributes"], diffusion.source,
+                                  flagged=diffusion.safety(images) if diffusion.safety else None)
                 for i in missing:
                     _save(images[i], folder / records[i].image)
                     done[key(*batch[i])] = records[i]
@@ -243,8 +244,8 @@ def _load(config: Measure, settings: dict[str, Any]) -> tuple["Diffusion", "Attr
 
 
 def _judged(batch: list[Row], images: "Tensor", judge: "AttributeClassifier", attributes: dict[str, Any],
-            source: str, files: list[str] | None = None) -> list[Record]:
-    """A record for each image `[N, 3, H, W]`, with its file's name where it has one."""
+            source: str, files: list[str] | None = None, flagged: list[bool] | None = None) -> list[Record]:
+    """A record for each image `[N, 3, H, W]`, with its file's name and what the safety checker said, where there is one."""
     import torch
 
     with torch.no_grad():
@@ -255,7 +256,7 @@ def _judged(batch: list[Row], images: "Tensor", judge: "AttributeClassifier", at
     return [Record(prompt=p.text, concept=p.concept, family=p.family, split=p.split, seed=seed, source=source,
                    image=files[i] if files else _file(p.text, seed),
                    probs={a: {c: round(x, 4) for c, x in zip(classes[a], probs[a][i], strict=True)} for a in names},
-                   seen=bool(predictions.seen[i]), states=p.states)
+                   seen=bool(predictions.seen[i]), flagged=flagged[i] if flagged else None, states=p.states)
             for i, (p, seed) in enumerate(batch)]
 
 

@@ -23,6 +23,7 @@ class Record:
         image: file, relative to the run directory.
         probs: `{attribute: {class: probability}}` by the run's classifier.
         seen: whether the classifier found something to judge.
+        flagged: whether the model's safety checker takes offence at it; None without one.
     """
 
     prompt: str
@@ -34,6 +35,7 @@ class Record:
     image: str
     probs: dict[str, dict[str, float]]
     seen: bool = True
+    flagged: bool | None = None
     states: dict[str, str] = field(default_factory=dict)
 
     @functools.cached_property

@@ -23,6 +23,7 @@ from evenhand.statistics import (
     distance_floor,
     fairness_discrepancy,
     gap,
+    gap_bias,
     gap_floor,
     mean_over_prompts,
     shares,
@@ -66,12 +67,13 @@ def build(read: Run, only: set[tuple[str, int]] | None = None) -> dict[str, Any]
         - `images`; `notes`, sentences on the calibration; `stopping` of a run with `until`: images `drawn` and `planned`, share
           `saved`;
         - `attributes`, by name: `classes`, `contrast`, `parts`, `target`, `calibrated` (the judge's accuracy in its calibration),
-          - `splits`, by name: `prompts` and `images` (counts), estimates `gap`, `unseen`, `distance`, `discrepancy`, by class
-            `shares` and `corrected`, and the numbers `gap_floor`, `gap_worst` (worst tenth), `distance_floor`;
+          - `splits`, by name: `prompts` and `images` (counts), estimates `gap`, `gap_without_chance`, `unseen`, `distance`,
+            `discrepancy`, by class `shares` and `corrected`; the numbers `gap_floor`, `gap_worst` (worst tenth), `distance_floor`;
           - `prompts`, a list: `prompt`, `concept`, `split`, `images`, `seen`, by class `shares` and `corrected`, the numbers `gap`,
             `gap_floor`, `distance`, `discrepancy`;
           - `explicit`: of prompts that say a class, how many images keep it: `all` and, by class, `classes`;
-        - `concept_fidelity`, by split: images whose concept is perceived as the prompt's.
+        - `concept_fidelity`, by split: images whose concept is perceived as the prompt's;
+        - `flagged`, by split: images at which the model's safety checker takes offence, where it has one.
     """
     run, records = read
     records = [r for r in records if only is None or (r.prompt, r.seed) in only]
@@ -90,6 +92,9 @@ def build(read: Run, only: set[tuple[str, int]] | None = None) -> dict[str, Any]
     concept = settings.get("concept")
     report["concept_fidelity"] = {s: _over_prompts(rows, as_asked(concept)).as_dict()
                                   for s, rows in splits_of(nameable(records, concept)).items()}
+    shown = {**splits, "explicit prompts": [r for r in records if r.states]}
+    report["flagged"] = {s: _over_prompts(rows, lambda r: bool(r.flagged)).as_dict() for s, rows in shown.items()
+                         if rows and all(r.flagged is not None for r in rows)}
     return report
 
 
@@ -198,6 +203,11 @@ def gap_of(found: np.ndarray, attribute: Attribute) -> float | None:
     return float(gap(shares(part))) if part.sum() else None
 
 
+def _without_chance(found: np.ndarray, attribute: Attribute) -> float:
+    """Gap less what chance is expected to add; NaN where no contrasted class was perceived."""
+    return nan_if_none(gap_of(found, attribute)) - gap_bias(tuple(found[attribute.contrasted].tolist()))
+
+
 def _prompt(rows: list[Record], asked: Asked) -> dict[str, Any]:
     """One prompt in detail."""
     attribute, wished = asked.attribute, asked.wished
@@ -221,6 +231,7 @@ def _summary(rows: list[Record], asked: Asked) -> dict[str, Any]:
     result: dict[str, Any] = {
         "prompts": len(groups), "images": len(rows), "unseen": wilson(len(rows) - sum(seen), len(rows)).as_dict(),
         "gap": mean_over_prompts([nan_if_none(gap_of(g, attribute)) for g in groups]).as_dict(),
+        "gap_without_chance": mean_over_prompts([_without_chance(g, attribute) for g in groups]).as_dict(),
         "gap_floor": _rounded(float(np.mean(floors))), "gap_worst": _worst([gap_of(g, attribute) for g in groups]),
         "shares": {c: e.as_dict() for c, e in zip(attribute.classes, shares_over_prompts(groups), strict=True)},
         "corrected": asked.corrected(groups) if judged else None,

@@ -11,6 +11,8 @@ def compare(
     after: Annotated[Path, Argument(help="Another, of the same prompts and seed.")],
     features: Annotated[list[str] | None, Option(help="Compare the images as well, in: classifier (the judge's), pixels, clip, "
                                                       "dino; clip=MODEL names another. May be repeated.")] = None,
+    reference: Annotated[Path | None, Option(help="With --features: folder of images as they should look; how far "
+                                                  "both runs are from it (KID, FID).")] = None,
     out: Annotated[Path | None, Option(help="Where the report goes.")] = None,
 ) -> None:
     """Compare two measured runs image by image on the same seeds.
@@ -21,12 +23,17 @@ def compare(
         evenhand compare runs/measure/emoji-emoji-occupations runs/measure/emoji-emoji-occupations-emoji-gender
 
         evenhand compare RUN_BEFORE RUN_AFTER --features clip --features dino
+
+        evenhand compare RUN_BEFORE RUN_AFTER --features dino --reference PHOTOGRAPHS
     """
     from evenhand.cli.show import console, summary
+    from evenhand.errors import UserError
     from evenhand.page import write_comparison
 
     out = out or Path("runs/compare") / f"{before.name}-{after.name}"
     near = None
+    if reference and not features:
+        raise UserError("--reference: say with --features in what the images are compared")
     if features:
         from evenhand.closeness import closeness
         from evenhand.config import check
@@ -34,7 +41,7 @@ def compare(
 
         named = [check(Feature, {"kind": kind, "model": model or None}, where="--features")
                  for kind, _, model in (f.partition("=") for f in features)]
-        near = closeness(before, after, named)
+        near = closeness(before, after, named, reference=reference)
     result = write_comparison(before, after, out, closeness=near)
     console.print(summary([result["before"], result["after"]], result["change"]))
     print(f"report: {out / 'report.html'}")
