@@ -11,6 +11,8 @@ are drawn anew in every world; the interval sees only the calls. Coverage is cou
 - `CLEAM`: the published interval (Teo et al., NeurIPS 2023) for two classes: 30 batches of 400 drawn again from the same
   images, the calibration taken as exact;
 - `until`: Wilson's place is taken by the interval at the stop of `measure --until`;
+- `gap`: its mean over prompts, for prompts like these, of so many images each; `gap, chance removed`: for the true gap; `change of
+  gap`: of the paired difference where a correction pulls most prompts towards equality;
 - `any time`: the confidence sequence, at its worst look of 60.
 """
 
@@ -25,7 +27,7 @@ from evenhand.correction import Confusion, corrected, corrected_over_prompts
 from evenhand.errors import UserError
 from evenhand.files import write_json
 from evenhand.runs import versions
-from evenhand.statistics import shares_over_prompts
+from evenhand.statistics import gap, gap_bias, mean_over_prompts, shares, shares_over_prompts
 from evenhand.stopping import LOOK, at_the_stop, confidence_sequence, enough, stopping_level
 
 OUT = pathlib.Path(__file__).parents[1] / "results" / "bench-coverage.json"
@@ -50,6 +52,8 @@ SETTINGS = [
     *(Setting("raw", 2, a, 500, 1, 250) for a in (0.83, 0.9, 0.99)),
     *(Setting("CLEAM", 2, a, m, 1, n) for a in (0.83, 0.99) for m in (100, 3000) for n in (250, 2000)),
     *(Setting("raw, no errors", k, 1.0, 500, p, 30) for k in (2, 4, 8) for p in (1, 5, 20, 50)),
+    *(Setting(kind, k, 1.0, 500, p, 30) for kind in ("gap", "gap, chance removed", "change of gap") for k in (2, 4)
+      for p in (5, 20, 50)),
     *(Setting("until", k, 1.0, 500, 1, 400, w) for k in (2, 4, 8) for w in (0.05, 0.1)),
     *(Setting("until, corrected", k, a, 500, 1, 400, 0.1) for k in (2, 4) for a in (0.83, 0.99)),
     *(Setting("any time", k, 1.0, 500, 1, 480) for k in (2, 4, 8)),
@@ -73,6 +77,8 @@ def coverage(setting: Setting, worlds: int, seed: int) -> tuple[float, float, in
 def _world(s: Setting, rng: np.random.Generator) -> tuple[list[bool], float]:
     k = s.classes
     mean = rng.dirichlet(np.ones(k))
+    if "gap" in s.kind:
+        return _gaps(mean, s, rng)
     truths = rng.dirichlet(4 * mean + 1e-3, size=s.prompts) if s.prompts > 1 else mean[None]
     if s.prompts > 1:  # the truth for prompts like these is their distribution's mean
         mean = (4 * mean + 1e-3) / (4 + k * 1e-3)
@@ -90,6 +96,27 @@ def _world(s: Setting, rng: np.random.Generator) -> tuple[list[bool], float]:
     else:
         found = shares_over_prompts(calls)
     return [e.low <= t <= e.high for e, t in zip(found, mean, strict=True)], float(np.mean([e.high - e.low for e in found]))
+
+
+def _gaps(mean: NDArray, s: Setting, rng: np.random.Generator) -> tuple[list[bool], float]:
+    def prompts(m: int) -> tuple[NDArray, NDArray]:
+        """The number of interest of m prompts as found, and as it is."""
+        truths = rng.dirichlet(4 * mean + 1e-3, size=m)
+        counts = rng.multinomial(s.images, truths)
+        if s.kind == "gap":
+            return gap(shares(counts)), gap(shares(counts))
+        if s.kind == "change of gap":
+            moved = truths + (1 / s.classes - truths) * rng.beta(4, 2, size=(m, 1))
+            found = gap(shares(rng.multinomial(s.images, moved))) - gap(shares(counts))
+            return found, found
+        less = [g - gap_bias(tuple(c.tolist())) for g, c in zip(gap(shares(counts)), counts, strict=True)] if m == s.prompts else []
+        return np.array(less), gap(truths)
+
+    truth = float(prompts(20_000)[1].mean())
+    most = 2 / s.classes
+    e = mean_over_prompts(prompts(s.prompts)[0], within=(-1, 1) if s.kind == "change of gap" else (0, most),
+                          images=s.prompts * s.images)
+    return [e.low <= truth <= e.high], e.high - e.low
 
 
 def _errors(s: Setting, rng: np.random.Generator) -> NDArray:

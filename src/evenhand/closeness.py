@@ -163,4 +163,4 @@ def _over(prompts: list[str], values: list[float]) -> dict[str, Any]:
     groups: dict[str, list[float]] = defaultdict(list)
     for prompt, value in zip(prompts, values, strict=True):
         groups[prompt].append(value)
-    return mean_over_prompts([float(np.mean(v)) for v in groups.values()]).as_dict()
+    return mean_over_prompts([float(np.mean(v)) for v in groups.values()], within=(-2, 2)).as_dict()

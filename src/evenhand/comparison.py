@@ -35,7 +35,7 @@ def compare(before: str | os.PathLike, after: str | os.PathLike, read: tuple[Run
 
     Returns:
         `before`, `after` (as `build`) and `change`: for each attribute and split the paired difference of gap and target distance;
-        of concept and explicit-prompt fidelity. Differences are after minus before, resampled over prompts.
+        of concept and explicit-prompt fidelity. Differences are after minus before, for prompts like these.
 
     Raises:
         UserError: they share no image, or had different judges or attributes.
@@ -77,7 +77,7 @@ def _share_that(test: Test) -> Callable[[list[Record]], float]:
 def _paired(a: list[Record], b: list[Record], statistic: Callable[[list[Record]], float | None]) -> Estimate:
     """Mean over prompts of a statistic's difference on the same images, after minus before."""
     before, after = by_prompt(a), by_prompt(b)
-    return mean_over_prompts([nan_if_none(statistic(after[p])) - nan_if_none(statistic(before[p])) for p in before])
+    return mean_over_prompts([nan_if_none(statistic(after[p])) - nan_if_none(statistic(before[p])) for p in before], within=(-1, 1))
 
 
 def _paired_summary(a: list[Record], b: list[Record], attribute: Attribute, wished: list[float] | None) -> dict[str, Any]:

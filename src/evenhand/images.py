@@ -16,6 +16,7 @@ from torch import Tensor
 from evenhand.errors import UserError, loading
 
 CHUNK = 16
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `read_image` refuses what Pillow warns of
 T = TypeVar("T")
 
 
@@ -30,10 +31,10 @@ def read_image(path: str | os.PathLike) -> Tensor:
         Unreadable: damaged, no image, or so large that it may be an attack (Pillow's limit).
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                return _pixels(image)
+        with Image.open(path) as image:
+            if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+                raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
+            return _pixels(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise Unreadable(f"too large ({error})") from error
     except UnidentifiedImageError as error:
@@ -45,7 +46,7 @@ def read_image(path: str | os.PathLike) -> Tensor:
 
 
 def _pixels(image: Image.Image) -> Tensor:
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

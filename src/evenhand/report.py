@@ -228,10 +228,12 @@ def _summary(rows: list[Record], asked: Asked) -> dict[str, Any]:
     table, seen = np.array([shares(g) for g in groups]), [int(g.sum()) for g in groups]
     judged = [i for i, n in enumerate(seen) if n]
     floors = [gap_floor(len(attribute.contrasted), int(g[attribute.contrasted].sum())) for g in groups]
+    most = 2 / len(attribute.contrasted)  # the gap where one class is all there is
     result: dict[str, Any] = {
         "prompts": len(groups), "images": len(rows), "unseen": wilson(len(rows) - sum(seen), len(rows)).as_dict(),
-        "gap": mean_over_prompts([nan_if_none(gap_of(g, attribute)) for g in groups]).as_dict(),
-        "gap_without_chance": mean_over_prompts([_without_chance(g, attribute) for g in groups]).as_dict(),
+        "gap": mean_over_prompts([nan_if_none(gap_of(g, attribute)) for g in groups], within=(0, most), images=sum(seen)).as_dict(),
+        "gap_without_chance": mean_over_prompts([_without_chance(g, attribute) for g in groups], within=(0, most),
+                                                images=sum(seen)).as_dict(),
         "gap_floor": _rounded(float(np.mean(floors))), "gap_worst": _worst([gap_of(g, attribute) for g in groups]),
         "shares": {c: e.as_dict() for c, e in zip(attribute.classes, shares_over_prompts(groups), strict=True)},
         "corrected": asked.corrected(groups) if judged else None,
@@ -239,7 +241,8 @@ def _summary(rows: list[Record], asked: Asked) -> dict[str, Any]:
     if wished and judged:
         result["distance"] = mean_over_prompts(total_variation(table[judged], wished)).as_dict()
         result["distance_floor"] = _rounded(distance_floor(wished, int(np.mean([seen[i] for i in judged]))))
-        result["discrepancy"] = mean_over_prompts([float(fairness_discrepancy(groups[i], wished)) for i in judged]).as_dict()
+        result["discrepancy"] = mean_over_prompts([float(fairness_discrepancy(groups[i], wished)) for i in judged],
+                                                  within=(0, 2**0.5)).as_dict()
     return result
 
 

@@ -11,8 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-RESAMPLES = 4000
-
 
 @dataclass(frozen=True)
 class Estimate:
@@ -175,28 +173,36 @@ def shares_over_prompts(counts: ArrayLike, level: float = 0.95) -> list[Estimate
     return [Estimate(float(p), *_score(float(p), n, t), m, level) for p, n in zip(table.mean(0), sizes, strict=True)]
 
 
-def mean_over_prompts(values: ArrayLike, *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0) -> Estimate:
+def mean_over_prompts(values: ArrayLike, *, within: tuple[float, float] = (0.0, 1.0), images: int = 0,
+                      level: float = 0.95) -> Estimate:
     """Mean of one number a prompt, with an interval for prompts like these.
 
-    Prompts are resampled, not images: an image tells nothing about a prompt not asked. The spread between prompts
-    already holds the sampling noise within them, so resampling images as well would count it twice (Davison & Hinkley
-    1997, section 3.8). Percentiles are widened from normal to Student quantiles with m - 1 degrees of freedom ("expanded
-    percentile interval", Hesterberg 2015, section 4.3), without which few prompts give too narrow an interval.
+    The spread between prompts holds the sampling noise within them, so images are not looked at again. The interval is that of
+    `shares_over_prompts`: a number within bounds varies most where all prompts lie at one bound or the other, and is worth as many
+    of such prompts as its variance says (Korn & Graubard 1998). Percentiles of resampled prompts and Student's interval cover
+    .89 to .93 for 5 prompts of uneven gaps, this one .94 to .96 (`eval/bench/coverage.py`).
 
     Args:
         values: `[m]`; entries that are None or NaN (nothing seen) are left out.
+        within: the least and the largest value possible.
+        images: in all; how sure it is where every prompt lies at the same bound.
         level: nominal coverage.
-        resamples: bootstrap resamples.
-        seed: of the resampling.
 
     Returns:
-        the estimate; `n` is the number of prompts used. One prompt has no interval.
+        the estimate; `n` is the number of prompts used. One prompt has no interval, prompts equal within the bounds have one of no
+        width.
     """
     x = np.array([v for v in np.asarray(values, dtype=float) if not np.isnan(v)])
     m = len(x)
     if m < 2:
         return Estimate(float(x[0]) if m else None, None, None, m, level)
-    tail = stats.norm.cdf(np.sqrt(m / (m - 1)) * stats.t.ppf((1 - level) / 2, m - 1))
-    picks = np.random.default_rng(seed).integers(m, size=(resamples, m))
-    low, high = np.quantile(x[picks].mean(1), [tail, 1 - tail])
-    return Estimate(float(x.mean()), float(low), float(high), m, level)
+    value, span = float(np.clip(x.mean(), *within)), within[1] - within[0]
+    p, variance = (value - within[0]) / span, float(x.var(ddof=1)) / m / span**2
+    if variance > 1e-12:
+        worth = max(p * (1 - p), 0.01) / variance  # a number less its bias may be at a bound and vary
+    elif p in (0, 1):
+        worth = float(np.sqrt(m * max(images, m)))  # as in `effective_sizes`
+    else:
+        return Estimate(value, value, value, m, level)
+    low, high = _score(p, worth, float(stats.t.ppf((1 + level) / 2, m - 1)))
+    return Estimate(value, within[0] + span * low, within[0] + span * high, m, level)
