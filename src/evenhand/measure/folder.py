@@ -1,0 +1,68 @@
+"""Measuring images that are there already, made by whatever generator."""
+
+import json
+import os
+import pathlib
+import warnings
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from evenhand.config import Measure
+from evenhand.errors import UserError
+from evenhand.files import write_text
+from evenhand.measure.judging import judged, judging, sure
+from evenhand.pictures import Picture, by_folder, read_table
+from evenhand.records import append, key, reopen
+from evenhand.runs import open_run
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def plan_images(config: Measure) -> tuple[list[Picture], dict[str, Any]]:
+    """As `plan`, of images that are there already: the files with their prompts, and everything that the result depends on."""
+    pictures = config.images_from or ""
+    if not config.judge:
+        raise UserError("images made elsewhere have no judge of their own: name a classifier with --judge")
+    settings = {"images_from": str(pathlib.Path(pictures).resolve()), "source": f"folder:{pictures}", "seed": config.seed,
+                "prompts": dict.fromkeys(config.prompts, "table"), "splits": [],
+                **judging(config, config.judge, config.domain or pictures)}
+    return (read_table(config.prompts[0], pictures) if config.prompts else by_folder(pictures)), settings
+
+
+def measure_images(config: Measure, folder: str | os.PathLike, *,
+                   progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+    """Judges images that are there already; what cannot be read is left out, counted and named in `skipped.jsonl`."""
+    from evenhand.classifiers import load_classifier
+    from evenhand.images import in_batches, read_images
+
+    listed, settings = plan_images(config)
+    judge = load_classifier(settings["judge"]["name"])
+    folder = open_run(folder, sure(settings, judge))
+    journal, skipped = folder / "records.jsonl", []
+    done = {key(r, r.seed) for r in reopen(journal)}
+    missing = [picture for picture in listed if key(picture.prompt, picture.seed) not in done]
+    drawn = len(listed) - len(missing)
+
+    def readable() -> Iterator[tuple[Picture, "Tensor"]]:
+        for picture, image in read_images(missing):
+            if isinstance(image, Exception):
+                skipped.append({"image": str(picture.path), "why": str(image)})
+            else:
+                yield picture, image
+
+    for batch, images in in_batches(readable(), config.batch):
+        rows = [(p.prompt, p.seed) for p in batch]
+        append(journal, judged(rows, images, judge, settings["attributes"], settings["source"], [str(p.path) for p in batch]))
+        drawn += len(batch)
+        if progress:
+            progress(drawn, len(listed))
+    write_text(folder / "skipped.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in skipped))
+    if len(skipped) == len(listed):
+        raise UserError(f"{config.images_from}: no image could be read; {folder / 'skipped.jsonl'} says why")
+    if skipped:
+        warnings.warn(f"{len(skipped)} of {len(listed)} images could not be read: {folder / 'skipped.jsonl'} says why",
+                      stacklevel=2)
+    from evenhand.page import write_report
+
+    return write_report(folder)
