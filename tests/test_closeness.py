@@ -83,3 +83,13 @@ def test_distances_tell_sets_apart_and_their_intervals_hold_zero():
     assert moved["fid"]["value"] == pytest.approx(8 * 0.25, rel=0.25)  # between normals of one covariance: the means' distance
     with pytest.raises(UserError, match="too few"):
         distances(a[:3], b)
+
+
+def test_what_stands_against_a_reference_is_said_first(runs, tmp_path):
+    with pytest.raises(UserError, match="no distance is computed in pixels"):
+        closeness(runs / "a", runs / "b", [Feature(kind="pixels")], reference=runs / "a" / "images")
+    (tmp_path / "photographs").mkdir()
+    (tmp_path / "photographs" / "a.png").write_bytes(b"no image")
+    with (pytest.raises(UserError, match="none of 1 images can be read"),
+          pytest.warns(UserWarning, match="left out of the reference")):
+        closeness(runs / "a", runs / "b", [Feature(kind="classifier")], reference=tmp_path / "photographs")

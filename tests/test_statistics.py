@@ -83,6 +83,12 @@ def test_an_interval_over_prompts_stays_within_bounds_and_moves_with_them():
     assert (same.low, same.high) == (0.25, 0.25)
     least = mean_over_prompts([1.0] * 5, images=500)
     assert 0.8 < least.low < 0.95 and least.high == 1
+    thirds = mean_over_prompts([2 / 3] * 20, within=(0, 2 / 3), images=600)
+    assert thirds.low < 0.66 and thirds.high == pytest.approx(2 / 3)
+    assert mean_over_prompts([-0.03]).value == 0 and mean_over_prompts([-0.05, 0.01]).value == 0
+    rng = np.random.default_rng(0)
+    rare = [mean_over_prompts(np.where(rng.random(20) < 0.02, 0.25, 0.0), images=600) for _ in range(400)]
+    assert np.mean([e.low <= 0.005 <= e.high for e in rare]) > 0.93
 
 
 def test_what_chance_adds_to_a_gap():

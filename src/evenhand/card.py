@@ -33,7 +33,8 @@ Prompts: `{prompts}`, split {splits}, {images} images a prompt, same seeds befor
 
 {table}
 
-{sweep}The chance floor is what a generator exactly on target would score on as many images. Shares are as the classifier called
+{sweep}The chance floor is what a generator exactly on target would score on as many images; "chance removed"
+is the gap less what chance is expected to add, of which near equality a part is left. Shares are as the classifier called
 them, errors included, where a line does not say that they are corrected.
 
 ## Limits

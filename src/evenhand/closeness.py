@@ -1,5 +1,6 @@
 """What else changed between two runs on the same seeds: nearness of the images, agreement with the prompt, variety."""
 
+import importlib.util
 import os
 import pathlib
 import warnings
@@ -50,6 +51,7 @@ def closeness(before: str | os.PathLike, after: str | os.PathLike, features: Seq
     rows = [(pairs[r.prompt, r.seed], r) for r in b if (r.prompt, r.seed) in pairs]
     if not rows:
         raise UserError(f"{before} and {after} share no image (same prompt and seed)")
+    real = _reference(reference, features) if reference else []
     found = {}
     for feature in features:
         judge = load_classifier(run_after["settings"]["judge"]["name"], device=device)
@@ -57,10 +59,10 @@ def closeness(before: str | os.PathLike, after: str | os.PathLike, features: Seq
         old, new = (_embedded([pathlib.Path(folder) / r.image for r in side], embed, batch, device)
                     for side, folder in zip(zip(*rows, strict=True), (before, after), strict=True))
         entry = {}
-        if reference:
-            real = _embedded(files_in(reference), embed, batch, device)
+        if real:
+            photographs = _embedded(real, embed, batch, device, skip=True)
             entry = {f"{name}_{when}": x for when, side in (("before", old), ("after", new))
-                     for name, x in distances(side, real).items()}
+                     for name, x in distances(side, photographs).items()}
         old, new = F.normalize(old, dim=-1), F.normalize(new, dim=-1)
         prompts = [r.prompt for r, _ in rows]
         entry |= {"same_seed": _over(prompts, (old * new).sum(-1).tolist()),
@@ -70,16 +72,26 @@ def closeness(before: str | os.PathLike, after: str | os.PathLike, features: Seq
             asked = torch.stack([texts[p] for p in prompts])
             fits = [(x * asked).sum(-1) for x in (old, new)]
             entry |= {"prompt_before": _over(prompts, fits[0].tolist()), "prompt_after": _over(prompts, fits[1].tolist()),
-                      "prompt_change": _over(prompts, (fits[1] - fits[0]).tolist())}
+                      "prompt_change": _over(prompts, (fits[1] - fits[0]).tolist(), (-2, 2))}
         found[feature.kind] = entry
     return found
+
+
+def _reference(folder: str | os.PathLike, features: Sequence[Feature]) -> list[pathlib.Path]:
+    """The reference's files; what stands against using them is said before anything is loaded."""
+    if any(f.kind == "pixels" for f in features):
+        raise UserError("--reference: no distance is computed in pixels; name classifier, clip or dino")
+    if importlib.util.find_spec("torchmetrics") is None:
+        raise UserError("--reference needs torchmetrics: pip install 'evenhand[fidelity]'")
+    return files_in(folder)
 
 
 def distances(images: Tensor, reference: Tensor) -> dict[str, Any]:
     """Kernel and Frechet distance of two sets of features, by torchmetrics.
 
     `kid` (Binkowski et al., ICLR 2018; times 1,000) is unbiased: the mean over random halves, with 1.96 times their standard
-    deviation, the delete-half jackknife's interval (Shao & Wu 1989). `fid` (Heusel et al., NeurIPS 2017) grows with fewer
+    deviation, the delete-half jackknife's interval (Shao & Wu 1989) for images of these prompts, too wide where one set is the
+    larger. `fid` (Heusel et al., NeurIPS 2017) grows with fewer
     images: hold it against another of as many.
 
     Args:
@@ -87,13 +99,11 @@ def distances(images: Tensor, reference: Tensor) -> dict[str, Any]:
         reference: `[M, D]`.
 
     Raises:
-        UserError: torchmetrics is not there, or fewer than four images are.
+        UserError: fewer than four images.
     """
-    try:
-        from torchmetrics.image.fid import FrechetInceptionDistance
-        from torchmetrics.image.kid import KernelInceptionDistance
-    except ImportError as error:
-        raise UserError("--reference needs torchmetrics: pip install 'evenhand[fidelity]'") from error
+    from torchmetrics.image.fid import FrechetInceptionDistance
+    from torchmetrics.image.kid import KernelInceptionDistance
+
     half = min(len(images), len(reference)) // 2
     if half < 2:
         raise UserError(f"{len(images)} images and {len(reference)} in the reference are too few for a distance: have four or more")
@@ -123,8 +133,8 @@ class _Made(torch.nn.Module):
 
 
 @torch.no_grad()
-def _embedded(files: list[pathlib.Path], embed: Any, batch: int, device: str) -> Tensor:
-    """Features `[N, D]` of image files, in their order."""
+def _embedded(files: list[pathlib.Path], embed: Any, batch: int, device: str, *, skip: bool = False) -> Tensor:
+    """Features `[N, D]` of image files, in their order; what cannot be read is an error, or is left out with a warning."""
     result: list[Tensor | None] = [None] * len(files)
     numbers: dict[pathlib.Path, list[int]] = defaultdict(list)
     for i, file in enumerate(files):
@@ -132,6 +142,9 @@ def _embedded(files: list[pathlib.Path], embed: Any, batch: int, device: str) ->
 
     def readable() -> Any:
         for path, image in read_images(numbers):
+            if isinstance(image, Unreadable) and skip:
+                warnings.warn(f"{path}: {image}; left out of the reference", stacklevel=2)
+                continue
             if isinstance(image, Unreadable):
                 raise UserError(f"{path}: {image}; images are compared as files, measure that run anew")
             yield path, image
@@ -140,7 +153,10 @@ def _embedded(files: list[pathlib.Path], embed: Any, batch: int, device: str) ->
         for path, vector in zip(paths, embed(images.to(device)).flatten(1).float().cpu(), strict=True):
             for i in numbers[path]:
                 result[i] = vector
-    return torch.stack([x for x in result if x is not None])
+    found = [x for x in result if x is not None]
+    if not found:
+        raise UserError(f"{files[0].parent}: none of {len(files)} images can be read")
+    return torch.stack(found)
 
 
 def _variety(records: list[Record], vectors: Tensor) -> dict[str, Any]:
@@ -155,12 +171,12 @@ def _variety(records: list[Record], vectors: Tensor) -> dict[str, Any]:
             together = vectors[rows].sum(0)
             prompts.append(prompt)
             values.append(1 - float(together @ together - n) / (n * (n - 1)))
-    return _over(prompts, values)
+    return _over(prompts, values, (0, 2))
 
 
-def _over(prompts: list[str], values: list[float]) -> dict[str, Any]:
-    """Mean over prompts of the means within them."""
+def _over(prompts: list[str], values: list[float], within: tuple[float, float] = (-1, 1)) -> dict[str, Any]:
+    """Mean over prompts of the means within them; cosines unless other bounds are given."""
     groups: dict[str, list[float]] = defaultdict(list)
     for prompt, value in zip(prompts, values, strict=True):
         groups[prompt].append(value)
-    return mean_over_prompts([float(np.mean(v)) for v in groups.values()], within=(-2, 2)).as_dict()
+    return mean_over_prompts([float(np.mean(v)) for v in groups.values()], within=within).as_dict()

@@ -119,8 +119,6 @@ def load_diffusion(model: Model, *, adapter: str | None = None, adapter_scale: f
         loaded, prefix = load_adapter(pipe, adapter, scale=adapter_scale)
         source += f"+{loaded}"
     pipe.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    if safety:
-        safety.checker.eval().requires_grad_(False).to(pipe.device)
     return Diffusion(pipe, settings=model.settings.model_copy(update=settings or {}), source=source, prefix=prefix, safety=safety)
 
 
@@ -143,6 +141,6 @@ class _SafetyChecker:
     def __call__(self, images: Tensor) -> list[bool]:
         pictures = (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
         inputs = self.processor(list(pictures), return_tensors="pt").pixel_values
-        weights = next(self.checker.parameters())
-        _, hits = self.checker(images=pictures.copy(), clip_input=inputs.to(weights.device, weights.dtype))
+        dtype = next(self.checker.to(images.device).parameters()).dtype
+        hits = self.checker(images=pictures, clip_input=inputs.to(images.device, dtype))[1]
         return [bool(hit) for hit in hits]

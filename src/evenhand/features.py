@@ -56,7 +56,7 @@ class Clip:
     """
 
     def __init__(self, model: str, weights: str | None, *, device: str | torch.device = "cpu") -> None:
-        with loading(f"features clip {model}", advice=OFFLINE):
+        with loading(f"features clip {model} {weights or ''}".rstrip(), advice=OFFLINE):
             loaded = self._load_open_clip(model, weights, device) if weights else self._load_transformers(model, device)
         self._embed_images, self._embed_texts, self.scale, fit = loaded
         self._fit = functools.partial(resized, **fit)

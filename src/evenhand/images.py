@@ -3,7 +3,6 @@
 import collections
 import itertools
 import os
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -16,7 +15,6 @@ from torch import Tensor
 from evenhand.errors import UserError, loading
 
 CHUNK = 16
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # `read_image` refuses what Pillow warns of
 T = TypeVar("T")
 
 

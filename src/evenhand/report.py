@@ -227,13 +227,14 @@ def _summary(rows: list[Record], asked: Asked) -> dict[str, Any]:
     groups = [counts(g, attribute) for g in by_prompt(rows).values()]
     table, seen = np.array([shares(g) for g in groups]), [int(g.sum()) for g in groups]
     judged = [i for i, n in enumerate(seen) if n]
-    floors = [gap_floor(len(attribute.contrasted), int(g[attribute.contrasted].sum())) for g in groups]
+    told = [int(g[attribute.contrasted].sum()) for g in groups]
+    floors = [gap_floor(len(attribute.contrasted), n) for n in told]
     most = 2 / len(attribute.contrasted)  # the gap where one class is all there is
     result: dict[str, Any] = {
         "prompts": len(groups), "images": len(rows), "unseen": wilson(len(rows) - sum(seen), len(rows)).as_dict(),
-        "gap": mean_over_prompts([nan_if_none(gap_of(g, attribute)) for g in groups], within=(0, most), images=sum(seen)).as_dict(),
+        "gap": mean_over_prompts([nan_if_none(gap_of(g, attribute)) for g in groups], within=(0, most), images=sum(told)).as_dict(),
         "gap_without_chance": mean_over_prompts([_without_chance(g, attribute) for g in groups], within=(0, most),
-                                                images=sum(seen)).as_dict(),
+                                                images=sum(told)).as_dict(),
         "gap_floor": _rounded(float(np.mean(floors))), "gap_worst": _worst([gap_of(g, attribute) for g in groups]),
         "shares": {c: e.as_dict() for c, e in zip(attribute.classes, shares_over_prompts(groups), strict=True)},
         "corrected": asked.corrected(groups) if judged else None,

@@ -14,7 +14,7 @@ from scipy import stats
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval. `low`/`high` are None where there is nothing to resample."""
+    """A number with its interval. `low`/`high` are None where there is none."""
 
     value: float | None
     low: float | None
@@ -179,8 +179,8 @@ def mean_over_prompts(values: ArrayLike, *, within: tuple[float, float] = (0.0, 
 
     The spread between prompts holds the sampling noise within them, so images are not looked at again. The interval is that of
     `shares_over_prompts`: a number within bounds varies most where all prompts lie at one bound or the other, and is worth as many
-    of such prompts as its variance says (Korn & Graubard 1998). Percentiles of resampled prompts and Student's interval cover
-    .89 to .93 for 5 prompts of uneven gaps, this one .94 to .96 (`eval/bench/coverage.py`).
+    of such prompts as its variance says (Korn & Graubard 1998); `eval/bench/coverage.py` shows what it covers. A mean beyond
+    its bounds, as numbers less their bias may have, is set to the bound.
 
     Args:
         values: `[m]`; entries that are None or NaN (nothing seen) are left out.
@@ -195,13 +195,13 @@ def mean_over_prompts(values: ArrayLike, *, within: tuple[float, float] = (0.0, 
     x = np.array([v for v in np.asarray(values, dtype=float) if not np.isnan(v)])
     m = len(x)
     if m < 2:
-        return Estimate(float(x[0]) if m else None, None, None, m, level)
+        return Estimate(float(np.clip(x[0], *within)) if m else None, None, None, m, level)
     value, span = float(np.clip(x.mean(), *within)), within[1] - within[0]
     p, variance = (value - within[0]) / span, float(x.var(ddof=1)) / m / span**2
     if variance > 1e-12:
-        worth = max(p * (1 - p), 0.01) / variance  # a number less its bias may be at a bound and vary
-    elif p in (0, 1):
-        worth = float(np.sqrt(m * max(images, m)))  # as in `effective_sizes`
+        worth = max(p * (1 - p) / variance, m - 1)  # the least that numbers within their bounds can be worth
+    elif min(p, 1 - p) < 1e-9:
+        p, worth = round(p), float(np.sqrt(m * max(images, m)))  # as in `effective_sizes`
     else:
         return Estimate(value, value, value, m, level)
     low, high = _score(p, worth, float(stats.t.ppf((1 + level) / 2, m - 1)))
