@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-DISTANCES = {"kid": "kernel distance to the reference (KID x 1000; for these prompts)", "fid": "Frechet distance to the reference (FID)"}
+DISTANCES = {"kid": "kernel distance to the reference (KID x 1000; for these prompts)",
+             "fid": "Frechet distance to the reference (FID)"}
 
 
 @dataclass(frozen=True)
