@@ -33,7 +33,7 @@ OUT = pathlib.Path(__file__).parents[1] / "results" / "utkface.json"
 RUNS = pathlib.Path("runs/utkface")
 HEADS = ("utkface", "utkface-judge")
 SHARES = {"gender": [(a, 1 - a) for a in (0.5, 0.65, 0.8, 0.95)] + [(1 - a, a) for a in (0.65, 0.8, 0.95)],
-          "age": [(0.25,) * 4, (0.1, 0.7, 0.1, 0.1), (0.05, 0.85, 0.05, 0.05), (0.4, 0.3, 0.2, 0.1)]}
+          "age": [(0.25,) * 4, (0.1, 0.7, 0.1, 0.1), (0.02, 0.95, 0.02, 0.01), (0.4, 0.3, 0.2, 0.1)]}
 SIZES = (60, 250, 1000, 2000)
 
 
