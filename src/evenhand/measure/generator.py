@@ -55,18 +55,9 @@ def plan(config: Measure) -> tuple[list[Row], dict[str, Any]]:
 
 def measure_generator(config: Measure, folder: str | os.PathLike, *, progress: Callable[[int, int], None] | None = None,
             judge_may_be_trainer: bool = False) -> dict[str, Any]:
-    """Measures a generator into a run directory and returns the report.
+    """As `measure`, of a generator.
 
     Every batch holds the same rows however often the run is cut and continued, so the records are the same.
-
-    Args:
-        config: what to measure.
-        folder: run directory; a run of the same settings in it is continued.
-        progress: called with (images done, images in all).
-        judge_may_be_trainer: judge even an adapter that was trained against the judge.
-
-    Raises:
-        UserError: bad settings, another run's folder, or a judge that trained the adapter.
     """
     rows, settings = plan(config)
     from evenhand.adapters import describe_adapter
