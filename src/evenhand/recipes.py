@@ -27,13 +27,10 @@ class SoftTokens(Strict):
 
     Attributes:
         count: of tokens.
-        length: `vocabulary` keeps each at the median length of the vocabulary's embeddings, so that only its direction is
-            learned: AdamW otherwise moves short embeddings by their whole length in a few steps; `free` as published.
         token: their name, which users type in front of their prompts.
     """
 
     count: Count = 5
-    length: Literal["free", "vocabulary"] = "free"
     token: str = "<evenhand>"
 
 

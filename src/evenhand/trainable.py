@@ -131,34 +131,27 @@ def attach_soft_tokens(diffusion: Diffusion, soft: SoftTokens, *, seed: int) -> 
     the embedding layer reads the parameters in training instead of its rows.
     """
     pipe = diffusion.pipe
-    parameters, values = [], []
+    parameters = []
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         for tokenizer, encoder in clip_encoders(pipe):
             vocabulary = encoder.get_input_embeddings().weight
             start = vocabulary[torch.randint(len(vocabulary), (soft.count,))].detach().clone()
-            first, length = len(tokenizer), float(vocabulary.float().norm(dim=-1).median())
+            first = len(tokenizer)
             pipe.load_textual_inversion(start, token=soft.token, tokenizer=tokenizer, text_encoder=encoder)
             encoder.requires_grad_(False)
             parameters.append(nn.Parameter(start.float()))
-            values.append(parameters[-1].clone if soft.length == "free" else functools.partial(_on_sphere, parameters[-1], length))
-            encoder.get_input_embeddings().register_forward_hook(functools.partial(_embed, values[-1], first))
+            encoder.get_input_embeddings().register_forward_hook(functools.partial(_embed, parameters[-1], first))
     diffusion.prefix = f"{soft.token} "
 
     def state() -> dict[str, Tensor]:
         keys = [soft.token] if len(parameters) == 1 else CLIP_NAMES
-        return {key: value().detach().cpu() for key, value in zip(keys, values, strict=True)}
+        return {key: p.detach().cpu().clone() for key, p in zip(keys, parameters, strict=True)}
 
     return Trainable(parameters, SOFT_TOKENS, state, diffusion.without_prefix)
 
 
-def _on_sphere(tokens: Tensor, length: float) -> Tensor:
-    """The tokens at this length."""
-    return F.normalize(tokens, dim=-1) * length
-
-
-def _embed(value: Callable[[], Tensor], first: int, module: nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
+def _embed(tokens: Tensor, first: int, module: nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
     """Embeddings in which the ids from `first` on are the tokens in training."""
-    tokens = value()
     place = (args[0] - first).clamp(min=0, max=len(tokens) - 1)
     return torch.where((args[0] >= first)[..., None], F.embedding(place, tokens).to(output.dtype), output)

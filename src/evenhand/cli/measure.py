@@ -72,11 +72,18 @@ def measure(
     if dry_run:
         _dry(config, rows, settings, folder)
         return
-    from evenhand.cli.show import console, progress, summary
+    from evenhand.cli.show import progress
     from evenhand.measure import measure as run
 
     with progress("measuring") as update:
         report = run(config, folder, progress=update, judge_may_be_trainer=judge_may_be_trainer)
+    _tell(report, folder)
+
+
+def _tell(report: dict[str, Any], folder: Path) -> None:
+    """Says what was found, with its notes, and where the page is."""
+    from evenhand.cli.show import console, summary
+
     console.print(summary([report]))
     for note in report["notes"]:
         print(note)
