@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from evenhand.attributes import Attribute
-from evenhand.correction import Calibration, Confusion, corrected, corrected_over_prompts, read_calibration
+from evenhand.calibration import Calibration, read_calibration
+from evenhand.correction import Confusion, corrected, corrected_over_prompts
 from evenhand.errors import UserError
 from evenhand.statistics import shares_over_prompts, wilson
 
@@ -49,6 +50,22 @@ def test_a_detector_that_misses_one_group_more_often_is_corrected():
     assert missed.accuracy == 0.75
 
 
+def test_probabilities_take_the_place_of_calls():
+    means = np.array([[0.8, 0.3], [0.2, 0.7]])  # an image of a woman is given .8 for woman on average
+    squares = np.stack([np.outer(c, c) + 0.04 * np.array([[1, -1], [-1, 1]]) for c in means.T])
+    known = Confusion(table(0.9, 0.8, 10**9), means, squares)
+    p = corrected([55, 45], known)[0]
+    assert p.value == pytest.approx((0.55 - 0.3) / (0.8 - 0.3)) and known.accuracy == pytest.approx(0.85)
+    spread = 0.04 + 0.25 * 0.5**2  # variance of the probability: within a class, and between both
+    assert p.high - p.low == pytest.approx(2 * 1.96 * (spread / 100) ** 0.5 / 0.5, rel=0.03)
+
+    calls = table(0.9, 0.8, 300)
+    one_hot = Confusion(calls, calls[:2] / 300, np.stack([np.diag(c) for c in (calls[:2] / 300).T]))
+    assert corrected([30, 12], one_hot) == corrected([30, 12], Confusion(calls))
+    with pytest.raises(UserError, match="confuses the classes too much"):
+        Confusion(calls, np.full((2, 2), 0.5), squares)
+
+
 def test_shares_beyond_the_simplex_are_brought_back_to_it():
     found = corrected([100, 0], Confusion(table(0.9, 0.9)))
     assert [e.value for e in found] == [1.0, 0.0] and found[0].high == 1 and found[0].low < 1
@@ -70,6 +87,15 @@ def test_calibrations_are_checked_when_read(tmp_path):
     (tmp_path / "calibration.json").write_text(known.model_dump_json())
     assert read_calibration(tmp_path) == known
     assert known.confusion(GENDER).counts.tolist() == [[90, 5], [10, 95], [0, 0]]
+    answers = {c: {"mean": {c: 0.9, d: 0.1}, "products": {c: {c: 0.85, d: 0.05}, d: {c: 0.05, d: 0.05}}}
+               for c, d in (("woman", "man"), ("man", "woman"))}
+    sure = Calibration(**{**known.model_dump(), "probabilities": {"gender": answers}})
+    assert sure.of(["age"]).probabilities == {}
+    assert sure.confusion(GENDER).matrix.tolist() == [[0.9, 0.1], [0.1, 0.9]]
+    assert sure.confusion(GENDER).squares[1].tolist() == [[0.05, 0.05], [0.05, 0.85]]
+    del answers["man"]["mean"]["woman"]
+    with pytest.raises(UserError, match="gender: the calibration's probabilities lack class 'woman'"):
+        Calibration(**{**known.model_dump(), "probabilities": {"gender": answers}}).confusion(GENDER)
     with pytest.raises(UserError, match="has nothing for 'age'"):
         known.confusion(Attribute(name="age", classes=["young", "old"]))
     with pytest.raises(UserError, match="has woman, man for 'gender', whose classes are woman, man, person"):

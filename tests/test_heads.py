@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -9,11 +10,13 @@ from PIL import Image
 
 from evenhand.calibrate import calibrate
 from evenhand.classifiers import load_classifier
+from evenhand.config import Measure
 from evenhand.emoji.world import draw, load_world, sample_scene
 from evenhand.errors import UserError
 from evenhand.heads import augmented, train_head
 from evenhand.images import labelled
 from evenhand.labels import Head, Labels
+from evenhand.measure import measure
 
 NETWORK = {"model_type": "resnet", "embedding_size": 8, "hidden_sizes": [16, 32], "depths": [1, 1], "layer_type": "basic"}
 GENDER = Labels(column="gender", classes={"woman": ["woman"], "man": ["man"]})
@@ -67,6 +70,32 @@ def test_a_head_is_trained_loaded_by_name_of_its_folder_and_calibrated(trained, 
     images = torch.rand(2, 3, 64, 64, requires_grad=True)
     load_classifier(str(made))(images).logits["gender"].sum().backward()
     assert images.grad.abs().sum() > 0
+
+
+def test_a_folder_is_corrected_by_the_mean_probabilities(trained, people, tmp_path):
+    made, attributes = trained[0], {"tone": recipe().attributes["tone"]}
+    known = calibrate(str(made), people, attributes, split="validation", column="split")
+    (tmp_path / "calibration.json").write_text(known.model_dump_json())
+    (tmp_path / "images").mkdir()
+    for i, row in enumerate(labelled(people, split="split")["test"]):
+        row["image"].save(tmp_path / "images" / f"{i}.png")
+    found = measure(Measure(images_from=str(tmp_path / "images"), judge=str(made), attributes=["tone"],
+                            calibration=str(tmp_path / "calibration.json")), tmp_path / "run")
+    of_test = calibrate(str(made), people, attributes, split="test", column="split")
+    n = {c: sum(row.values()) for c, row in of_test.attributes["tone"].items()}
+    given = sum(n[c] * of_test.probabilities["tone"][c].mean["darker"] for c in n) / sum(n.values())
+    a = {c: known.probabilities["tone"][c].mean["darker"] for c in n}
+    corrected = found["attributes"]["tone"]["prompts"][0]["corrected"]["darker"]["value"]
+    assert corrected == pytest.approx(np.clip((given - a["lighter"]) / (a["darker"] - a["lighter"]), 0, 1), abs=1e-3)
+
+
+def test_images_and_labels_are_mixed_in_pairs(trained, people, tmp_path):
+    from safetensors.torch import load_file
+
+    made = train_head(recipe(mixup=0.4, epochs=1), people, tmp_path / "mixed")
+    plain = train_head(recipe(epochs=1), people, tmp_path / "plain")
+    weights = [load_file(folder / "model.safetensors") for folder in (made, plain)]
+    assert any(not torch.equal(a, b) for a, b in zip(*(w.values() for w in weights), strict=True))
 
 
 def test_the_digest_is_of_the_weights(trained, tmp_path):

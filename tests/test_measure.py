@@ -170,7 +170,7 @@ def test_prompts_stop_when_they_are_known_and_a_cut_run_stops_alike(tmp_path):
 
 
 def test_a_calibration_of_another_classifier_is_refused(tmp_path):
-    from evenhand.correction import read_calibration
+    from evenhand.calibration import read_calibration
     from evenhand.resources import locate
 
     other = read_calibration(locate("package:emoji/classifiers/trainer"))

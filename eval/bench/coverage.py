@@ -7,7 +7,8 @@ are drawn anew in every world; the interval sees only the calls. Coverage is cou
 
 - `raw`: the interval of the calls, as if the classifier never erred;
 - `raw, no errors`: the same where it does not; over several prompts, the mean for prompts like these;
-- `corrected`: what reports say (`evenhand.correction`);
+- `corrected`: what reports say (`evenhand.correction`) of calls; `corrected, probabilities`: of probabilities, by a classifier
+  whose scores are normal, too sure or too unsure of itself by up to 2 and leaning to some classes;
 - `CLEAM`: the published interval (Teo et al., NeurIPS 2023) for two classes: 30 batches of 400 drawn again from the same
   images, the calibration taken as exact;
 - `until`: Wilson's place is taken by the interval at the stop of `measure --until`;
@@ -17,17 +18,21 @@ are drawn anew in every world; the interval sees only the calls. Coverage is cou
 """
 
 import argparse
+import functools
 import pathlib
 from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import softmax
+from scipy.stats import norm
 
 from evenhand.correction import Confusion, corrected, corrected_over_prompts
 from evenhand.errors import UserError
 from evenhand.files import write_json
 from evenhand.runs import versions
-from evenhand.statistics import gap, gap_bias, mean_over_prompts, shares, shares_over_prompts
+from evenhand.statistics import Estimate, gap, gap_bias, mean_over_prompts, shares, shares_over_prompts
 from evenhand.stopping import LOOK, at_the_stop, confidence_sequence, enough, stopping_level
 
 OUT = pathlib.Path(__file__).parents[1] / "results" / "bench-coverage.json"
@@ -49,6 +54,9 @@ class Setting:
 SETTINGS = [
     *(Setting("corrected", k, a, m, 1, n) for k in (2, 4, 8) for a in (0.83, 0.9, 0.99) for m in (100, 3000) for n in (30, 250)),
     *(Setting("corrected", k, 0.9, m, p, 30) for k in (2, 4, 8) for m in (100, 3000) for p in (5, 20, 50)),
+    *(Setting("corrected, probabilities", k, a, m, 1, n) for k in (2, 4, 8) for a in (0.83, 0.99) for m in (100, 3000)
+      for n in (30, 250)),
+    *(Setting("corrected, probabilities", k, 0.9, m, p, 30) for k in (2, 4, 8) for m in (100, 3000) for p in (5, 50)),
     *(Setting("raw", 2, a, 500, 1, 250) for a in (0.83, 0.9, 0.99)),
     *(Setting("CLEAM", 2, a, m, 1, n) for a in (0.83, 0.99) for m in (100, 3000) for n in (250, 2000)),
     *(Setting("raw, no errors", k, 1.0, 500, p, 30) for k in (2, 4, 8) for p in (1, 5, 20, 50)),
@@ -82,6 +90,9 @@ def _world(s: Setting, rng: np.random.Generator) -> tuple[list[bool], float]:
     truths = rng.dirichlet(4 * mean + 1e-3, size=s.prompts) if s.prompts > 1 else mean[None]
     if s.prompts > 1:  # the truth for prompts like these is their distribution's mean
         mean = (4 * mean + 1e-3) / (4 + k * 1e-3)
+    if s.kind == "corrected, probabilities":
+        found = _by_probabilities(truths, s, rng)
+        return _held(found, mean)
     matrix = _errors(s, rng)
     calls = np.stack([rng.multinomial(s.images, matrix @ t) for t in truths])
     if s.kind == "any time":
@@ -95,7 +106,39 @@ def _world(s: Setting, rng: np.random.Generator) -> tuple[list[bool], float]:
         found = corrected(calls[0], confusion) if s.prompts == 1 else corrected_over_prompts(calls, confusion)
     else:
         found = shares_over_prompts(calls)
-    return [e.low <= t <= e.high for e, t in zip(found, mean, strict=True)], float(np.mean([e.high - e.low for e in found]))
+    return _held(found, mean)
+
+
+def _held(found: list[Estimate], truth: NDArray) -> tuple[list[bool], float]:
+    return [e.low <= t <= e.high for e, t in zip(found, truth, strict=True)], float(np.mean([e.high - e.low for e in found]))
+
+
+def _by_probabilities(truths: NDArray, s: Setting, rng: np.random.Generator) -> list[Estimate]:
+    k, sure, lean = s.classes, rng.uniform(0.5, 2), rng.normal(0, 0.5, size=s.classes)
+    distance = _distance(k, s.accuracy)
+
+    def answers(true: int, n: int) -> NDArray:
+        """The probabilities `[n, K]` given to images of a class."""
+        scores = rng.normal(size=(n, k))
+        scores[:, true] += distance
+        return softmax(sure * distance * scores + lean, axis=1)
+
+    labels = [answers(j, s.labelled) for j in range(k)]
+    counts = np.stack([np.bincount(p.argmax(1), minlength=k + 1) for p in labels], 1)
+    confusion = Confusion(counts, np.stack([p.mean(0) for p in labels], 1), np.stack([p.T @ p / len(p) for p in labels]))
+    sums = np.stack([np.sum([answers(j, n).sum(0) for j, n in enumerate(rng.multinomial(s.images, t))], 0) for t in truths])
+    return corrected(sums[0], confusion) if s.prompts == 1 else corrected_over_prompts(sums, confusion)
+
+
+@functools.cache
+def _distance(k: int, accuracy: float) -> float:
+    """How far the mean score of the true class of k is above the others', in standard deviations, for such an accuracy."""
+    x = np.linspace(-9, 15, 4001)
+
+    def right(d: float) -> float:
+        return float(np.trapezoid(norm.pdf(x - d) * norm.cdf(x) ** (k - 1), x)) - accuracy
+
+    return float(brentq(right, 0, 8))
 
 
 def _gaps(mean: NDArray, s: Setting, rng: np.random.Generator) -> tuple[list[bool], float]:
@@ -163,7 +206,7 @@ def _cleam(calls: NDArray, truth: NDArray, labels: NDArray, rng: np.random.Gener
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--worlds", type=int, default=1000)
+    parser.add_argument("--worlds", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=2026)
     args = parser.parse_args()
     rows = []

@@ -4,7 +4,9 @@
 
 - `measure`: images a second of `evenhand measure` on the embedded model (sampling, judging, PNG files, the journal) over those of
   a loop that calls the stock pipeline with the same batches and drops the images; rounds are interleaved, medians of them;
-- `folder`: images a second of reading 64 x 64 JPEGs alone, of judging alone, and of `measure --images-from` (report left out);
+- `folder`: images a second of reading 64 x 64 JPEGs alone, of judging alone, and of `measure --images-from` (report left out), by
+  the tiny judge of the embedded model, which needs the same processors as reading, and by the network of
+  `train/classifiers/utkface.yaml`, its weights random;
 - `report`: seconds and peak memory of `evenhand report` on 100,000 records, in a process of its own, which imports no torch.
 """
 
@@ -18,16 +20,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from PIL import Image
 
-from evenhand.classifiers import load_classifier
+from evenhand.classifiers import AttributeClassifier, load_classifier
 from evenhand.config import Measure, load_model
 from evenhand.diffusion import load_diffusion
 from evenhand.emoji.world import draw, sample_scene
 from evenhand.files import write_json
+from evenhand.heads import new_network, write_head
 from evenhand.images import in_batches, read_images
+from evenhand.labels import load_head
 from evenhand.measure import measure, plan
 from evenhand.pictures import files_in
 from evenhand.records import Record, append
@@ -87,18 +92,23 @@ def folder(count: int) -> dict:
         for i in range(count):
             array = (pictures[i % 500].permute(1, 2, 0) * 255).round().byte().numpy()
             Image.fromarray(array).save(images / f"{i:05}.jpg", quality=90)
-        files, judge = files_in(images), load_classifier("emoji-judge")
+        files, recipe = files_in(images), load_head("classifiers/utkface")
+        head = write_head(pathlib.Path(place) / "head", *new_network(recipe), recipe)
+        reading = seconds(lambda: [None for _ in in_batches(read_images(files), 64)])
+        result: dict[str, Any] = {"images": count, "reading_per_s": round(count / reading)}
+        for name, judge in (("emoji judge", "emoji-judge"), ("utkface head", str(head))):
+            classifier = load_classifier(judge)
 
-        def judged() -> None:
-            with torch.no_grad():
-                for start in range(0, count, 64):
-                    judge(pictures[[i % 500 for i in range(start, min(start + 64, count))]])
+            def judged(classifier: AttributeClassifier = classifier) -> None:
+                with torch.no_grad():
+                    for start in range(0, count, 64):
+                        classifier(pictures[[i % 500 for i in range(start, min(start + 64, count))]])
 
-        reading = count / seconds(lambda: [None for _ in in_batches(read_images(files), 64)])
-        judging = count / seconds(judged)
-        marks = measured(Measure(images_from=str(images), judge="emoji-judge", attributes=["gender"], batch=64), place)
-        both = (count - 64) / (marks[-1] - marks[0])
-    return {"images": count, "reading_per_s": round(reading), "judging_per_s": round(judging), "measuring_per_s": round(both)}
+            judging = count / seconds(judged)
+            marks = measured(Measure(images_from=str(images), judge=judge, attributes=["gender"], batch=64),
+                             str(pathlib.Path(place) / name))
+            result[name] = {"judging_per_s": round(judging), "measuring_per_s": round((count - 64) / (marks[-1] - marks[0]))}
+    return result
 
 
 def report(count: int) -> dict:

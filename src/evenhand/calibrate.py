@@ -3,12 +3,13 @@
 import datetime
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from evenhand.calibration import NOT_SEEN, Answers, Calibration
 from evenhand.classifiers import load_classifier
-from evenhand.correction import NOT_SEEN, Calibration
 from evenhand.errors import UserError, unknown
 from evenhand.images import in_batches, labelled, pixels_of, values
 from evenhand.labels import Labels
@@ -17,7 +18,7 @@ from evenhand.labels import Labels
 def calibrate(classifier: str, data: str | os.PathLike, labels: Mapping[str, Labels], *, split: str | None = None,
               column: str | None = None, seed: int = 0, domain: str = "", batch: int = 64, device: str = "cpu",
               progress: Callable[[int, int], None] | None = None) -> Calibration:
-    """Counts what a classifier calls labelled images of each true class.
+    """Counts what a classifier calls labelled images of each true class, and takes the mean of its probabilities.
 
     Args:
         classifier: name, YAML or folder.
@@ -48,29 +49,57 @@ def calibrate(classifier: str, data: str | os.PathLike, labels: Mapping[str, Lab
             raise UserError(f"{name}: the labels mean {', '.join(entry.names)}; classifier {classifier!r} knows "
                             f"{', '.join(judge.attributes[name].classes)}")
         truth[name] = [None if (k := entry.find(v)) is None else entry.names[k] for v in values(rows, entry.column, str(data))]
-    classes = {a: judge.attributes[a].classes for a in labels}
-    counts = {a: {c: dict.fromkeys([*names, NOT_SEEN], 0) for c in names} for a, names in classes.items()}
+    found = {name: _Table(judge.attributes[name].classes) for name in labels}
     done = 0
     for indices, images in in_batches(((i, pixels_of(row["image"])) for i, row in enumerate(rows)), batch):
-        for index, called in zip(indices, _called(judge, images.to(device)), strict=True):
-            for name, table in counts.items():
-                if (true := truth[name][index]) is not None:
-                    table[true][called.get(name, NOT_SEEN)] += 1
+        with torch.no_grad():
+            answers = judge(images.to(device))
+        seen = answers.seen.cpu().numpy()
+        for name, table in found.items():
+            table.add([truth[name][i] for i in indices], answers.probs[name].double().cpu().numpy(), seen)
         done += len(indices)
         if progress:
             progress(done, len(rows))
-    for name, table in counts.items():
-        for cls, row in table.items():
-            if not sum(row.values()):
+    for name, table in found.items():
+        for cls, rows_of in table.counts.items():
+            if not sum(rows_of.values()):
                 raise UserError(f"{data}: no image is labelled {cls!r} of {name!r}; a calibration needs some of every class")
     return Calibration(classifier=classifier, digest=judge.digest, domain=domain or str(data), data=str(data),
-                       date=datetime.date.today().isoformat(), attributes=counts)
+                       date=datetime.date.today().isoformat(), attributes={a: table.counts for a, table in found.items()},
+                       probabilities={a: table.answers() for a, table in found.items()})
 
 
-def _called(judge: Any, images: torch.Tensor) -> list[dict[str, str]]:
-    """The class of each attribute that each image is called; nothing where nothing is seen."""
-    with torch.no_grad():
-        found = judge(images)
-    called = {a: found.logits[a].argmax(-1).tolist() for a in judge.attributes}
-    return [{a: judge.attributes[a].classes[called[a][i]] for a in called} if seen else {}
-            for i, seen in enumerate(found.seen.tolist())]
+class _Table:
+    """What is counted of one attribute, by true class."""
+
+    def __init__(self, classes: list[str]) -> None:
+        k = len(classes)
+        self._classes = classes
+        self._calls, self._sums, self._products = np.zeros((k, k + 1), dtype=int), np.zeros((k, k)), np.zeros((k, k, k))
+
+    def add(self, truth: list[str | None], probs: NDArray, seen: NDArray) -> None:
+        """Counts a batch: true classes `[N]`, None where unlabelled, probabilities `[N, K]` and who was seen `[N]`."""
+        called = np.where(seen, probs.argmax(1), len(self._classes))
+        answers = probs * seen[:, None]
+        for j, cls in enumerate(self._classes):
+            these = np.array([t == cls for t in truth])
+            self._calls[j] += np.bincount(called[these], minlength=len(self._classes) + 1)
+            self._sums[j] += answers[these].sum(0)
+            self._products[j] += answers[these].T @ answers[these]
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Images by true class and call."""
+        return {c: dict(zip([*self._classes, NOT_SEEN], row.tolist(), strict=True))
+                for c, row in zip(self._classes, self._calls, strict=True)}
+
+    def answers(self) -> dict[str, Answers]:
+        """Mean probabilities and products by true class."""
+        n = self._calls.sum(1)
+        means, products = (self._sums / n[:, None]).round(6), (self._products / n[:, None, None]).round(6)
+
+        def named(values: NDArray) -> dict[str, float]:
+            return dict(zip(self._classes, values.tolist(), strict=True))
+
+        return {c: Answers(mean=named(mean), products={d: named(row) for d, row in zip(self._classes, square, strict=True)})
+                for c, mean, square in zip(self._classes, means, products, strict=True)}

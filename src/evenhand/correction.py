@@ -3,118 +3,76 @@
 Notation: K classes; `A[i, j]` is the probability that an image of true class j is called i (Rogan & Gladen 1978; for
 generators CLEAM, Teo et al., NeurIPS 2023, for K = 2). Columns may sum to less than 1: the rest is not seen at all. `w_k` is
 row k of the inverse of A, q the shares of calls among the images seen.
+
+Where probabilities were calibrated they take the place of calls (probabilistic adjusted count: Bella et al., ICDM 2010): an image
+is answered by a vector, one-hot for a call, `A[:, j]` is the mean answer to true class j and q the mean answer. An image that is
+nearly a tie then no longer counts as a whole person, and the same images tell more.
 """
 
 import functools
-import json
-import os
-import pathlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import optimize, stats
 
-from evenhand.attributes import Attribute
-from evenhand.config import Strict, check
 from evenhand.errors import UserError
 from evenhand.statistics import Estimate, effective_sizes
 
 WORST_CONDITION = 10.0
-NOT_SEEN = "not seen"
-
-
-class Calibration(Strict):
-    """What a classifier called labelled images: the file that `evenhand calibrate` writes.
-
-    Attributes:
-        classifier: its name.
-        digest: of its weights.
-        domain: what kind of images these were, in words; a report says when its own are of another.
-        data: where they came from.
-        date: of the calibration, ISO 8601.
-        attributes: `{attribute: {true class: {called class or "not seen": images}}}`.
-    """
-
-    classifier: str
-    digest: str
-    domain: str
-    data: str
-    date: str
-    attributes: dict[str, dict[str, dict[str, int]]]
-
-    def of(self, attributes: Iterable[str]) -> "Calibration":
-        """The same of some attributes only."""
-        kept = set(attributes)
-        return self.model_copy(update={"attributes": {a: table for a, table in self.attributes.items() if a in kept}})
-
-    def confusion(self, attribute: Attribute) -> "Confusion":
-        """The counts of an attribute as `Confusion`.
-
-        Raises:
-            UserError: not calibrated, other classes, or what `Confusion` refuses.
-        """
-        table = self.attributes.get(attribute.name)
-        if table is None or set(table) != set(attribute.classes):
-            found = "nothing" if table is None else ", ".join(table)
-            raise UserError(f"calibration of {self.classifier!r}: has {found} for {attribute.name!r}, whose classes are "
-                            f"{', '.join(attribute.classes)}")
-        called = [*attribute.classes, NOT_SEEN]
-        try:
-            return Confusion(np.array([[table[truth].get(c, 0) for truth in attribute.classes] for c in called]))
-        except UserError as error:
-            raise UserError(f"{attribute.name}: {error}") from error
-
-
-def read_calibration(path: str | os.PathLike) -> Calibration:
-    """Reads what `evenhand calibrate` wrote: the file, or a folder that holds it as `calibration.json`.
-
-    Raises:
-        UserError: there is none, or it is damaged.
-    """
-    path = pathlib.Path(path)
-    path = path / "calibration.json" if path.is_dir() else path
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: no readable calibration ({error}); `evenhand calibrate` writes one") from error
-    return check(Calibration, values, where=str(path))
 
 
 @dataclass(frozen=True)
 class Confusion:
-    """What a classifier called labelled images of each class.
+    """How a classifier answers labelled images of each class.
 
     Attributes:
         counts: `[K + 1, K]`: images of true class j that were called i; the last row counts those not seen.
+        means: `[K, K]`: mean probability of class i given to images of true class j, 0 if not seen; None if only calls are known.
+        products: `[K, K, K]`: for each true class the mean of `p p^T`, p the probabilities; None with `means`.
 
     Raises:
         UserError: a class without labelled images, or a classifier that confuses so much that nothing can be corrected (condition
-            number of A above 10).
+            number of the calls' A above 10, or probabilities that do not depend on the class).
     """
 
     counts: NDArray
-    labelled: NDArray = field(init=False)
-    matrix: NDArray = field(init=False)
-    inverse: NDArray = field(init=False)
+    means: NDArray | None = None
+    products: NDArray | None = None
 
     def __post_init__(self) -> None:
-        counts = np.asarray(self.counts, dtype=float)
-        labelled = counts.sum(0)
-        if not labelled.all():
-            raise UserError(f"calibration: no labelled image of class {int(np.argmin(labelled))}; every class needs some")
-        matrix = counts[:-1] / labelled
-        if np.linalg.matrix_rank(matrix) < len(matrix) or np.linalg.cond(matrix) > WORST_CONDITION:
+        if not self.labelled.all():
+            raise UserError(f"calibration: no labelled image of class {int(np.argmin(self.labelled))}; every class needs some")
+        calls = self.counts[:-1] / self.labelled
+        if any(np.linalg.matrix_rank(a) < len(a) for a in (calls, self.matrix)) or np.linalg.cond(calls) > WORST_CONDITION:
             raise UserError("calibration: the classifier confuses the classes too much to correct for it (condition number "
-                            f"{np.linalg.cond(matrix):.3g}, at most {WORST_CONDITION:g}); use a better classifier or merge classes")
-        for name, value in (("counts", counts), ("labelled", labelled), ("matrix", matrix), ("inverse", np.linalg.inv(matrix))):
-            object.__setattr__(self, name, value)
+                            f"{np.linalg.cond(calls):.3g}, at most {WORST_CONDITION:g}); use a better classifier or merge classes")
+
+    @functools.cached_property
+    def labelled(self) -> NDArray[np.float64]:
+        """Labelled images of each class, `[K]`."""
+        return np.asarray(self.counts, dtype=float).sum(0)
+
+    @functools.cached_property
+    def matrix(self) -> NDArray[np.float64]:
+        """A: the mean answer to images of each true class, `[K, K]`."""
+        return np.asarray(self.counts[:-1] / self.labelled if self.means is None else self.means)
+
+    @functools.cached_property
+    def inverse(self) -> NDArray[np.floating]:
+        """Of A, `[K, K]`."""
+        return np.linalg.inv(self.matrix)
+
+    @functools.cached_property
+    def squares(self) -> NDArray[np.float64]:
+        """Mean of `a a^T` for each true class, a an image's answer, `[K, K, K]`."""
+        return np.stack([np.diag(c) for c in self.matrix.T]) if self.products is None else self.products
 
     @property
     def accuracy(self) -> float:
         """Mean over classes of the share of labelled images called right; those not seen are wrong."""
-        return float(np.diag(self.matrix).mean())
+        return float((np.diag(self.counts) / self.labelled).mean())
 
     def solve(self, q: ArrayLike) -> NDArray[np.float64]:
         """True shares `[..., K]` that explain shares of calls `[..., K]`, summing to 1; noise may put some below 0 or above 1."""
@@ -132,13 +90,15 @@ class Confusion:
 
     @functools.cached_property
     def scatter(self) -> NDArray[np.float64]:
-        """Covariance `[K, K, K]` of the K called shares of each true class j, half a count added to every cell.
+        """Covariance `[K, K, K]` of the mean answer to each true class, half an image added that is called each class, or not seen.
 
-        Without the half counts a class that was always called right in calibration would count as known for certain.
+        Without these a class that was always called right in calibration would count as known for certain.
         """
-        smooth = (self.counts + 0.5) / (self.labelled + 0.5 * len(self.counts))
-        a = smooth[:-1]
-        return np.stack([(np.diag(c) - np.outer(c, c)) / m for c, m in zip(a.T, self.labelled, strict=True)])
+        m = self.labelled
+        total = m + 0.5 * len(self.counts)
+        a = (self.matrix * m + 0.5) / total
+        squares = (self.squares * m[:, None, None] + 0.5 * np.eye(len(m))) / total[:, None, None]
+        return (squares - np.einsum("ij,kj->jik", a, a)) / m[:, None, None]
 
 
 def corrected(counts: ArrayLike, confusion: Confusion, level: float = 0.95) -> list[Estimate]:
@@ -149,12 +109,12 @@ def corrected(counts: ArrayLike, confusion: Confusion, level: float = 0.95) -> l
     classes share 1 - x as they were found. With a classifier that never errs this is Wilson's interval.
 
     Args:
-        counts: `[K]` images perceived as each class.
+        counts: `[K]` sums of the answers: images called each class, or sums of probabilities where the confusion knows these.
         confusion: of the classifier.
         level: nominal coverage of each interval.
     """
     counts = np.asarray(counts, dtype=float)
-    n, z = int(counts.sum()), stats.norm.ppf((1 + level) / 2)
+    n, z = round(counts.sum()), stats.norm.ppf((1 + level) / 2)
     if n == 0:
         return [Estimate(None, None, None, 0, level)] * len(counts)
     p = confusion.solve(counts / n)
@@ -193,7 +153,8 @@ def _variance(k: int, x: NDArray, value: NDArray, n: float, confusion: Confusion
     u = both @ rows
     labels = np.square(r) @ (rows @ confusion.scatter @ rows.T).reshape(len(p[0]), 4)  # [G, 4], a 2 x 2 matrix at each x
     products = both[:, [0, 0, 1, 1]] * both[:, [0, 1, 0, 1]]
-    images = (np.square(u) * q).sum(1) - np.square((u * q).sum(1))
+    squares = np.einsum("ga,jab,gb->gj", u, confusion.squares, u, optimize=True)  # E[(u . answer)^2] in each true class
+    images = (r * squares).sum(1) - np.square((u * q).sum(1))
     return images / n + (labels * products).sum(1)
 
 
@@ -204,7 +165,7 @@ def corrected_over_prompts(counts: ArrayLike, confusion: Confusion, level: float
     error of the calibration is common to all and added, with Welch & Satterthwaite's degrees of freedom.
 
     Args:
-        counts: `[m, K]`; prompts with nothing seen are left out.
+        counts: `[m, K]` sums of the answers, as for `corrected`; prompts with nothing seen are left out.
         confusion: of the classifier.
         level: nominal coverage of each interval.
     """

@@ -61,7 +61,7 @@ def train_head(recipe: Head, data: str | os.PathLike, folder: str | os.PathLike,
         raise UserError(f"{data}: has no split {' and no split '.join(sorted(missing))}; it has {', '.join(splits)}")
     train, validation = (_Rows(splits[name], recipe, f"{data}, {name}") for name in ("train", "validation"))
     open_run(folder, {"recipe": recipe.model_dump(mode="json"), "data": str(data)})
-    model, processor = _network(recipe)
+    model, processor = new_network(recipe)
     trainer = _Trainer(
         recipe=recipe, normal=(processor.image_mean, processor.image_std), weights=_weights(train, recipe), model=model,
         train_dataset=train, eval_dataset=validation, compute_metrics=lambda found: _accuracy(found, recipe),
@@ -76,10 +76,10 @@ def train_head(recipe: Head, data: str | os.PathLike, folder: str | os.PathLike,
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(folder / "checkpoints"))
                   if (folder / "checkpoints").is_dir() else None)
-    return _write(folder / "classifier", trainer.model, processor, recipe)
+    return write_head(folder / "classifier", trainer.model, processor, recipe)
 
 
-def _network(recipe: Head) -> tuple[Any, Any]:
+def new_network(recipe: Head) -> tuple[Any, Any]:
     """The network with a label for each class of each attribute, and the processor that goes with it."""
     names = [f"{a}: {c}" for a, labels in recipe.attributes.items() for c in labels.names]
     labels = {"id2label": dict(enumerate(names)), "label2id": {name: i for i, name in enumerate(names)}}
@@ -154,14 +154,25 @@ class _Trainer(Trainer):
 
     def compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any) -> Any:
         images, labels = inputs["pixel_values"].float() / 255, inputs["labels"]
+        pairs = [(labels, 1.0)]
         if model.training:
             images = augmented(images, self._recipe.jitter, flip=self._recipe.flip)
+            if self._recipe.mixup:
+                share, other = self._mix(len(images))
+                images, pairs = share * images + (1 - share) * images[other], [(labels, share), (labels[other], 1 - share)]
         outputs = model(pixel_values=(images - self._mean.to(images.device)) / self._std.to(images.device))
+        parts = _parts(outputs.logits.float(), self._recipe)
+        smoothing = self._recipe.smoothing if model.training else 0.0
         loss = torch.stack([
-            F.cross_entropy(logits, labels[:, place], weight=self._weights[place].to(logits.device), ignore_index=UNLABELLED,
-                            label_smoothing=self._recipe.smoothing if model.training else 0.0)
-            for place, logits in enumerate(_parts(outputs.logits.float(), self._recipe))]).nan_to_num().sum()
+            share * F.cross_entropy(logits, truth[:, place], weight=self._weights[place].to(logits.device),
+                                    ignore_index=UNLABELLED, label_smoothing=smoothing)
+            for truth, share in pairs for place, logits in enumerate(parts)]).nan_to_num().sum()
         return (loss, outputs) if return_outputs else loss
+
+    def _mix(self, n: int) -> tuple[float, Tensor]:
+        """Mixup (Zhang et al., ICLR 2018): the share that an image keeps, drawn from Beta(a, a), and which image has the rest."""
+        a = torch.tensor(self._recipe.mixup)
+        return float(torch.distributions.Beta(a, a).sample()), torch.randperm(n)
 
 
 def _parts(logits: Any, recipe: Head) -> list[Any]:
@@ -204,7 +215,8 @@ def augmented(images: Tensor, amount: float, *, flip: bool) -> Tensor:
     return ((moved - mean) * (1 + 2 * draw(1, 1, 1)) + mean + draw(1, 1, 1)).clamp(0, 1)
 
 
-def _write(folder: pathlib.Path, model: Any, processor: Any, recipe: Head) -> pathlib.Path:
+def write_head(folder: pathlib.Path, model: Any, processor: Any, recipe: Head) -> pathlib.Path:
+    """Writes a classifier's folder and returns it: transformers' files, the recipe's labels, and `classifier.yaml`."""
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     write_text(folder / "labels.yaml", yaml.safe_dump({a: x.model_dump(exclude_defaults=True) for a, x in

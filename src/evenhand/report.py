@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from evenhand.attributes import Attribute, Target, intersection
+from evenhand.calibration import Calibration
 from evenhand.config import attributes_of
-from evenhand.correction import Calibration, Confusion, corrected, corrected_over_prompts
+from evenhand.correction import Confusion, corrected, corrected_over_prompts
 from evenhand.errors import UserError
 from evenhand.records import Record, read
 from evenhand.statistics import (
@@ -115,6 +116,12 @@ def counts(records: Iterable[Record], attribute: Attribute) -> np.ndarray:
     return found
 
 
+def probabilities(records: Iterable[Record], attribute: Attribute) -> np.ndarray:
+    """Sums of the classes' probabilities over the images seen, `[K]`."""
+    table = np.array([[r.probs[attribute.name][c] for c in attribute.classes] for r in records if r.seen])
+    return (table / table.sum(1, keepdims=True)).sum(0) if len(table) else np.zeros(len(attribute.classes))
+
+
 def notes(settings: dict[str, Any]) -> list[str]:
     """What a reader should know of a run's calibration, one sentence each."""
     calibration = settings.get("calibration")
@@ -151,10 +158,12 @@ class Asked:
         """The share of k of one prompt's n images."""
         return at_the_stop(k, n, **self.until) if self.until else wilson(k, n)
 
-    def corrected(self, tables: list[np.ndarray]) -> dict[str, Any] | None:
-        """The corrected shares of one prompt, or their means over several; None without a calibration."""
+    def corrected(self, groups: list[list[Record]]) -> dict[str, Any] | None:
+        """The corrected shares of the images of one prompt, or their means over several; None without a calibration."""
         if self.confusion is None:
             return None
+        tables = [counts(rows, self.attribute) if self.confusion.means is None else probabilities(rows, self.attribute)
+                  for rows in groups]
         inner = {"level": stopping_level(**self.until)} if self.until else {}
         found = (corrected(tables[0], self.confusion, **inner) if len(tables) == 1
                  else corrected_over_prompts(tables, self.confusion))
@@ -215,7 +224,7 @@ def _prompt(rows: list[Record], asked: Asked) -> dict[str, Any]:
     n, part = int(found.sum()), int(found[attribute.contrasted].sum())
     return {"prompt": rows[0].prompt, "concept": rows[0].concept, "split": rows[0].split, "images": len(rows), "seen": n,
             "shares": {c: asked.share(int(k), n).as_dict() for c, k in zip(attribute.classes, found, strict=True)},
-            "corrected": asked.corrected([found]),
+            "corrected": asked.corrected([rows]),
             "gap": _rounded(gap_of(found, attribute)), "gap_floor": _rounded(gap_floor(len(attribute.contrasted), part)),
             "distance": _rounded(float(total_variation(shares(found), wished))) if wished and n else None,
             "discrepancy": _rounded(float(fairness_discrepancy(found, wished))) if wished and n else None}
@@ -224,7 +233,8 @@ def _prompt(rows: list[Record], asked: Asked) -> dict[str, Any]:
 def _summary(rows: list[Record], asked: Asked) -> dict[str, Any]:
     """All prompts of a split: means over prompts with intervals for prompts like these."""
     attribute, wished = asked.attribute, asked.wished
-    groups = [counts(g, attribute) for g in by_prompt(rows).values()]
+    prompts = list(by_prompt(rows).values())
+    groups = [counts(g, attribute) for g in prompts]
     table, seen = np.array([shares(g) for g in groups]), [int(g.sum()) for g in groups]
     judged = [i for i, n in enumerate(seen) if n]
     told = [int(g[attribute.contrasted].sum()) for g in groups]
@@ -237,7 +247,7 @@ def _summary(rows: list[Record], asked: Asked) -> dict[str, Any]:
                                                 images=sum(told)).as_dict(),
         "gap_floor": _rounded(float(np.mean(floors))), "gap_worst": _worst([gap_of(g, attribute) for g in groups]),
         "shares": {c: e.as_dict() for c, e in zip(attribute.classes, shares_over_prompts(groups), strict=True)},
-        "corrected": asked.corrected(groups) if judged else None,
+        "corrected": asked.corrected(prompts) if judged else None,
         "distance": None, "distance_floor": None, "discrepancy": None}
     if wished and judged:
         result["distance"] = mean_over_prompts(total_variation(table[judged], wished)).as_dict()

@@ -4,9 +4,9 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from evenhand.attributes import Target
+from evenhand.calibration import read_calibration
 from evenhand.classifier_config import load_classifier_config
 from evenhand.config import Measure
-from evenhand.correction import read_calibration
 from evenhand.errors import UserError, unknown
 from evenhand.prompts import Prompt
 from evenhand.records import Record
