@@ -128,7 +128,8 @@ def notes(settings: dict[str, Any]) -> list[str]:
     if not calibration:
         return [f"Shares are raw, not corrected for the errors of {settings['judge']['name']}: it has no calibration "
                 "(evenhand calibrate)."]
-    found = [f"Corrected shares use the calibration of {calibration['date']} on {calibration['domain']}."]
+    means = "the judge's mean probabilities and " if calibration.get("probabilities") else ""
+    found = [f"Corrected shares use {means}the calibration of {calibration['date']} on {calibration['domain']}."]
     if settings.get("domain") != calibration["domain"]:
         found.append(f"The images judged are of another domain ({settings.get('domain')}): the correction holds as far as the "
                      "classifier errs alike on both.")
