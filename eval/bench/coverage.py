@@ -206,7 +206,7 @@ def _cleam(calls: NDArray, truth: NDArray, labels: NDArray, rng: np.random.Gener
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--worlds", type=int, default=4000)
+    parser.add_argument("--worlds", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=2026)
     args = parser.parse_args()
     rows = []
