@@ -65,17 +65,6 @@ def test_soft_tokens_start_as_vocabulary_embeddings_and_the_seed_decides_which()
     assert all((table == row).all(1).any() for row in first)
 
 
-def test_soft_tokens_start_at_words_again_and_again():
-    diffusion = pipelines.make("sd", frozen=True)
-    tokenizer, table = diffusion.pipe.tokenizer, diffusion.pipe.text_encoder.get_input_embeddings().weight.clone()
-    word = tokenizer.decode([5]).strip()
-    ids = tokenizer(f"{word} {word}", add_special_tokens=False).input_ids
-    started = attach(diffusion, SoftTokens(count=3, words=f"{word} {word}"), seed=0).parameters[0].detach()
-    assert torch.equal(started, table[[ids[i % len(ids)] for i in range(3)]])
-    with pytest.raises(UserError, match="soft_tokens.words: '' holds no words"):
-        attach(pipelines.make("sd", frozen=True), SoftTokens(words=""), seed=0)
-
-
 @pytest.mark.parametrize("family", ["sd3", "flux", "sana", "qwen_image"])
 def test_soft_tokens_are_refused_by_name(family):
     diffusion = pipelines.make(family)

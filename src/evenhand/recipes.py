@@ -28,13 +28,10 @@ class SoftTokens(Strict):
     Attributes:
         count: of tokens.
         token: their name, which users type in front of their prompts.
-        words: known to the model, whose embeddings the tokens start at, again and again up to the count (Lester et al., EMNLP
-            2021); random ones of the vocabulary when None, as published.
     """
 
     count: Count = 5
     token: str = "<evenhand>"
-    words: str | None = None
 
 
 class Alignment(Strict):

@@ -125,7 +125,7 @@ def _without_lora(modules: list[Any]) -> Iterator[None]:
 
 
 def attach_soft_tokens(diffusion: Diffusion, soft: SoftTokens, *, seed: int) -> Trainable:
-    """Puts learned tokens in front of every prompt (not of the negative one); each starts as the embedding of a word.
+    """Puts learned tokens in front of every prompt (not of the negative one); each starts as a random vocabulary embedding.
 
     Shen et al., ICLR 2024, section 5 ("prefix tuning"). The pipeline's own textual-inversion loader makes room for them; a hook on
     the embedding layer reads the parameters in training instead of its rows.
@@ -136,7 +136,7 @@ def attach_soft_tokens(diffusion: Diffusion, soft: SoftTokens, *, seed: int) -> 
         torch.manual_seed(seed)
         for tokenizer, encoder in clip_encoders(pipe):
             vocabulary = encoder.get_input_embeddings().weight
-            start = vocabulary[_first_words(soft, tokenizer, len(vocabulary))].detach().clone()
+            start = vocabulary[torch.randint(len(vocabulary), (soft.count,))].detach().clone()
             first = len(tokenizer)
             pipe.load_textual_inversion(start, token=soft.token, tokenizer=tokenizer, text_encoder=encoder)
             encoder.requires_grad_(False)
@@ -149,20 +149,6 @@ def attach_soft_tokens(diffusion: Diffusion, soft: SoftTokens, *, seed: int) -> 
         return {key: p.detach().cpu().clone() for key, p in zip(keys, parameters, strict=True)}
 
     return Trainable(parameters, SOFT_TOKENS, state, diffusion.without_prefix)
-
-
-def _first_words(soft: SoftTokens, tokenizer: Any, vocabulary: int) -> Tensor:
-    """Ids `[count]` of the words at whose embeddings the tokens start.
-
-    Raises:
-        UserError: the tokenizer does not know the words.
-    """
-    if soft.words is None:
-        return torch.randint(vocabulary, (soft.count,))
-    ids = tokenizer(soft.words, add_special_tokens=False).input_ids
-    if not ids or tokenizer.unk_token_id in ids:
-        raise UserError(f"soft_tokens.words: {soft.words!r} holds no words, or some that the model's tokenizer does not know")
-    return torch.tensor([ids[i % len(ids)] for i in range(soft.count)])
 
 
 def _embed(tokens: Tensor, first: int, module: nn.Module, args: tuple[Tensor], output: Tensor) -> Tensor:
