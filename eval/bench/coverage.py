@@ -91,8 +91,7 @@ def _world(s: Setting, rng: np.random.Generator) -> tuple[list[bool], float]:
     if s.prompts > 1:  # the truth for prompts like these is their distribution's mean
         mean = (4 * mean + 1e-3) / (4 + k * 1e-3)
     if s.kind == "corrected, probabilities":
-        found = _by_probabilities(truths, s, rng)
-        return _held(found, mean)
+        return _held(_by_probabilities(truths, s, rng), mean)
     matrix = _errors(s, rng)
     calls = np.stack([rng.multinomial(s.images, matrix @ t) for t in truths])
     if s.kind == "any time":

@@ -61,8 +61,8 @@ def calibrate(classifier: str, data: str | os.PathLike, labels: Mapping[str, Lab
         if progress:
             progress(done, len(rows))
     for name, table in found.items():
-        for cls, rows_of in table.counts.items():
-            if not sum(rows_of.values()):
+        for cls, called in table.counts.items():
+            if not sum(called.values()):
                 raise UserError(f"{data}: no image is labelled {cls!r} of {name!r}; a calibration needs some of every class")
     return Calibration(classifier=classifier, digest=judge.digest, domain=domain or str(data), data=str(data),
                        date=datetime.date.today().isoformat(), attributes={a: table.counts for a, table in found.items()},
