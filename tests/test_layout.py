@@ -14,7 +14,8 @@ from evenhand import classifier_config, config, labels, recipes, resources
 SOURCE = pathlib.Path(__file__).parents[1] / "src" / "evenhand"
 LAYERS = [
     {"errors", "files", "attributes", "prompts", "records", "config", "classifier_config", "recipes", "resources", "statistics",
-     "correction", "calibration", "stopping", "labels", "pictures", "report", "comparison", "headlines", "page", "sheets"},
+     "correction", "calibration", "stopping", "labels", "pictures", "counting", "report", "comparison", "headlines", "page",
+     "sheets"},
     {"diffusion", "replay", "merging", "classifiers", "features", "faces", "images", "photographs", "asking", "adapters",
      "trainable", "optimizer", "checkpoints", "runs", "emoji"},
     {"dft", "measure", "heads", "calibrate", "closeness", "card"},

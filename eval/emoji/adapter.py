@@ -17,11 +17,12 @@ from evenhand.card import write_card
 from evenhand.cli.show import console, progress, summary
 from evenhand.cli.train import run as train
 from evenhand.config import Measure
+from evenhand.counting import by_prompt
 from evenhand.files import write_json
 from evenhand.measure import measure
 from evenhand.page import write_comparison
 from evenhand.recipes import load_recipe
-from evenhand.report import by_prompt, read_run
+from evenhand.records import read_run
 from evenhand.resources import ROOT
 from evenhand.sheets import write_contact_sheet
 

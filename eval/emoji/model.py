@@ -17,11 +17,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from evenhand.attributes import Attribute
 from evenhand.cli.show import progress
 from evenhand.config import Measure, load_prompts
+from evenhand.counting import by_prompt, counts
 from evenhand.emoji.world import HERE, load_world
 from evenhand.files import write_json, write_text
 from evenhand.measure import measure
-from evenhand.records import Record
-from evenhand.report import by_prompt, counts, read_run
+from evenhand.records import Record, read_run
 from evenhand.sheets import write_contact_sheet
 from evenhand.statistics import distance_floor, shares, wilson
 

@@ -19,8 +19,7 @@ from evenhand.features import Clip, load_features
 from evenhand.images import Unreadable, in_batches, read_images
 from evenhand.pictures import files_in
 from evenhand.recipes import Feature
-from evenhand.records import Record
-from evenhand.report import read_run
+from evenhand.records import Record, read_run
 from evenhand.statistics import Estimate, mean_over_prompts
 
 

@@ -5,23 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from evenhand.attributes import Attribute
+from evenhand.counting import Test, as_asked, by_prompt, counts, gap_of, keeps, nameable, splits_of
 from evenhand.errors import UserError
-from evenhand.records import Record
-from evenhand.report import (
-    Run,
-    Test,
-    as_asked,
-    asked_of,
-    build,
-    by_prompt,
-    counts,
-    gap_of,
-    keeps,
-    nameable,
-    nan_if_none,
-    read_run,
-    splits_of,
-)
+from evenhand.records import Record, Run, read_run
+from evenhand.report import asked_of, build
 from evenhand.statistics import Estimate, mean_over_prompts, shares, total_variation
 
 
@@ -74,16 +61,16 @@ def _share_that(test: Test) -> Callable[[list[Record]], float]:
     return lambda rows: sum(map(test, rows)) / len(rows)
 
 
-def _paired(a: list[Record], b: list[Record], statistic: Callable[[list[Record]], float | None]) -> Estimate:
+def _paired(a: list[Record], b: list[Record], statistic: Callable[[list[Record]], float]) -> Estimate:
     """Mean over prompts of a statistic's difference on the same images, after minus before."""
     before, after = by_prompt(a), by_prompt(b)
-    return mean_over_prompts([nan_if_none(statistic(after[p])) - nan_if_none(statistic(before[p])) for p in before], within=(-1, 1))
+    return mean_over_prompts([statistic(after[p]) - statistic(before[p]) for p in before], within=(-1, 1))
 
 
 def _paired_summary(a: list[Record], b: list[Record], attribute: Attribute, wished: list[float] | None) -> dict[str, Any]:
-    def distance(rows: list[Record]) -> float | None:
+    def distance(rows: list[Record]) -> float:
         found = counts(rows, attribute)
-        return float(total_variation(shares(found), wished)) if wished and found.sum() else None
+        return float(total_variation(shares(found), wished)) if wished and found.sum() else float("nan")
 
     return {"gap": _paired(a, b, lambda rows: gap_of(counts(rows, attribute), attribute)).as_dict(),
             "distance": _paired(a, b, distance).as_dict() if wished else None}

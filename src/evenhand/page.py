@@ -10,10 +10,11 @@ import pathlib
 from typing import Any
 
 from evenhand.comparison import compare
+from evenhand.counting import by_prompt
 from evenhand.files import write_json, write_text
 from evenhand.headlines import among, headlines
-from evenhand.records import Record
-from evenhand.report import build, by_prompt, read_run
+from evenhand.records import Record, read_run
+from evenhand.report import build
 
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#F0E442", "#666666")  # Okabe & Ito
 COLUMNS = 12

@@ -7,6 +7,7 @@ import os
 import pathlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 from evenhand.errors import UserError
 from evenhand.prompts import Prompt
@@ -42,6 +43,9 @@ class Record:
     def perceived(self) -> dict[str, str]:
         """The most probable class of each attribute; empty when nothing was seen."""
         return {a: max(p, key=p.__getitem__) for a, p in self.probs.items()} if self.seen else {}
+
+
+Run = tuple[dict[str, Any], list[Record]]  # settings and versions of a run directory, and its records
 
 
 def image_seed(base: int, prompt: str, index: int) -> int:
@@ -93,3 +97,19 @@ def reopen(path: str | os.PathLike) -> list[Record]:
     if len(whole) < len(data):
         os.truncate(path, len(whole))
     return read(path)
+
+
+def read_run(folder: str | os.PathLike) -> Run:
+    """The settings and records of a run directory of `evenhand measure`.
+
+    Raises:
+        UserError: it is none.
+    """
+    folder = pathlib.Path(folder)
+    try:
+        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        settings = run["settings"]
+        assert {"judge", "attributes"} <= settings.keys()
+    except (OSError, ValueError, KeyError, AssertionError) as error:
+        raise UserError(f"{folder}: is no run directory of `evenhand measure` (no run.json of one)") from error
+    return run, read(folder / "records.jsonl")

@@ -1,13 +1,8 @@
-"""Records -> numbers: what a run of `evenhand measure` says. No torch.
+"""Counts -> numbers: what a run of `evenhand measure` says. No torch.
 
 A report is a plain dictionary, written as `report.json`; `evenhand.page` makes the HTML of it.
 """
 
-import json
-import os
-import pathlib
-from collections import defaultdict
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +12,13 @@ from evenhand.attributes import Attribute, Target, intersection
 from evenhand.calibration import Calibration
 from evenhand.config import attributes_of
 from evenhand.correction import Confusion, corrected, corrected_over_prompts
+from evenhand.counting import Test, as_asked, by_prompt, counts, gap_of, keeps, nameable, probabilities, splits_of
 from evenhand.errors import UserError
-from evenhand.records import Record, read
+from evenhand.records import Record, Run
 from evenhand.statistics import (
     Estimate,
     distance_floor,
     fairness_discrepancy,
-    gap,
     gap_bias,
     gap_floor,
     mean_over_prompts,
@@ -33,25 +28,6 @@ from evenhand.statistics import (
     wilson,
 )
 from evenhand.stopping import at_the_stop, images_for, stopping_level
-
-Test = Callable[[Record], bool]
-Run = tuple[dict[str, Any], list[Record]]
-
-
-def read_run(folder: str | os.PathLike) -> Run:
-    """The settings and records of a run directory of `evenhand measure`.
-
-    Raises:
-        UserError: it is none.
-    """
-    folder = pathlib.Path(folder)
-    try:
-        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        settings = run["settings"]
-        assert {"judge", "attributes"} <= settings.keys()
-    except (OSError, ValueError, KeyError, AssertionError) as error:
-        raise UserError(f"{folder}: is no run directory of `evenhand measure` (no run.json of one)") from error
-    return run, read(folder / "records.jsonl")
 
 
 def build(read: Run, only: set[tuple[str, int]] | None = None) -> dict[str, Any]:
@@ -97,29 +73,6 @@ def build(read: Run, only: set[tuple[str, int]] | None = None) -> dict[str, Any]
     report["flagged"] = {s: _over_prompts(rows, lambda r: bool(r.flagged)).as_dict() for s, rows in shown.items()
                          if rows and all(r.flagged is not None for r in rows)}
     return report
-
-
-def by_prompt(records: Iterable[Record]) -> dict[str, list[Record]]:
-    """Records by prompt, in the order of first appearance."""
-    groups: dict[str, list[Record]] = defaultdict(list)
-    for r in records:
-        groups[r.prompt].append(r)
-    return groups
-
-
-def counts(records: Iterable[Record], attribute: Attribute) -> np.ndarray:
-    """How many images are perceived as each class, `[K]`; unseen ones are in none."""
-    found = np.zeros(len(attribute.classes), dtype=int)
-    for r in records:
-        if (cls := attribute.perceived(r.perceived)) is not None:
-            found[attribute.classes.index(cls)] += 1
-    return found
-
-
-def probabilities(records: Iterable[Record], attribute: Attribute) -> np.ndarray:
-    """Sums of the classes' probabilities over the images seen, `[K]`."""
-    table = np.array([[r.probs[attribute.name][c] for c in attribute.classes] for r in records if r.seen])
-    return (table / table.sum(1, keepdims=True)).sum(0) if len(table) else np.zeros(len(attribute.classes))
 
 
 def notes(settings: dict[str, Any]) -> list[str]:
@@ -198,24 +151,9 @@ def _saved(settings: dict[str, Any], neutral: list[Record]) -> dict[str, Any] | 
             "saved": _rounded(1 - len(neutral) / planned) if planned else None}
 
 
-def splits_of(records: list[Record]) -> dict[str, list[Record]]:
-    """The neutral records by split (of each family, where there are several), and all together where there is more than one."""
-    neutral, groups = [r for r in records if not r.states], defaultdict(list)
-    several = len({r.family for r in neutral}) > 1
-    for r in neutral:
-        groups[f"{r.family}, {r.split}" if several else r.split].append(r)
-    return {"all": neutral, **groups} if len(groups) > 1 else dict(groups)
-
-
-def gap_of(found: np.ndarray, attribute: Attribute) -> float | None:
-    """Gap among the contrasted classes, None where none of them was perceived."""
-    part = found[attribute.contrasted]
-    return float(gap(shares(part))) if part.sum() else None
-
-
 def _without_chance(found: np.ndarray, attribute: Attribute) -> float:
     """Gap less what chance is expected to add; NaN where no contrasted class was perceived."""
-    return nan_if_none(gap_of(found, attribute)) - gap_bias(tuple(found[attribute.contrasted].tolist()))
+    return gap_of(found, attribute) - gap_bias(tuple(found[attribute.contrasted].tolist()))
 
 
 def _prompt(rows: list[Record], asked: Asked) -> dict[str, Any]:
@@ -243,7 +181,7 @@ def _summary(rows: list[Record], asked: Asked) -> dict[str, Any]:
     most = 2 / len(attribute.contrasted)  # the gap where one class is all there is
     result: dict[str, Any] = {
         "prompts": len(groups), "images": len(rows), "unseen": wilson(len(rows) - sum(seen), len(rows)).as_dict(),
-        "gap": mean_over_prompts([nan_if_none(gap_of(g, attribute)) for g in groups], within=(0, most), images=sum(told)).as_dict(),
+        "gap": mean_over_prompts([gap_of(g, attribute) for g in groups], within=(0, most), images=sum(told)).as_dict(),
         "gap_without_chance": mean_over_prompts([_without_chance(g, attribute) for g in groups], within=(0, most),
                                                 images=sum(told)).as_dict(),
         "gap_floor": _rounded(float(np.mean(floors))), "gap_worst": _worst([gap_of(g, attribute) for g in groups]),
@@ -258,9 +196,9 @@ def _summary(rows: list[Record], asked: Asked) -> dict[str, Any]:
     return result
 
 
-def _worst(gaps: list[float | None]) -> float | None:
+def _worst(gaps: list[float]) -> float | None:
     """Mean of the largest tenth; None of fewer than ten."""
-    known = sorted((g for g in gaps if g is not None), reverse=True)
+    known = sorted((g for g in gaps if not np.isnan(g)), reverse=True)
     return _rounded(float(np.mean(known[: -(-len(known) // 10)]))) if len(known) >= 10 else None
 
 
@@ -276,31 +214,11 @@ def _explicit(records: list[Record], attribute: Attribute) -> dict[str, Any] | N
             "classes": {c: wilson(sum(map(kept, group)), len(group)).as_dict() for c, group in rows.items()}}
 
 
-def keeps(attribute: str) -> Test:
-    """Whether an image is perceived as the class its prompt says."""
-    return lambda r: r.perceived.get(attribute) == r.states[attribute]
-
-
-def nameable(records: list[Record], concept: str | None) -> list[Record]:
-    """The records whose concept is a class of the attribute that names concepts, "firefighter" but not "fire chief"."""
-    return [r for r in records if r.concept in r.probs.get(concept or "", {})]
-
-
-def as_asked(concept: str | None) -> Test:
-    """Whether an image's concept is perceived as the prompt's."""
-    return lambda r: r.perceived.get(concept or "") == r.concept
-
-
 def _over_prompts(rows: list[Record], test: Test) -> Estimate:
     """Mean over prompts of the share of images that pass a test."""
     passed = [(sum(map(test, group)), len(group)) for group in by_prompt(rows).values()]
     return shares_over_prompts([(k, n - k) for k, n in passed])[0]
 
 
-def nan_if_none(value: float | None) -> float:
-    """NaN for what cannot be had, as `mean_over_prompts` leaves it out."""
-    return float("nan") if value is None else value
-
-
 def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 6)
+    return None if value is None or np.isnan(value) else round(value, 6)

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from evenhand.config import Measure, Settings, attributes_of, check, load_model, load_prompts
+from evenhand.counting import counts
 from evenhand.errors import UserError
 from evenhand.files import whole
 from evenhand.measure.judging import Row, judged, judging, sure
 from evenhand.records import Record, append, image_seed, key, reopen
-from evenhand.report import counts
 from evenhand.runs import open_run, peak_memory
 from evenhand.stopping import LOOK, enough
 

@@ -1,0 +1,65 @@
+"""Records -> counts: which images belong together, and how many of them are what. No torch."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from evenhand.attributes import Attribute
+from evenhand.records import Record
+from evenhand.statistics import gap, shares
+
+Test = Callable[[Record], bool]
+
+
+def by_prompt(records: Iterable[Record]) -> dict[str, list[Record]]:
+    """Records by prompt, in the order of first appearance."""
+    groups: dict[str, list[Record]] = defaultdict(list)
+    for r in records:
+        groups[r.prompt].append(r)
+    return groups
+
+
+def splits_of(records: list[Record]) -> dict[str, list[Record]]:
+    """The neutral records by split (of each family, where there are several), and all together where there is more than one."""
+    neutral, groups = [r for r in records if not r.states], defaultdict(list)
+    several = len({r.family for r in neutral}) > 1
+    for r in neutral:
+        groups[f"{r.family}, {r.split}" if several else r.split].append(r)
+    return {"all": neutral, **groups} if len(groups) > 1 else dict(groups)
+
+
+def counts(records: Iterable[Record], attribute: Attribute) -> np.ndarray:
+    """How many images are perceived as each class, `[K]`; unseen ones are in none."""
+    found = np.zeros(len(attribute.classes), dtype=int)
+    for r in records:
+        if (cls := attribute.perceived(r.perceived)) is not None:
+            found[attribute.classes.index(cls)] += 1
+    return found
+
+
+def probabilities(records: Iterable[Record], attribute: Attribute) -> np.ndarray:
+    """Sums of the classes' probabilities over the images seen, `[K]`."""
+    table = np.array([[r.probs[attribute.name][c] for c in attribute.classes] for r in records if r.seen])
+    return (table / table.sum(1, keepdims=True)).sum(0) if len(table) else np.zeros(len(attribute.classes))
+
+
+def gap_of(found: np.ndarray, attribute: Attribute) -> float:
+    """Gap among the contrasted classes, NaN where none of them was perceived."""
+    part = found[attribute.contrasted]
+    return float(gap(shares(part))) if part.sum() else float("nan")
+
+
+def keeps(attribute: str) -> Test:
+    """Whether an image is perceived as the class its prompt says."""
+    return lambda r: r.perceived.get(attribute) == r.states[attribute]
+
+
+def nameable(records: list[Record], concept: str | None) -> list[Record]:
+    """The records whose concept is a class of the attribute that names concepts, "firefighter" but not "fire chief"."""
+    return [r for r in records if r.concept in r.probs.get(concept or "", {})]
+
+
+def as_asked(concept: str | None) -> Test:
+    """Whether an image's concept is perceived as the prompt's."""
+    return lambda r: r.perceived.get(concept or "") == r.concept
