@@ -13,7 +13,7 @@ from evenhand.classifiers import load_classifier
 from evenhand.config import Measure
 from evenhand.emoji.world import draw, load_world, sample_scene
 from evenhand.errors import UserError
-from evenhand.heads import augmented, train_head
+from evenhand.heads import augmented, mixed, train_head
 from evenhand.images import labelled
 from evenhand.labels import Head, Labels
 from evenhand.measure import measure
@@ -89,13 +89,31 @@ def test_a_folder_is_corrected_by_the_mean_probabilities(trained, people, tmp_pa
     assert corrected == pytest.approx(np.clip((given - a["lighter"]) / (a["darker"] - a["lighter"]), 0, 1), abs=1e-3)
 
 
-def test_images_and_labels_are_mixed_in_pairs(trained, people, tmp_path):
-    from safetensors.torch import load_file
+def test_images_and_labels_are_mixed_in_pairs_by_the_same_share(people, tmp_path):
+    torch.manual_seed(0)
+    labels = torch.arange(8)[:, None]
+    images, pairs = mixed(labels[:, :, None, None].expand(8, 3, 2, 2).float(), labels, 0.4)
+    assert sum(share for _, share in pairs) == pytest.approx(1) and 0 < pairs[0][1] < 1
+    torch.testing.assert_close(images[:, 0, 0, 0], sum(share * truth[:, 0] for truth, share in pairs))
 
     made = train_head(recipe(mixup=0.4, epochs=1), people, tmp_path / "mixed")
     plain = train_head(recipe(epochs=1), people, tmp_path / "plain")
-    weights = [load_file(folder / "model.safetensors") for folder in (made, plain)]
-    assert any(not torch.equal(a, b) for a, b in zip(*(w.values() for w in weights), strict=True))
+    assert load_classifier(str(made)).digest != load_classifier(str(plain)).digest
+
+
+def test_a_mirrored_image_is_judged_alike(trained, tmp_path):
+    import shutil
+
+    made = trained[0]
+    both = shutil.copytree(made, tmp_path / "both")
+    config = yaml.safe_load((made / "classifier.yaml").read_text())
+    (both / "classifier.yaml").write_text(yaml.safe_dump({**config, "mirror": True}))
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    single, judge = load_classifier(str(made)), load_classifier(str(both))
+    found = judge(images).probs["gender"]
+    torch.testing.assert_close(found, judge(images.flip(-1)).probs["gender"])
+    torch.testing.assert_close(found, (single(images).probs["gender"] + single(images.flip(-1)).probs["gender"]) / 2)
+    assert single.digest != judge.digest
 
 
 def test_the_digest_is_of_the_weights(trained, tmp_path):

@@ -55,6 +55,7 @@ class Classifier(Strict):
         networks: `hub`: by attribute.
         questions: `vlm`: by attribute; the classes and "unclear" follow as options.
         faces: face detection in front; the whole image is judged without it.
+        mirror: `clip` and `hub`: the mean of the probabilities of an image and of its mirror image.
     """
 
     kind: Literal["emoji", "clip", "hub", "vlm"]
@@ -69,6 +70,7 @@ class Classifier(Strict):
     networks: dict[str, Network] = {}
     questions: dict[str, str] = {}
     faces: Faces | None = None
+    mirror: bool = False
 
     @property
     def known(self) -> dict[str, Attribute]:

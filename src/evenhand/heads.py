@@ -158,8 +158,7 @@ class _Trainer(Trainer):
         if model.training:
             images = augmented(images, self._recipe.jitter, flip=self._recipe.flip)
             if self._recipe.mixup:
-                share, other = self._mix(len(images))
-                images, pairs = share * images + (1 - share) * images[other], [(labels, share), (labels[other], 1 - share)]
+                images, pairs = mixed(images, labels, self._recipe.mixup)
         outputs = model(pixel_values=(images - self._mean.to(images.device)) / self._std.to(images.device))
         parts = _parts(outputs.logits.float(), self._recipe)
         smoothing = self._recipe.smoothing if model.training else 0.0
@@ -168,11 +167,6 @@ class _Trainer(Trainer):
                                     ignore_index=UNLABELLED, label_smoothing=smoothing)
             for truth, share in pairs for place, logits in enumerate(parts)]).nan_to_num().sum()
         return (loss, outputs) if return_outputs else loss
-
-    def _mix(self, n: int) -> tuple[float, Tensor]:
-        """Mixup (Zhang et al., ICLR 2018): the share that an image keeps, drawn from Beta(a, a), and which image has the rest."""
-        a = torch.tensor(self._recipe.mixup)
-        return float(torch.distributions.Beta(a, a).sample()), torch.randperm(n)
 
 
 def _parts(logits: Any, recipe: Head) -> list[Any]:
@@ -215,6 +209,17 @@ def augmented(images: Tensor, amount: float, *, flip: bool) -> Tensor:
     return ((moved - mean) * (1 + 2 * draw(1, 1, 1)) + mean + draw(1, 1, 1)).clamp(0, 1)
 
 
+def mixed(images: Tensor, labels: Tensor, a: float) -> tuple[Tensor, list[tuple[Tensor, float]]]:
+    """Mixup (Zhang et al., ICLR 2018): images `[N, ...]` mixed in pairs by a share drawn from Beta(a, a).
+
+    Returns:
+        the images, and the labels `[N, A]` that they have, each with its share.
+    """
+    share = float(torch.distributions.Beta(torch.tensor(a), torch.tensor(a)).sample())
+    other = torch.randperm(len(images))
+    return share * images + (1 - share) * images[other], [(labels, share), (labels[other], 1 - share)]
+
+
 def write_head(folder: pathlib.Path, model: Any, processor: Any, recipe: Head) -> pathlib.Path:
     """Writes a classifier's folder and returns it: transformers' files, the recipe's labels, and `classifier.yaml`."""
     model.save_pretrained(folder)
@@ -224,5 +229,5 @@ def write_head(folder: pathlib.Path, model: Any, processor: Any, recipe: Head) -
     write_text(folder / "classifier.yaml", yaml.safe_dump({
         "kind": "hub", "attributes": {a: {"classes": x.names} for a, x in recipe.attributes.items()},
         "networks": {a: {"path": ".", "labels": {f"{a}: {c}": c for c in x.names}} for a, x in recipe.attributes.items()},
-    }, sort_keys=False))
+        "mirror": recipe.mirror}, sort_keys=False))
     return folder

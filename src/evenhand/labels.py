@@ -56,6 +56,7 @@ class Head(Strict):
         size: height and width of its input, pixels.
         split: column that says `train`, `validation` or `test`; the data's own splits, or a random 80/10/10, when None.
         balance: weigh images so that every class of an attribute counts alike.
+        mirror: judge an image by itself and its mirror image together, once trained: surer, for twice the time.
         jitter: largest shift, turn and zoom in training, as a share of the image; brightness and contrast vary as much.
         mixup: `a` of the Beta(a, a) by which images and labels are mixed in pairs (Zhang et al., ICLR 2018); 0 mixes none.
         epochs, patience: at most so many; stops when the validation accuracy has not risen for so many.
@@ -71,6 +72,7 @@ class Head(Strict):
     balance: bool = True
     jitter: Share = 0.1
     flip: bool = True
+    mirror: bool = False
     mixup: float = Field(default=0.0, ge=0)
     epochs: Count = 10
     patience: Count = 3

@@ -37,6 +37,7 @@ class PhotoClassifier:
         config = load_classifier_config(name)
         self.name, self.attributes = name, config.known
         self._faces = FaceCrops(config.faces, device=device) if config.faces else None
+        self._mirror = config.mirror
         if config.kind == "clip":
             self._features, self._judge = zero_shot(config, device)
         else:
@@ -52,9 +53,14 @@ class PhotoClassifier:
         boxes, seen = None, torch.ones(len(images), dtype=torch.bool, device=images.device)
         if self._faces:
             images, seen, boxes = self._faces(images)
-        if self._features:
-            images = self._features(images)
-        return Predictions(self._judge(images), seen, boxes)
+        logits = self._logits(images)
+        if self._mirror:
+            other = self._logits(images.flip(-1))
+            logits = {a: torch.logaddexp(x.log_softmax(-1), other[a].log_softmax(-1)) for a, x in logits.items()}
+        return Predictions(logits, seen, boxes)
+
+    def _logits(self, images: Tensor) -> dict[str, Tensor]:
+        return self._judge(self._features(images) if self._features else images)
 
     def features(self, images: Tensor) -> Tensor:
         """CLIP embedding `[N, D]` of whole images."""
