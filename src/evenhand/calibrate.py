@@ -41,15 +41,15 @@ def calibrate(classifier: str, data: str | os.PathLike, labels: Mapping[str, Lab
     if split and split not in parts:
         raise unknown("split", split, parts, where=str(data))
     rows = parts[split] if split else datasets.concatenate_datasets(list(parts.values()))
-    truth = {}
+    known, truth = {a: judge.classes(a) for a in filter(None, [*judge.attributes, judge.concept])}, {}
     for name, entry in labels.items():
-        if name not in judge.attributes:
-            raise unknown("attribute", name, judge.attributes, where=f"classifier {classifier!r}")
-        if set(entry.names) != set(judge.attributes[name].classes):
+        if name not in known:
+            raise unknown("attribute", name, known, where=f"classifier {classifier!r}")
+        if set(entry.names) != set(known[name]):
             raise UserError(f"{name}: the labels mean {', '.join(entry.names)}; classifier {classifier!r} knows "
-                            f"{', '.join(judge.attributes[name].classes)}")
+                            f"{', '.join(known[name])}")
         truth[name] = [None if (k := entry.find(v)) is None else entry.names[k] for v in values(rows, entry.column, str(data))]
-    found = {name: _Table(judge.attributes[name].classes) for name in labels}
+    found = {name: _Table(known[name]) for name in labels}
     done = 0
     for indices, images in in_batches(((i, pixels_of(row["image"])) for i, row in enumerate(rows)), batch):
         with torch.no_grad():

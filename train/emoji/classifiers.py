@@ -1,4 +1,4 @@
-"""Trains the two classifiers of the embedded world and writes their confusion matrices on held-out renderings.
+"""Trains the two classifiers of the embedded world and calibrates them on held-out renderings.
 
     python train/emoji/classifiers.py            # needs runs/emoji/autoencoder; writes src/evenhand/emoji/classifiers/
 
@@ -8,17 +8,21 @@ Both see drawings and their reconstructions by the autoencoder, with noise; they
 
 import argparse
 import pathlib
+import tempfile
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKL
+from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from evenhand.calibrate import calibrate
 from evenhand.checkpoints import load_state, save_state, step_generator
+from evenhand.classifiers import load_classifier
 from evenhand.emoji.classifier import EmojiClassifier
 from evenhand.emoji.world import HERE, Scene, draw, load_world, sample_scene
 from evenhand.files import write_json
+from evenhand.labels import Labels
 
 NETWORKS = {"trainer": ("strided", [24, 40, 64, 80]), "judge": ("residual", [24, 32, 48, 64])}
 ATTRIBUTES = ("occupation", "gender", "tone")
@@ -64,18 +68,33 @@ def train(name: str, vae: AutoencoderKL, folder: pathlib.Path, *, steps: int, ba
     return model.eval()
 
 
-@torch.no_grad()
-def confusion(model: EmojiClassifier, n: int) -> dict:
-    """Confusion matrices `[called, true]` (counts) on renderings never trained on, with n and the accuracy."""
-    generator = step_generator(load_world().seeds["sprites_held_out"], "confusion")
-    counts = {a: np.zeros((len(model.config["classes"][a]),) * 2, dtype=int) for a in ATTRIBUTES}
+def held_out(path: pathlib.Path, n: int) -> None:
+    """Writes renderings never trained on, with their labels, as a parquet file."""
+    import datasets
+
+    generator, world = step_generator(load_world().seeds["sprites_held_out"], "confusion"), load_world()
+    classes = {"occupation": list(world.occupations), **world.classes}
+    rows = []
     for _ in range(n // 100):
         scene = sample_scene(100, generator=generator, even=True)
-        logits = model(draw(scene, generator=generator))
-        for a in ATTRIBUTES:
-            np.add.at(counts[a], (logits[a].argmax(1).numpy(), getattr(scene, a).numpy()), 1)
-    return {a: {"classes": model.config["classes"][a], "n": int(c.sum()), "accuracy": float(np.trace(c) / c.sum()),
-                "called_by_true": c.tolist()} for a, c in counts.items()}
+        images = (draw(scene, generator=generator) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+        rows += [{"image": Image.fromarray(image), **{a: classes[a][getattr(scene, a)[i]] for a in ATTRIBUTES}}
+                 for i, image in enumerate(images)]
+    features = datasets.Features({"image": datasets.Image(), **{a: datasets.Value("string") for a in ATTRIBUTES}})
+    datasets.Dataset.from_list(rows, features=features).to_parquet(path)
+
+
+def write_calibration(name: str, data: pathlib.Path) -> dict[str, float]:
+    """Writes what the classifier calls the renderings beside its weights; returns the accuracies."""
+    judge = load_classifier(f"emoji-{name}")
+    labels = {a: Labels(column=a, classes={c: [c] for c in judge.classes(a)}) for a in ATTRIBUTES}
+    found = calibrate(f"emoji-{name}", data, labels, domain="emoji world")
+    found = found.model_copy(update={
+        "data": "renderings with sprites_held_out's seed, never trained on",
+        "probabilities": {a: table for a, table in found.probabilities.items() if a in judge.attributes}})  # 20 x 20 x 20 else
+    write_json(HERE / "classifiers" / name / "calibration.json", found.model_dump(mode="json"))
+    return {a: sum(row[c] for c, row in table.items()) / sum(sum(row.values()) for row in table.values())
+            for a, table in found.attributes.items()}
 
 
 def main() -> None:
@@ -83,16 +102,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/emoji"))
+    parser.add_argument("--calibrate", action="store_true", help="only calibrate those that ship")
     args = parser.parse_args()
-    vae = AutoencoderKL.from_pretrained(args.runs / "autoencoder").requires_grad_(False)
-    for name in NETWORKS:
-        model = train(name, vae, args.runs, steps=args.steps, batch=args.batch)
-        folder = HERE / "classifiers" / name
-        model.save(folder)
-        result = confusion(model, 6000)
-        write_json(folder / "confusion.json", {"domain": "emoji renderings, held out", **result})
-        size = (folder / "model.safetensors").stat().st_size
-        print(name, f"{size / 1e6:.2f} MB", {a: round(r["accuracy"], 4) for a, r in result.items()})
+    if not args.calibrate:
+        vae = AutoencoderKL.from_pretrained(args.runs / "autoencoder").requires_grad_(False)
+        for name in NETWORKS:
+            train(name, vae, args.runs, steps=args.steps, batch=args.batch).save(HERE / "classifiers" / name)
+    with tempfile.TemporaryDirectory() as folder:
+        held_out(data := pathlib.Path(folder) / "held-out.parquet", 6000)
+        for name in NETWORKS:
+            size = (HERE / "classifiers" / name / "model.safetensors").stat().st_size
+            print(name, f"{size / 1e6:.2f} MB", {a: round(r, 4) for a, r in write_calibration(name, data).items()}, flush=True)
 
 
 if __name__ == "__main__":
