@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import evenhand.dft.finetune as dft
 from evenhand.adapters import LORA, find_adapter
 from evenhand.config import load_model
+from evenhand.dft import stage
+from evenhand.dft.finetune import finetune
 from evenhand.diffusion import load_diffusion
 from evenhand.errors import UserError
 from evenhand.recipes import Lora, load_recipe
@@ -27,7 +28,7 @@ class Cut(Exception):
 
 def train(folder, part="text_encoder", *more, progress=None):
     recipe = load_recipe("dft/emoji-gender", [*QUICK, f"lora.part={part}", "lora.rank=2", *more])
-    return dft.finetune(recipe, folder, name="test", progress=progress)
+    return finetune(recipe, folder, name="test", progress=progress)
 
 
 @pytest.fixture(scope="module", params=["text_encoder", "denoiser"])
@@ -41,7 +42,7 @@ def trained(request, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp(request.param)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dft, "load_diffusion", keeping)
+        patch.setattr(stage, "load_diffusion", keeping)
         adapter = train(folder / "whole", request.param)
     return request.param, folder, adapter, kept["diffusion"]
 
@@ -142,7 +143,7 @@ def test_the_wished_classes_become_more_probable(tmp_path):
     recipe = load_recipe("dft/emoji-gender", [
         "steps=20", "images=8", "prompts_per_step=1", "explicit_images=0", "num_inference_steps=[6]", "gradient.calls=3",
         "warmup=0", "lora.part=denoiser", "learning_rate=1e-2", "target.shares.gender={woman: 1.0}", "preservation.seeds=8"])
-    adapter = dft.finetune(recipe, tmp_path / "run")
+    adapter = finetune(recipe, tmp_path / "run")
     from evenhand.classifiers import load_classifier
 
     judge, prompts, seeds = load_classifier("emoji-judge"), ["an emoji of a farmer"] * 12, list(range(12))
@@ -165,7 +166,7 @@ def test_a_step_with_realism_and_pixels_and_a_dry_run_that_counts_it(tmp_path):
             "preservation.features=[{kind: pixels, weight: 2.0}]"]
     recipe = load_recipe("dft/emoji-gender", [*QUICK, "lora.rank=2", *more])
     rows = []
-    dft.finetune(recipe, tmp_path / "run", progress=lambda step, row: rows.append(row))
+    finetune(recipe, tmp_path / "run", progress=lambda step, row: rows.append(row))
     assert all(row["realism"] > 0 and row["gradient_norm"] > 0 for row in rows)
     cost = probe(recipe)
     saved = sum(x.numel() for x in load_file(tmp_path / "run" / "adapter" / LORA).values())
@@ -175,7 +176,7 @@ def test_a_step_with_realism_and_pixels_and_a_dry_run_that_counts_it(tmp_path):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_trains_float32_parameters(dtype, tmp_path):
     rows = []
-    adapter = dft.finetune(load_recipe("dft/emoji-gender", [*QUICK, "steps=2", f"dtype={dtype}"]), tmp_path / "run",
+    adapter = finetune(load_recipe("dft/emoji-gender", [*QUICK, "steps=2", f"dtype={dtype}"]), tmp_path / "run",
                            progress=lambda step, row: rows.append(row))
     state = load_file(adapter / LORA)
     assert {x.dtype for x in state.values()} == {torch.float32}
@@ -198,11 +199,11 @@ class Boxed:
 
 
 def test_the_face_factor_weighs_the_preservation_gradient_inside_the_box(tmp_path, monkeypatch):
-    load = dft.load_classifier
-    monkeypatch.setattr(dft, "load_classifier", lambda *args, **kwargs: Boxed(load(*args, **kwargs)))
+    load = stage.load_classifier
+    monkeypatch.setattr(stage, "load_classifier", lambda *args, **kwargs: Boxed(load(*args, **kwargs)))
     states = {}
     for factor in (1.0, 0.0):
         recipe = load_recipe("dft/emoji-gender", [*QUICK, "steps=2", "preservation.weight=50", "preservation.changed=1",
                                                   f"preservation.changed_face={factor}", "preservation.features=[{kind: pixels}]"])
-        states[factor] = load_file(dft.finetune(recipe, tmp_path / str(factor)) / LORA)
+        states[factor] = load_file(finetune(recipe, tmp_path / str(factor)) / LORA)
     assert any(not torch.equal(states[0.0][k], x) for k, x in states[1.0].items())

@@ -5,7 +5,7 @@
 The parquet file holds 64 x 64 face crops with columns image, age, gender, race, split (UTKFace, Zhang et al., CVPR 2017; for
 non-commercial research). Nothing of it, and no network trained on it, is written outside runs/utkface.
 
-1. `classifiers/utkface` and `classifiers/utkface-judge` are trained on `train`, the epoch chosen on `validation`.
+1. Two heads by the recipe `classifiers/utkface`, of two seeds, are trained on `train`, the epoch chosen on `validation`.
 2. Accuracy on `test`, the mean over classes and over images.
 3. Folders of `test` images with known shares, no image twice in one; each is measured by `evenhand measure --images-from`. Each
    head is calibrated on `validation`.
@@ -31,7 +31,7 @@ from evenhand.runs import versions
 
 OUT = pathlib.Path(__file__).parents[1] / "results" / "utkface.json"
 RUNS = pathlib.Path("runs/utkface")
-HEADS = ("utkface", "utkface-judge")
+HEADS = {"utkface": ["seed=1"], "utkface-judge": ["seed=2"]}  # one may train what the other judges
 SHARES = {"gender": [(a, 1 - a) for a in (0.5, 0.65, 0.8, 0.95)] + [(1 - a, a) for a in (0.65, 0.8, 0.95)],
           "age": [(0.25,) * 4, (0.1, 0.7, 0.1, 0.1), (0.02, 0.95, 0.02, 0.01), (0.4, 0.3, 0.2, 0.1)]}
 SIZES = (60, 250, 1000, 2000)
@@ -39,7 +39,7 @@ SIZES = (60, 250, 1000, 2000)
 
 def accuracies(head: str, data: str) -> dict:
     """Trains the head if it is not there, calibrates it on `validation`, and returns its accuracies on `test`."""
-    recipe, folder = load_head(f"classifiers/{head}"), RUNS / head
+    recipe, folder = load_head("classifiers/utkface", HEADS[head]), RUNS / head
     made = folder / "classifier"
     if not (made / "classifier.yaml").exists():
         train_head(recipe, data, folder)

@@ -65,7 +65,8 @@ def train_head(recipe: Head, data: str | os.PathLike, folder: str | os.PathLike,
     trainer = _Trainer(
         recipe=recipe, normal=(processor.image_mean, processor.image_std), weights=_weights(train, recipe), model=model,
         train_dataset=train, eval_dataset=validation, compute_metrics=lambda found: _accuracy(found, recipe),
-        callbacks=[EarlyStoppingCallback(recipe.patience), *([_Progress(progress)] if progress else [])],
+        callbacks=[*([EarlyStoppingCallback(recipe.patience)] if recipe.patience else []),
+                   *([_Progress(progress)] if progress else [])],
         args=TrainingArguments(
             output_dir=str(folder / "checkpoints"), num_train_epochs=recipe.epochs, learning_rate=recipe.learning_rate,
             per_device_train_batch_size=recipe.batch, per_device_eval_batch_size=4 * recipe.batch, lr_scheduler_type="cosine",

@@ -59,7 +59,9 @@ class Head(Strict):
         mirror: judge an image by itself and its mirror image together, once trained: surer, for twice the time.
         jitter: largest shift, turn and zoom in training, as a share of the image; brightness and contrast vary as much.
         mixup: `a` of the Beta(a, a) by which images and labels are mixed in pairs (Zhang et al., ICLR 2018); 0 mixes none.
-        epochs, patience: at most so many; stops when the validation accuracy has not risen for so many.
+        epochs: the learning rate falls along a cosine to the last; the one of the best validation accuracy is kept.
+        patience: stops when the validation accuracy has not risen for so many epochs; None never does, since the last epochs, of
+            the smallest rates, are often the best.
         dtype: bfloat16 trains under autocast.
     """
 
@@ -75,7 +77,7 @@ class Head(Strict):
     mirror: bool = False
     mixup: float = Field(default=0.0, ge=0)
     epochs: Count = 10
-    patience: Count = 3
+    patience: Count | None = None
     batch: Count = 64
     learning_rate: float = Field(default=1e-3, gt=0)
     weight_decay: float = Field(default=0.05, ge=0)

@@ -22,7 +22,7 @@ def train(
     overrides: Annotated[list[str] | None, Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe to change.")] = None,
     out: Annotated[Path | None, Option(help="Run directory; one with the same settings is continued.")] = None,
 ) -> None:
-    """Train an attribute classifier on labelled images, with early stopping, and calibrate it on the split kept back.
+    """Train an attribute classifier on labelled images and calibrate it on the split kept back; the best epoch is kept.
 
     Examples:
         evenhand classifier train classifiers/utkface utkface64.parquet

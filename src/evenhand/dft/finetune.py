@@ -9,35 +9,24 @@ of the frozen model are kept for a pool of seeds. Several processes share the im
 import os
 import pathlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from evenhand.adapters import save_adapter
 from evenhand.checkpoints import save_state
-from evenhand.classifier_config import load_classifier_config
-from evenhand.classifiers import AttributeClassifier, load_classifier
-from evenhand.config import load_model
+from evenhand.classifiers import AttributeClassifier
 from evenhand.dft.batches import Batch, draw, explicit_prompts, neutral_prompts
 from evenhand.dft.census import Census, count
 from evenhand.dft.coefficients import published, squared_norms, uniform
-from evenhand.dft.faces import FaceSpace
 from evenhand.dft.losses import Perceived, Wish, alignment_loss, preservation_loss, realism_loss, weigh_inside, wish_of
-from evenhand.dft.references import References
-from evenhand.diffusion import Diffusion, load_diffusion
-from evenhand.errors import UserError, unknown
-from evenhand.features import load_features
+from evenhand.dft.stage import Stage
 from evenhand.optimizer import Optimizer
-from evenhand.prompts import Prompt
-from evenhand.recipes import Dft, SoftTokens
+from evenhand.recipes import Dft
 from evenhand.replay import Recording, Tape, attach, record
 from evenhand.runs import cut_log, log_line, training
 from evenhand.statistics import gap, shares
-from evenhand.trainable import Trainable
-from evenhand.trainable import attach as attach_trainable
 
 
 def finetune(recipe: Dft, folder: str | os.PathLike, *, name: str = "",
@@ -59,7 +48,7 @@ def finetune(recipe: Dft, folder: str | os.PathLike, *, name: str = "",
     folder = pathlib.Path(folder)
     prompts, explicit = neutral_prompts(recipe), explicit_prompts(recipe)
     with training(folder, recipe.model_dump(mode="json")) as accelerator:
-        stage = _Stage.load(recipe, folder, explicit, accelerator)
+        stage = Stage.load(recipe, folder, explicit, accelerator)
         optimizer = Optimizer(recipe, stage.trainable.parameters)
         first = optimizer.restore(folder / "checkpoint.pt")
         if accelerator.is_main_process:
@@ -85,86 +74,7 @@ def finetune(recipe: Dft, folder: str | os.PathLike, *, name: str = "",
     return folder / "adapter"
 
 
-@dataclass(frozen=True)
-class _Stage:
-    """What every step works with."""
-
-    diffusion: Diffusion
-    trainable: Trainable
-    classifier: AttributeClassifier
-    features: list[tuple[float, Callable[[Tensor], Tensor]]]
-    references: References
-    faces: FaceSpace | None
-    accelerator: Any
-
-    @classmethod
-    def load(cls, recipe: Dft, folder: pathlib.Path, explicit: list[Prompt], accelerator: Any) -> "_Stage":
-        model = load_model(recipe.model)
-        diffusion = load_diffusion(model if recipe.dtype is None else model.model_copy(update={"dtype": recipe.dtype}),
-                                   device=str(accelerator.device))
-        if load_classifier_config(recipe.classifier).kind == "vlm":
-            raise UserError(f"classifier {recipe.classifier!r} is asked in words: it can judge, but no gradient passes through it")
-        classifier = load_classifier(recipe.classifier, device=accelerator.device)
-        for target in (recipe.target, *recipe.targets.values()):
-            target.check(classifier.attributes)
-        _check_prompts(recipe, classifier, explicit, accelerator.num_processes)
-        trainable = attach_trainable(diffusion, recipe.trained, seed=recipe.seed)
-        kept = folder / "references" if recipe.preservation.seeds else None
-        features = []
-        if recipe.preservation.weight:
-            features = load_features(recipe.preservation.features, classifier, device=accelerator.device)
-        references = References(kept, diffusion, trainable, at_once=recipe.gradient.batch)
-        faces = FaceSpace(recipe.realism, classifier, device=accelerator.device) if recipe.realism.weight else None
-        return cls(diffusion, trainable, classifier, features, references, faces, accelerator)
-
-    def save(self, folder: pathlib.Path, optimizer: Optimizer, name: str, recipe: Dft) -> None:
-        """Writes the adapter as it is now, averaged if the recipe says so."""
-        with optimizer.averaged():
-            save_adapter(folder, self.trainable.file, self.trainable.state(), {
-                "base_model": self.diffusion.source, "recipe": name, "settings": recipe.model_dump(mode="json"),
-                **({"token": recipe.trained.token} if isinstance(recipe.trained, SoftTokens) else {}),
-                "classifier": {"name": self.classifier.name, "digest": self.classifier.digest}})
-
-    def share(self, n: int) -> Tensor:
-        """The rows of a batch of n that are this process's."""
-        return torch.arange(self.accelerator.process_index, n, self.accelerator.num_processes)
-
-    def total(self, value: Tensor) -> Tensor:
-        """A tensor summed over the processes."""
-        return self.accelerator.reduce(value, "sum")
-
-    def gather(self, rows: Tensor, values: Tensor, n: int) -> Tensor:
-        """The values `[n, ...]` of all rows, from every process's own."""
-        whole = values.new_zeros(n, *values.shape[1:])
-        whole[rows] = values
-        return self.total(whole)
-
-    def perceive(self, rows: Tensor, images: Tensor, n: int) -> Perceived:
-        """What is perceived in the whole batch of n, of which this process holds some rows' images."""
-        with torch.no_grad():
-            found = self.classifier(images)
-        probs = {a: self.gather(rows, p, n) for a, p in found.probs.items() if a in self.classifier.attributes}
-        return Perceived(probs, self.gather(rows, found.seen.float(), n) > 0.5)
-
-
-def _check_prompts(recipe: Dft, classifier: AttributeClassifier, explicit: list[Prompt], processes: int) -> None:
-    """Refuses what would fail at some later step.
-
-    Raises:
-        UserError: a class said that the classifier does not know, no prompt that says one, or too few images for the processes.
-    """
-    for prompt in explicit:
-        for a, cls in prompt.states.items():
-            if cls not in classifier.attributes[a].classes:
-                raise unknown("class", cls, classifier.attributes[a].classes, where=f"prompt {prompt.text!r}")
-    if recipe.explicit_images and not explicit:
-        raise UserError("explicit_images: the prompt sets have no prompts that say a class of the target; set it to 0")
-    images = recipe.prompts_per_step * recipe.images
-    if processes > images:
-        raise UserError(f"{processes} processes cannot share {images} images a step: start fewer, or raise images")
-
-
-def _gradient(recipe: Dft, stage: _Stage, batch: Batch, rng: np.random.Generator
+def _gradient(recipe: Dft, stage: Stage, batch: Batch, rng: np.random.Generator
               ) -> tuple[dict[str, float], dict[str, Any]]:
     """One step's gradient, put into the `.grad` of the trainable parameters; returns the step's numbers and what was perceived.
 
@@ -195,7 +105,7 @@ def _gradient(recipe: Dft, stage: _Stage, batch: Batch, rng: np.random.Generator
     return row, count(batch, now, stage.classifier.attributes)
 
 
-def _loss(recipe: Dft, stage: _Stage, tape: Tape, base: Tensor, part: Tensor, wish: Wish) -> tuple[Tensor, Tensor]:
+def _loss(recipe: Dft, stage: Stage, tape: Tape, base: Tensor, part: Tensor, wish: Wish) -> tuple[Tensor, Tensor]:
     """The weighted loss of a part, and the losses it consists of, `[3]`; sums over images."""
     images, found = tape.images, stage.classifier(tape.images)
     near = images
@@ -212,7 +122,7 @@ def _loss(recipe: Dft, stage: _Stage, tape: Tape, base: Tensor, part: Tensor, wi
     return torch.stack([w * x for w, x in zip(weights, losses, strict=True)]).sum(), torch.stack(losses).detach().cpu()
 
 
-def _replay(recipe: Dft, stage: _Stage, taped: list[tuple[Tape, list]], *, images: int, count: int,
+def _replay(recipe: Dft, stage: Stage, taped: list[tuple[Tape, list]], *, images: int, count: int,
             rng: np.random.Generator) -> None:
     """Replays the same random calls of every part, with the same factors in every process; averages over the images.
 

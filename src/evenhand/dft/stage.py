@@ -1,0 +1,108 @@
+"""What direct fine-tuning works with: the model and what is trained of it, its judge, the features to keep, the processes."""
+
+import pathlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evenhand.adapters import save_adapter
+from evenhand.classifier_config import load_classifier_config
+from evenhand.classifiers import AttributeClassifier, load_classifier
+from evenhand.config import load_model
+from evenhand.dft.faces import FaceSpace
+from evenhand.dft.losses import Perceived
+from evenhand.dft.references import References
+from evenhand.diffusion import Diffusion, load_diffusion
+from evenhand.errors import UserError, unknown
+from evenhand.features import load_features
+from evenhand.optimizer import Optimizer
+from evenhand.prompts import Prompt
+from evenhand.recipes import Dft, SoftTokens
+from evenhand.trainable import Trainable, attach
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What every step works with."""
+
+    diffusion: Diffusion
+    trainable: Trainable
+    classifier: AttributeClassifier
+    features: list[tuple[float, Callable[[Tensor], Tensor]]]
+    references: References
+    faces: FaceSpace | None
+    accelerator: Any
+
+    @classmethod
+    def load(cls, recipe: Dft, folder: pathlib.Path, explicit: list[Prompt], accelerator: Any) -> "Stage":
+        """Loads all of it.
+
+        Raises:
+            UserError: what cannot be loaded, or does not fit together.
+        """
+        model = load_model(recipe.model)
+        diffusion = load_diffusion(model if recipe.dtype is None else model.model_copy(update={"dtype": recipe.dtype}),
+                                   device=str(accelerator.device))
+        if load_classifier_config(recipe.classifier).kind == "vlm":
+            raise UserError(f"classifier {recipe.classifier!r} is asked in words: it can judge, but no gradient passes through it")
+        classifier = load_classifier(recipe.classifier, device=accelerator.device)
+        for target in (recipe.target, *recipe.targets.values()):
+            target.check(classifier.attributes)
+        _check_prompts(recipe, classifier, explicit, accelerator.num_processes)
+        trainable = attach(diffusion, recipe.trained, seed=recipe.seed)
+        kept = folder / "references" if recipe.preservation.seeds else None
+        features = []
+        if recipe.preservation.weight:
+            features = load_features(recipe.preservation.features, classifier, device=accelerator.device)
+        references = References(kept, diffusion, trainable, at_once=recipe.gradient.batch)
+        faces = FaceSpace(recipe.realism, classifier, device=accelerator.device) if recipe.realism.weight else None
+        return cls(diffusion, trainable, classifier, features, references, faces, accelerator)
+
+    def save(self, folder: pathlib.Path, optimizer: Optimizer, name: str, recipe: Dft) -> None:
+        """Writes the adapter as it is now, averaged if the recipe says so."""
+        with optimizer.averaged():
+            save_adapter(folder, self.trainable.file, self.trainable.state(), {
+                "base_model": self.diffusion.source, "recipe": name, "settings": recipe.model_dump(mode="json"),
+                **({"token": recipe.trained.token} if isinstance(recipe.trained, SoftTokens) else {}),
+                "classifier": {"name": self.classifier.name, "digest": self.classifier.digest}})
+
+    def share(self, n: int) -> Tensor:
+        """The rows of a batch of n that are this process's."""
+        return torch.arange(self.accelerator.process_index, n, self.accelerator.num_processes)
+
+    def total(self, value: Tensor) -> Tensor:
+        """A tensor summed over the processes."""
+        return self.accelerator.reduce(value, "sum")
+
+    def gather(self, rows: Tensor, values: Tensor, n: int) -> Tensor:
+        """The values `[n, ...]` of all rows, from every process's own."""
+        whole = values.new_zeros(n, *values.shape[1:])
+        whole[rows] = values
+        return self.total(whole)
+
+    def perceive(self, rows: Tensor, images: Tensor, n: int) -> Perceived:
+        """What is perceived in the whole batch of n, of which this process holds some rows' images."""
+        with torch.no_grad():
+            found = self.classifier(images)
+        probs = {a: self.gather(rows, p, n) for a, p in found.probs.items() if a in self.classifier.attributes}
+        return Perceived(probs, self.gather(rows, found.seen.float(), n) > 0.5)
+
+
+def _check_prompts(recipe: Dft, classifier: AttributeClassifier, explicit: list[Prompt], processes: int) -> None:
+    """Refuses what would fail at some later step.
+
+    Raises:
+        UserError: a class said that the classifier does not know, no prompt that says one, or too few images for the processes.
+    """
+    for prompt in explicit:
+        for a, cls in prompt.states.items():
+            if cls not in classifier.attributes[a].classes:
+                raise unknown("class", cls, classifier.attributes[a].classes, where=f"prompt {prompt.text!r}")
+    if recipe.explicit_images and not explicit:
+        raise UserError("explicit_images: the prompt sets have no prompts that say a class of the target; set it to 0")
+    images = recipe.prompts_per_step * recipe.images
+    if processes > images:
+        raise UserError(f"{processes} processes cannot share {images} images a step: start fewer, or raise images")
