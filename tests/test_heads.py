@@ -14,7 +14,7 @@ from evenhand.config import Measure
 from evenhand.emoji.world import draw, load_world, sample_scene
 from evenhand.errors import UserError
 from evenhand.heads import augmented, mixed, train_head
-from evenhand.images import labelled
+from evenhand.images import labelled, pixels_of
 from evenhand.labels import Head, Labels
 from evenhand.measure import measure
 
@@ -78,7 +78,7 @@ def test_a_folder_is_corrected_by_the_mean_probabilities(trained, people, tmp_pa
     (tmp_path / "calibration.json").write_text(known.model_dump_json())
     (tmp_path / "images").mkdir()
     for i, row in enumerate(labelled(people, split="split")["test"]):
-        row["image"].save(tmp_path / "images" / f"{i}.png")
+        (tmp_path / "images" / f"{i}.png").write_bytes(row["image"]["bytes"])
     found = measure(Measure(images_from=str(tmp_path / "images"), judge=str(made), attributes=["tone"],
                             calibration=str(tmp_path / "calibration.json")), tmp_path / "run")
     of_test = calibrate(str(made), people, attributes, split="test", column="split")
@@ -161,7 +161,7 @@ def test_a_random_split_keeps_its_seed_from_training_to_calibration(trained, tmp
         Image.new("RGB", (16, 16), (i, 0, 0)).save(tmp_path / "data" / name / f"{i}.png")
 
     def reds(rows):
-        return {image.getpixel((0, 0))[0] for image in rows["image"]}
+        return {int(pixels_of(row)[0, 0, 0]) for row in rows}
 
     parts = {seed: labelled(tmp_path / "data", seed=seed) for seed in (0, 5)}
     assert reds(parts[0]["test"]) & reds(parts[5]["train"]) and not reds(parts[5]["test"]) & reds(parts[5]["train"])
@@ -170,6 +170,22 @@ def test_a_random_split_keeps_its_seed_from_training_to_calibration(trained, tmp
     names = parts[5]["validation"].features["label"].names
     kept_back = [names[k] for k in parts[5]["validation"]["label"]]
     assert {c: sum(r.values()) for c, r in found.attributes["gender"].items()} == {c: kept_back.count(c) for c in ("woman", "man")}
+
+
+def test_a_labelled_image_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    (tmp_path / "data" / "woman").mkdir(parents=True)
+    Image.new("RGB", (40, 40)).save(tmp_path / "data" / "woman" / "large.png")
+    (row,) = [row for rows in labelled(tmp_path / "data").values() for row in rows]
+    assert pixels_of(row, 8).shape == (3, 8, 8)
+    with monkeypatch.context() as patch:
+        patch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+        with pytest.raises(UserError, match=r"woman/large.png: too large \(40 x 40 pixels\); leave it out"):
+            pixels_of(row)
+    (tmp_path / "data" / "woman" / "large.png").write_bytes(b"GIF89a, or not")
+    with pytest.raises(UserError, match=r"woman/large.png: .*; leave it out"):
+        pixels_of(row)
+    with pytest.raises(UserError, match="the image of {'label': 3}: is not there"):
+        pixels_of({"image": None, "label": 3})
 
 
 @pytest.mark.parametrize("change, message", [

@@ -51,7 +51,7 @@ def calibrate(classifier: str, data: str | os.PathLike, labels: Mapping[str, Lab
         truth[name] = [None if (k := entry.find(v)) is None else entry.names[k] for v in values(rows, entry.column, str(data))]
     found = {name: _Table(known[name]) for name in labels}
     done = 0
-    for indices, images in in_batches(((i, pixels_of(row["image"])) for i, row in enumerate(rows)), batch):
+    for indices, images in in_batches(((i, pixels_of(row)) for i, row in enumerate(rows)), batch):
         with torch.no_grad():
             answers = judge(images.to(device))
         seen = answers.seen.cpu().numpy()

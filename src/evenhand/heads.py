@@ -132,7 +132,7 @@ class _Rows(Dataset):
         return len(self._rows)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {"pixel_values": pixels_of(self._rows[index]["image"], self._size), "labels": torch.tensor(self.labels[index])}
+        return {"pixel_values": pixels_of(self._rows[index], self._size), "labels": torch.tensor(self.labels[index])}
 
 
 def _weights(rows: _Rows, recipe: Head) -> list[Tensor]:

@@ -1,11 +1,12 @@
 """Image files and labelled data sets -> tensors `[N, 3, H, W]` in [0, 1]."""
 
 import collections
+import io
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ class Unreadable(Exception):
     """A file that is no image, or one that is not opened; the message says why."""
 
 
-def read_image(path: str | os.PathLike) -> Tensor:
+def read_image(path: str | os.PathLike | IO[bytes]) -> Tensor:
     """One image `[3, H, W]` uint8, RGB: turned as its EXIF says, the first frame, transparency over white, CMYK and grey converted.
 
     Raises:
@@ -104,7 +105,7 @@ def _stack(group: list[tuple[T, Tensor]]) -> tuple[list[T], Tensor]:
 
 
 def labelled(path: str | os.PathLike, *, split: str | None = None, seed: int = 0) -> dict[str, Any]:
-    """Labelled images as `datasets.Dataset` by split, with columns `image` and labels.
+    """Labelled images as `datasets.Dataset` by split, with columns `image` (not decoded: `pixels_of` reads it) and labels.
 
     Args:
         path: parquet file; folder with a folder of images for each class (column `label`), or with a metadata.csv; or Hub name.
@@ -124,14 +125,14 @@ def labelled(path: str | os.PathLike, *, split: str | None = None, seed: int = 0
     whole = datasets.concatenate_datasets(list(found.values()))
     if "image" not in whole.column_names:
         raise UserError(f"{path}: has no column 'image'; its columns are {', '.join(whole.column_names)}")
-    whole = whole.cast_column("image", datasets.Image())
+    whole = whole.cast_column("image", datasets.Image(decode=False))
     if split:
         if split not in whole.column_names:
             raise UserError(f"{path}: has no column {split!r}; its columns are {', '.join(whole.column_names)}")
         names = np.array(whole[split])
         return {str(name): whole.select(np.flatnonzero(names == name)) for name in sorted(set(names))}
     if len(found) > 1:
-        return {str(name): part.cast_column("image", datasets.Image()) for name, part in found.items()}
+        return {str(name): part.cast_column("image", datasets.Image(decode=False)) for name, part in found.items()}
     order, n = np.random.default_rng(seed).permutation(len(whole)), len(whole)
     cuts = {"train": (0, int(0.8 * n)), "validation": (int(0.8 * n), int(0.9 * n)), "test": (int(0.9 * n), n)}
     return {name: whole.select(order[a:b]) for name, (a, b) in cuts.items()}
@@ -149,9 +150,21 @@ def values(rows: Any, column: str, where: str) -> list[Any]:
     return [feature.int2str(v) for v in found] if hasattr(feature, "int2str") else found
 
 
-def pixels_of(image: Image.Image, size: int | None = None) -> Tensor:
-    """A decoded image as `[3, H, W]` uint8, resized to a square of `size` where given."""
-    tensor = _pixels(image)
+def pixels_of(row: dict[str, Any], size: int | None = None) -> Tensor:
+    """The image `[3, H, W]` uint8 of a row of labelled data, resized to a square of `size` where given.
+
+    Raises:
+        UserError: it is damaged, missing, or too large.
+    """
+    image: dict[str, Any] = row["image"] or {"bytes": None, "path": None}
+    source = image["path"] if image["bytes"] is None else io.BytesIO(image["bytes"])
+    try:
+        if source is None:
+            raise Unreadable("is not there")
+        tensor = read_image(source)
+    except Unreadable as error:
+        name = image["path"] or {name: value for name, value in row.items() if name != "image"}
+        raise UserError(f"labelled images: the image of {name}: {error}; leave it out") from error
     if size is None or tensor.shape[1:] == (size, size):
         return tensor
     from torch.nn.functional import interpolate
