@@ -72,7 +72,7 @@ def folders(data: str, repeats: int, seed: int) -> list[dict]:
             rng = np.random.default_rng([seed, len(attribute), number])
             picked = np.concatenate([rng.choice(pool, c, replace=False) for pool, c in zip(pools, counts, strict=True)])
             made.append({"attribute": attribute, "truth": (counts / counts.sum()).tolist(), "n": int(counts.sum()),
-                         "repeat": repeat, "rows": picked.tolist(), "head": HEADS[repeat % 2]})
+                         "repeat": repeat, "rows": picked.tolist(), "head": list(HEADS)[repeat % 2]})
     return made
 
 
