@@ -154,6 +154,17 @@ def test_a_backbone_is_frozen_but_for_its_head(trained, people, tmp_path):
     assert changed and all("classifier" in k or "running" in k or "num_batches" in k for k in changed), changed
 
 
+def test_a_head_is_trained_on_frozen_features_of_clip(tiny_clip, people, tmp_path):
+    from safetensors.torch import load_file
+
+    made = train_head(recipe(config=None, path=tiny_clip, freeze=True, epochs=1), people, tmp_path / "run")
+    weights, base = load_file(made / "model.safetensors"), load_file(f"{tiny_clip}/model.safetensors")
+    shared = [k for k in weights if k in base]
+    assert len(shared) > 10 and all(torch.equal(weights[k], base[k]) for k in shared)
+    assert weights["classifier.weight"].shape[0] == 4
+    assert load_classifier(str(made))(torch.rand(2, 3, 64, 64)).probs["gender"].shape == (2, 2)
+
+
 def test_a_random_split_keeps_its_seed_from_training_to_calibration(trained, tmp_path):
     for i in range(200):
         name = ("woman", "man")[i % 2]

@@ -98,7 +98,11 @@ def new_network(recipe: Head) -> tuple[Any, Any]:
         model = AutoModelForImageClassification.from_pretrained(recipe.path, ignore_mismatched_sizes=True, **labels)
         processor = AutoImageProcessor.from_pretrained(recipe.path, size=side)
     if recipe.freeze:
-        model.base_model.requires_grad_(False)
+        heads = [m for m in model.modules() if isinstance(m, torch.nn.Linear) and m.out_features == len(names)]
+        if not heads:
+            raise UserError(f"network {recipe.path!r}: has no linear layer of {len(names)} labels to train alone; leave freeze out")
+        model.requires_grad_(False)
+        heads[-1].requires_grad_(True)
     return model, processor
 
 

@@ -52,7 +52,8 @@ class Head(Strict):
         path: Hub name or folder of the image classifier or backbone to start from (timm's: `timm/resnet18.a1_in1k`, with timm
             installed).
         config: of a network trained from nothing instead, `{model_type: resnet, ...}`, as transformers' AutoConfig takes it.
-        freeze: train the head alone, on the frozen network's features.
+        freeze: train the last linear layer alone, on the frozen network's features. CLIP's too: OpenCLIP's weights as the Hub
+            has them for transformers (`laion/CLIP-ViT-B-32-laion2B-s34B-b79K`).
         size: height and width of its input, pixels.
         split: column that says `train`, `validation` or `test`; the data's own splits, or a random 80/10/10, when None.
         balance: weigh images so that every class of an attribute counts alike.
