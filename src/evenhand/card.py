@@ -116,12 +116,14 @@ def _table(lines: list[Headline]) -> str:
 
 
 def _sweep(reports: dict[str, dict[str, Any]]) -> str:
-    """A table of the headline numbers over the adapter's strength."""
-    columns = {strength: headlines([report]) for strength, report in reports.items()}
+    """A table over the adapter's strength of the headline numbers that there are at every strength."""
+    columns = {strength: {(x.subject.split(":")[0], x.what): x.found[0] for x in headlines([report])}
+               for strength, report in reports.items()}
     rows = ["By strength of the adapter (`pipe.set_adapters(name, strength)`; between 0 and 1 on fewer images):", "",
             f"| | | {' | '.join(columns)} |", f"|---|---|{'---|' * len(columns)}"]
-    for lines in zip(*columns.values(), strict=True):
-        rows.append(f"| {lines[0].subject.split(':')[0]} | {lines[0].what} | {' | '.join(number(x.found[0]) for x in lines)} |")
+    for subject, what in next(iter(columns.values())):
+        if all((subject, what) in column for column in columns.values()):
+            rows.append(f"| {subject} | {what} | {' | '.join(number(column[subject, what]) for column in columns.values())} |")
     return "\n".join(rows) + "\n\n"
 
 
