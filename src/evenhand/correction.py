@@ -149,13 +149,15 @@ def _variance(k: int, x: NDArray, value: NDArray, n: float, confusion: Confusion
     q = called / called.sum(1, keepdims=True)
     r = p / called.sum(1, keepdims=True)  # persons a seen image: A r = q
     rows = np.stack([confusion.inverse[k], confusion.inverse.sum(0)])
-    both = np.stack([np.ones_like(x), -x], 1) / r.sum(1, keepdims=True)
-    u = both @ rows
-    labels = np.square(r) @ (rows @ confusion.scatter @ rows.T).reshape(len(p[0]), 4)  # [G, 4], a 2 x 2 matrix at each x
+    both = np.stack([np.ones_like(x), -x], 1) / r.sum(1, keepdims=True)  # u = both @ rows
     products = both[:, [0, 0, 1, 1]] * both[:, [0, 1, 0, 1]]
-    squares = np.einsum("ga,jab,gb->gj", u, confusion.squares, u, optimize=True)  # E[(u . answer)^2] in each true class
-    images = (r * squares).sum(1) - np.square((u * q).sum(1))
-    return images / n + (labels * products).sum(1)
+
+    def forms(matrices: NDArray) -> NDArray:
+        """`u^T M u` for each x and each of the matrices `[K, K, K]`: `[G, K]`."""
+        return products @ (rows @ matrices @ rows.T).reshape(-1, 4).T
+
+    images = (r * forms(confusion.squares)).sum(1) - np.square((both * (q @ rows.T)).sum(1))
+    return images / n + (np.square(r) * forms(confusion.scatter)).sum(1)
 
 
 def corrected_over_prompts(counts: ArrayLike, confusion: Confusion, level: float = 0.95) -> list[Estimate]:
