@@ -190,7 +190,7 @@ def test_a_labelled_image_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     assert pixels_of(row, 8).shape == (3, 8, 8)
     with monkeypatch.context() as patch:
         patch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-        with pytest.raises(UserError, match=r"woman/large.png: too large \(40 x 40 pixels\); leave it out"):
+        with pytest.raises(UserError, match=r"woman/large.png: too large .*; leave it out"):
             pixels_of(row)
     (tmp_path / "data" / "woman" / "large.png").write_bytes(b"GIF89a, or not")
     with pytest.raises(UserError, match=r"woman/large.png: .*; leave it out"):
