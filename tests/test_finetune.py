@@ -177,7 +177,7 @@ def test_a_step_with_realism_and_pixels_and_a_dry_run_that_counts_it(tmp_path):
 def test_half_precision_trains_float32_parameters(dtype, tmp_path):
     rows = []
     adapter = finetune(load_recipe("dft/emoji-gender", [*QUICK, "steps=2", f"dtype={dtype}"]), tmp_path / "run",
-                           progress=lambda step, row: rows.append(row))
+                       progress=lambda step, row: rows.append(row))
     state = load_file(adapter / LORA)
     assert {x.dtype for x in state.values()} == {torch.float32}
     assert any(x.abs().max() > 0 for k, x in state.items() if "lora_B" in k)

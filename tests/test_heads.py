@@ -13,7 +13,7 @@ from evenhand.classifiers import load_classifier
 from evenhand.config import Measure
 from evenhand.emoji.world import draw, load_world, sample_scene
 from evenhand.errors import UserError
-from evenhand.heads import augmented, mixed, train_head
+from evenhand.heads import augmented, mixed, new_network, train_head, write_head
 from evenhand.images import labelled, pixels_of
 from evenhand.labels import Head, Labels
 from evenhand.measure import measure
@@ -101,19 +101,25 @@ def test_images_and_labels_are_mixed_in_pairs_by_the_same_share(people, tmp_path
     assert load_classifier(str(made)).digest != load_classifier(str(plain)).digest
 
 
-def test_a_mirrored_image_is_judged_alike(trained, tmp_path):
-    import shutil
-
-    made = trained[0]
-    both = shutil.copytree(made, tmp_path / "both")
-    config = yaml.safe_load((made / "classifier.yaml").read_text())
-    (both / "classifier.yaml").write_text(yaml.safe_dump({**config, "mirror": True}))
+def test_a_recipe_may_have_an_image_judged_with_its_mirror_image(tmp_path):
+    single, judge = (load_classifier(str(write_head(tmp_path / str(mirror), *new_network(recipe()), recipe(mirror=mirror))))
+                     for mirror in (False, True))
     images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    single, judge = load_classifier(str(made)), load_classifier(str(both))
-    found = judge(images).probs["gender"]
+    found, sides = judge(images).probs["gender"], [single(x).probs["gender"] for x in (images, images.flip(-1))]
+    assert not torch.allclose(*sides, rtol=0, atol=1e-6)
+    torch.testing.assert_close(found, sum(sides) / 2)
     torch.testing.assert_close(found, judge(images.flip(-1)).probs["gender"])
-    torch.testing.assert_close(found, (single(images).probs["gender"] + single(images.flip(-1)).probs["gender"]) / 2)
     assert single.digest != judge.digest
+
+
+@pytest.mark.parametrize("patience, epochs", [(1, 2), (None, 4)])
+def test_training_stops_early_where_patience_says_so(people, tmp_path, patience, epochs):
+    vit = {"model_type": "vit", "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
+           "image_size": 32, "patch_size": 16}  # without batch statistics, so that nothing changes at this rate
+    steps = []
+    train_head(recipe(config=vit, patience=patience, epochs=4, learning_rate=1e-12), people, tmp_path / "run",
+               progress=lambda done, total, _: steps.append((done, total)))
+    assert steps[-1][0] * 4 == steps[-1][1] * epochs
 
 
 def test_the_digest_is_of_the_weights(trained, tmp_path):

@@ -66,6 +66,11 @@ def test_what_does_not_fit_is_named(hub, tmp_path):
 DESCRIPTIONS = {"age": {"young": ["a child", "a teenager"], "old": ["a pensioner"]}}
 
 
+def test_a_judge_that_looks_once_takes_no_mirror(tmp_path):
+    with pytest.raises(ValueError, match="mirror: a judge of kind emoji looks at each image once"):
+        load_classifier(write(tmp_path, kind="emoji", path="package:emoji/classifiers/judge", mirror=True))
+
+
 def test_zero_shot_clip_compares_with_the_mean_of_its_sentences(tiny_clip, tmp_path):
     judge = load_classifier(write(tmp_path, kind="clip", model=tiny_clip, templates=["a photo of {}", "{}"],
                                   descriptions=DESCRIPTIONS))

@@ -86,6 +86,8 @@ class Classifier(Strict):
     @model_validator(mode="after")
     def _check(self) -> "Classifier":
         known = attributes_of(self.attributes)
+        if self.mirror and self.kind in ("emoji", "vlm"):
+            raise ValueError(f"mirror: a judge of kind {self.kind} looks at each image once")
         if self.kind == "emoji":
             return self
         if self.kind == "vlm":
