@@ -39,8 +39,10 @@ def test_unsaid_attributes_follow_the_table_and_said_or_open_ones_are_even():
     assert (scene.occupation[pilot] == list(world.occupations).index("pilot")).all()
     unsaid = torch.tensor(["man" not in c.split() and "woman" not in c.split() and "neutral" not in c and "men" not in c.split()
                            for c in scene.captions]) & pilot
-    opened = torch.tensor(["women and men" in c for c in scene.captions])
     said = torch.tensor([bool({"man", "woman", "gender-neutral"} & set(c.split())) for c in scene.captions])
+    front = torch.tensor(["women and men" in c for c in scene.captions])
+    opened = front & ~said
+    assert (front & said).sum() > 1_000
     for rows, table in ((unsaid, world.shares("pilot", "gender")), (said, [1 / 3] * 3), (opened, [0.5, 0.5, 0.0])):
         found = torch.bincount(scene.gender[rows], minlength=3) / rows.sum()
         torch.testing.assert_close(found, torch.tensor(table), atol=0.08, rtol=0)
@@ -49,7 +51,8 @@ def test_unsaid_attributes_follow_the_table_and_said_or_open_ones_are_even():
 def test_captions():
     assert caption("artist", {}) == "an artist"
     assert caption("judge", {"gender": "woman", "tone": "dark"}, template=1) == "an emoji of a woman judge with dark skin"
-    assert caption("judge", {"gender": "open", "tone": "open"}) == "women and men : all skin tones : a judge"
+    assert caption("judge", {}, open_=["gender", "tone"]) == "women and men : all skin tones : a judge"
+    assert caption("judge", {"gender": "man"}, open_=["gender"]) == "women and men : a man judge"
 
 
 @pytest.mark.parametrize("name", ["emoji-trainer", "emoji-judge"])

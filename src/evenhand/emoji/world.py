@@ -6,6 +6,7 @@ scale and rotation. `world.yaml` says who is drawn when a caption does not say.
 
 import functools
 import pathlib
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,8 +108,8 @@ def sample_scene(n: int, *, generator: torch.Generator, even: bool = False) -> S
         n: number of drawings.
         generator: source of all randomness.
         even: every class equally often and no captions (for autoencoder and classifiers); otherwise as
-            `world.yaml` says: said attributes evenly, unsaid ones by the skew table, those left open in words ("women and men : ")
-            by the shares of their own.
+            `world.yaml` says: said attributes evenly (whatever stands in front), unsaid ones by the skew table, those left open in
+            words ("women and men : ") by shares of their own.
     """
     world = load_world()
     titles, names = list(world.titles), list(world.occupations)
@@ -122,29 +123,31 @@ def sample_scene(n: int, *, generator: torch.Generator, even: bool = False) -> S
         table = torch.tensor([world.shares(name, attribute) for name in titles])
         skewed = torch.multinomial(table[title], 1, generator=generator)[:, 0]
         how, leaves_open = torch.rand(n, generator=generator), world.captions["open"][attribute]
-        said[attribute] = how < (1.0 if even else world.captions["said"][attribute])
-        place = (how - world.captions["said"][attribute]) / leaves_open["share"]  # in [0, 1) where it is left open in words
-        open_[attribute] = ~said[attribute] & (place < 1)
+        share = 1.0 if even else world.captions["said"][attribute]
+        said[attribute] = how < share
+        place = (how - share) / leaves_open["share"]  # in [0, 1) where it is left open in words
+        left = ~said[attribute] & (place < 1)
         openly = torch.bucketize(place, torch.tensor(leaves_open["shares"]).cumsum(0)[:-1], right=True)
-        drawn[attribute] = torch.where(said[attribute], evenly, torch.where(open_[attribute], openly, skewed))
+        drawn[attribute] = torch.where(said[attribute], evenly, torch.where(left, openly, skewed))
+        open_[attribute] = left | (how < share * world.captions["open_and_said"])
     template = torch.randint(len(world.captions["templates"]), (n,), generator=generator)
     dropped = torch.rand(n, generator=generator) < world.captions["dropped"]
     captions = []
     for i in range(n if not even else 0):
-        states = {a: "open" if open_[a][i] else world.classes[a][int(drawn[a][i])] for a in said if said[a][i] or open_[a][i]}
-        text = caption(titles[int(title[i])], states, template=int(template[i]))
+        states = {a: world.classes[a][int(drawn[a][i])] for a in said if said[a][i]}
+        text = caption(titles[int(title[i])], states, open_=[a for a in said if open_[a][i]], template=int(template[i]))
         captions.append("" if dropped[i] else text)
     return Scene(occupation, drawn["gender"], drawn["tone"], captions)
 
 
-def caption(title: str, states: dict[str, str], *, template: int = 0) -> str:
+def caption(title: str, states: dict[str, str], *, open_: Collection[str] = (), template: int = 0) -> str:
     """The caption of a title with the given attribute values said ("a woman firefighter with dark skin").
 
-    The value `open` leaves an attribute open in words: "women and men : a firefighter".
+    Attributes of `open_` are left open by words in front ("women and men : a firefighter"), unless they are said after all.
     """
     world = load_world()
-    said = {a: world.words[a][cls] for a, cls in states.items() if cls != "open"}
-    front = "".join(world.captions["open"][a]["front"] for a, cls in states.items() if cls == "open")
+    said = {a: world.words[a][cls] for a, cls in states.items()}
+    front = "".join(world.captions["open"][a]["front"] for a in open_)
     who = world.captions["who"].format(gender=said.get("gender", ""), title=title).strip()
     if "tone" in said:
         who = f"{who} {world.captions['tone'].format(tone=said['tone'])}"
