@@ -41,7 +41,7 @@ PUBLISHED = ["prompts_per_step=1", "images=24", "explicit_images=4", "num_infere
 QUARTER, KEPT = "gradient.calls=3", "preservation.seeds=24"
 WAYS = {"replay": PUBLISHED, "calls": [*PUBLISHED, QUARTER], "references": [*PUBLISHED, QUARTER, KEPT], "recipe": []}
 IMAGES, SAMPLING_STEPS = 28, 12  # of a step of the published schedule
-LOOK = 5  # steps
+LOOK = 10  # steps
 OUT = pathlib.Path(__file__).parents[1] / "results" / "bench-to-target.json"
 RUNS = pathlib.Path("runs/eval/to-target")
 
