@@ -4,7 +4,8 @@
 
 The 20 occupations' names, attribute gender. The plan gives every prompt the images that a share of one half would need for the same
 width; `--until` stops each prompt once its shares are known, with intervals that still cover what they say
-(`eval/bench/coverage.py`). Truth is the world's skew table, up to what the model has learned of it.
+(`eval/bench/coverage.py`). When it stops is chance: the mean over several seeds counts. Truth is the
+world's skew table, up to what the model has learned of it.
 """
 
 import argparse
@@ -24,8 +25,20 @@ OUT = pathlib.Path(__file__).parents[1] / "results" / "bench-until.json"
 RUNS = pathlib.Path("runs/eval/until")
 
 
+def draw(prompts: pathlib.Path, width: float, seed: int) -> dict:
+    """One run: images drawn and planned, the widest interval, images of each occupation."""
+    config = Measure(model="emoji", prompts=[str(prompts)], attributes=["gender"], explicit_images=0, until=width, batch=32,
+                     seed=seed, images=-(-images_for(width) // LOOK) * LOOK)
+    with progress(f"until +- {width:g}, seed {seed}") as update:
+        report = measure(config, RUNS / f"{width:g}-{seed}", progress=update)
+    found = report["attributes"]["gender"]["prompts"]
+    widest = max((e["high"] - e["low"]) / 2 for p in found for e in p["shares"].values())
+    return {**report["stopping"], "seed": seed, "widest": round(widest, 4), "images": {p["concept"]: p["images"] for p in found}}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[31, 32, 33])
     parser.add_argument("--widths", type=float, nargs="+", default=[0.1, 0.07])
     args = parser.parse_args()
     prompts = RUNS / "names.yaml"
@@ -34,15 +47,11 @@ def main() -> None:
     write_text(prompts, yaml.safe_dump(names))
     rows = []
     for width in args.widths:
-        config = Measure(model="emoji", prompts=[str(prompts)], attributes=["gender"], explicit_images=0, until=width, batch=32,
-                         seed=31, images=-(-images_for(width) // LOOK) * LOOK)
-        with progress(f"until +- {width:g}") as update:
-            report = measure(config, RUNS / f"{width:g}", progress=update)
-        found = report["attributes"]["gender"]["prompts"]
-        widest = max((e["high"] - e["low"]) / 2 for p in found for e in p["shares"].values())
-        rows.append({**report["stopping"], "widest": round(widest, 4), "images": {p["concept"]: p["images"] for p in found}})
-        print(f"+- {width:g}: {rows[-1]['drawn']} of {rows[-1]['planned']} images, {rows[-1]['saved']:.0%} saved; "
-              f"widest interval +- {widest:.3f}")
+        runs = [draw(prompts, width, seed) for seed in args.seeds]
+        planned, drawn = runs[0]["planned"], [run["drawn"] for run in runs]
+        rows.append({"width": width, "planned": planned, "saved": round(1 - sum(drawn) / len(drawn) / planned, 4), "runs": runs})
+        print(f"+- {width:g}: {' / '.join(map(str, drawn))} of {planned} images, {rows[-1]['saved']:.0%} saved in the mean; "
+              f"widest interval +- {max(run['widest'] for run in runs):.3f}")
     write_json(OUT, {"rows": rows, "versions": versions()})
 
 

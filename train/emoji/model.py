@@ -61,7 +61,7 @@ def noise_scheduler() -> DPMSolverMultistepScheduler:
 
 
 def keep_tokenizer(folder: pathlib.Path) -> CLIPTokenizer:
-    """The run's tokenizer: the order of equally frequent merges, and so of some words' ids, differs from one building to the next."""
+    """The run's tokenizer, built once: the order of equally frequent merges, and so some words' ids, differs between buildings."""
     if not folder.exists():
         build_tokenizer().save_pretrained(folder)
     return CLIPTokenizer.from_pretrained(folder)
