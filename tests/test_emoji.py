@@ -65,10 +65,11 @@ def test_classifiers_name_drawings(name):
         assert (predictions.logits[attribute].argmax(-1) == getattr(scene, attribute)).float().mean() > 0.97
 
 
-def test_the_model_draws_what_a_prompt_says(emoji):
+@pytest.mark.parametrize("front", ["", "women and men : "])
+def test_the_model_draws_what_a_prompt_says(emoji, front):
     prompts = load_prompts("emoji-occupations").explicit_prompts(["gender"])[::8]
     judge = load_classifier("emoji-judge")
-    predictions = judge(emoji.sample([p.text for p in prompts], list(range(len(prompts)))))
+    predictions = judge(emoji.sample([front + p.text for p in prompts], list(range(len(prompts)))))
     gender = [judge.classes("gender")[int(k)] for k in predictions.logits["gender"].argmax(-1)]
     concept = [judge.classes("occupation")[int(k)] for k in predictions.logits["occupation"].argmax(-1)]
     assert sum(g == p.states["gender"] for g, p in zip(gender, prompts, strict=True)) >= 27  # of 30
