@@ -12,7 +12,7 @@ Each way adds one thing to the way before it, so that the table says where the t
 - `recipe`: train/dft/emoji-gender.yaml as it ships.
 
 Every way is trained with three seeds until the judge, which trains nothing, sees a mean gap of at most .25 on the six held-out
-occupations, looked at every few steps (32 images each; the looking is not in the time). `one graph` has the gradient of `replay`
+occupations, looked at every few steps (64 images each; the looking is not in the time). `one graph` has the gradient of `replay`
 (`eval/bench/replay.py`), so its steps are those of `replay`; its time a step is that of `replay` plus the measured difference
 of the two formulations on a batch of that size. Runs that were done stay in runs/eval/to-target.
 """
@@ -41,7 +41,7 @@ PUBLISHED = ["prompts_per_step=1", "images=24", "explicit_images=4", "num_infere
 QUARTER, KEPT = "gradient.calls=3", "preservation.seeds=24"
 WAYS = {"replay": PUBLISHED, "calls": [*PUBLISHED, QUARTER], "references": [*PUBLISHED, QUARTER, KEPT], "recipe": []}
 IMAGES, SAMPLING_STEPS = 28, 12  # of a step of the published schedule
-LOOK = 10  # steps
+LOOK = 15  # steps
 OUT = pathlib.Path(__file__).parents[1] / "results" / "bench-to-target.json"
 RUNS = pathlib.Path("runs/eval/to-target")
 
@@ -51,9 +51,9 @@ class Reached(Exception):
 
 
 def held_out_gap(adapter: pathlib.Path) -> float:
-    """Mean gap of the held-out occupations, 32 images each."""
+    """Mean gap of the held-out occupations, 64 images each."""
     with tempfile.TemporaryDirectory() as folder:
-        report = measure(Measure(model="emoji", prompts=["emoji-occupations"], attributes=["gender"], splits=["test"], images=32,
+        report = measure(Measure(model="emoji", prompts=["emoji-occupations"], attributes=["gender"], splits=["test"], images=64,
                                  explicit_images=0, batch=32, seed=7, adapter=str(adapter)), folder)
     return report["attributes"]["gender"]["splits"]["test"]["gap"]["value"]
 

@@ -3,12 +3,14 @@
     python eval/emoji/model.py                   # prints; writes eval/results/emoji-model.json and the model's card
 
 Judged by `emoji-judge`, which trains nothing. Explicit prompts: is the class said drawn? Neutral prompts: are the shares
-those of the skew table? The run in runs/eval/emoji-model is continued when it was cut.
+those of the skew table? Prompts that leave a class open in words ("women and men : "): is it drawn evenly, and as said where
+one is said after all? The runs in runs/eval/emoji-model are continued when they were cut.
 """
 
 import argparse
 import pathlib
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import yaml
@@ -35,12 +37,7 @@ def evaluate(records: list[Record]) -> dict:
     world, result = load_world(), {"explicit": {}, "neutral": {}}
     titles = by_prompt(r for r in records if not r.states)
     for a in ("gender", "tone"):
-        said: dict[str, list[bool]] = defaultdict(list)
-        for r in records:
-            if a in r.states:
-                said[r.states[a]].append(r.perceived.get(a) == r.states[a])
-        result["explicit"][a] = {"all": wilson(sum(map(sum, said.values())), sum(map(len, said.values()))).as_dict(),
-                                 "classes": {c: wilson(sum(v), len(v)).as_dict() for c, v in said.items()}}
+        result["explicit"][a] = as_said(records, a)
         attribute = Attribute(name=a, classes=world.classes[a])
         groups = {rows[0].concept: rows for rows in titles.values()}
         found = {title: shares(counts(rows, attribute)) for title, rows in groups.items()}
@@ -54,23 +51,47 @@ def evaluate(records: list[Record]) -> dict:
                              "by_chance": float(np.mean([chance[t] for t in members]))} for kind, members in kinds.items()},
             "titles": {t: {"table": world.shares(t, a), "found": found[t].round(4).tolist(), "difference": round(d, 4)}
                        for t, d in differences.items()}}
-    named: dict[str, list[bool]] = defaultdict(list)
-    for r in records:
-        named[world.titles[r.concept]].append(r.perceived.get("occupation") == world.titles[r.concept])
-    result["explicit"]["occupation"] = {"all": wilson(sum(map(sum, named.values())), len(records)).as_dict(),
-                                        "classes": {c: wilson(sum(v), len(v)).as_dict() for c, v in named.items()}}
+    named = ((world.titles[r.concept], r.perceived.get("occupation")) for r in records)
+    result["explicit"]["occupation"] = proportions((name, found == name) for name, found in named)
     return result
 
 
-def draw(folder: pathlib.Path, titles: list[str], images: int, explicit: int) -> tuple[dict, list[Record]]:
-    """Measures the model on titles of the world: the run and its records."""
-    prompts = load_prompts("emoji-occupations").model_copy(update={"concepts": {"all": titles}})
+def proportions(found: Iterable[tuple[str, bool]]) -> dict:
+    """How many are true: `all`, and of each class."""
+    classes: dict[str, list[bool]] = defaultdict(list)
+    for cls, right in found:
+        classes[cls].append(right)
+    return {"all": wilson(sum(map(sum, classes.values())), sum(map(len, classes.values()))).as_dict(),
+            "classes": {c: wilson(sum(v), len(v)).as_dict() for c, v in classes.items()}}
+
+
+def as_said(records: list[Record], attribute: str) -> dict:
+    """How many prompts that say a class of the attribute are drawn so."""
+    return proportions((r.states[attribute], r.perceived.get(attribute) == r.states[attribute])
+                       for r in records if attribute in r.states)
+
+
+def draw(folder: pathlib.Path, titles: list[str], images: int, explicit: int, front: str = "",
+         attributes: Sequence[str] = ("gender", "tone")) -> tuple[dict, list[Record]]:
+    """Measures the model on titles of the world, with words in front of every prompt: the report and the records."""
+    prompts = load_prompts("emoji-occupations")
+    said = {a: {c: front + wording for c, wording in prompts.explicit[a].items()} for a in attributes}
+    prompts = prompts.model_copy(update={"concepts": {"all": titles}, "templates": [front + t for t in prompts.templates],
+                                         "explicit": said})
     write_text(folder.with_suffix(".yaml"), yaml.safe_dump(prompts.model_dump()))
-    config = Measure(model="emoji", prompts=[str(folder.with_suffix(".yaml"))], attributes=["gender", "tone"], images=images,
+    config = Measure(model="emoji", prompts=[str(folder.with_suffix(".yaml"))], attributes=list(attributes), images=images,
                      explicit_images=explicit, batch=32, seed=2024)
-    with progress(f"drawing {len(titles)} titles") as update:
-        measure(config, folder, progress=update)
-    return read_run(folder)
+    with progress(f"drawing {len(titles)} titles {front}") as update:
+        report = measure(config, folder, progress=update)
+    return report, read_run(folder)[1]
+
+
+def left_open(folder: pathlib.Path, attribute: str, images: int, explicit: int) -> dict:
+    """With the words in front that leave the attribute open: the names' mean gap, and how many prompts keep what they say."""
+    report, records = draw(folder, list(load_world().occupations), images, explicit,
+                           load_world().captions["open"][attribute]["front"], [attribute])
+    found = report["attributes"][attribute]["splits"]["all"]
+    return {**{key: found[key] for key in ("prompts", "images", "gap", "gap_floor")}, "explicit": as_said(records, attribute)}
 
 
 def card(result: dict) -> str:
@@ -88,11 +109,13 @@ def main() -> None:
     parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/eval/emoji-model"))
     parser.add_argument("--only-print", action="store_true", help="write nothing but the run")
     args = parser.parse_args()
-    run, records = draw(args.runs / "names", list(load_world().occupations), args.images, args.explicit)
+    report, records = draw(args.runs / "names", list(load_world().occupations), args.images, args.explicit)
     records += draw(args.runs / "titles", [t for t in load_world().titles if t not in load_world().occupations],
                     args.title_images, 1)[1]
+    run = report["run"]
     result = {"images": len(records), "settings": run["settings"]["settings"], "judge": run["settings"]["judge"],
-              "versions": run["versions"], **evaluate(records)}
+              "versions": run["versions"], **evaluate(records),
+              "left_open": {a: left_open(args.runs / f"{a}-left-open", a, args.images // 2, args.explicit // 3) for a in NEAR}}
     for a, least in ASKED.items():
         entry = result["explicit"][a]
         worst = min(entry["classes"], key=lambda c, e=entry: e["classes"][c]["value"])
@@ -102,6 +125,9 @@ def main() -> None:
         for kind, entry in result["neutral"][a]["kinds"].items():
             print(f"{a} from the skew table, {entry['titles']} {kind}: {entry['mean_absolute_difference']:.3f} "
                   f"(wanted at most {most}; {entry['by_chance']:.3f} by chance), n {entry['images_each']} each")
+    for a, entry in result["left_open"].items():
+        print(f"{a} left open in words: gap {entry['gap']['value']:.3f} ({entry['gap_floor']:.3f} by chance), "
+              f"as asked all the same {entry['explicit']['all']['value']:.3f}, n {entry['explicit']['all']['n']}")
     if not args.only_print:
         rows = by_prompt(r for r in records if not r.states and r.concept in load_world().occupations)
         write_json(OUT, result)

@@ -40,7 +40,6 @@ class Attribute(BaseModel):
         """Indices of the classes between which the gap is taken."""
         return [self.classes.index(name) for name in self.contrast or self.classes]
 
-
     def perceived(self, classes: Mapping[str, str]) -> str | None:
         """Its class, given the perceived class of each attribute by name; None where one is missing."""
         names = self.parts or [self.name]

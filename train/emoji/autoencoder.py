@@ -49,7 +49,7 @@ def loss_of(vae: AutoencoderKL, images: Tensor, generator: torch.Generator, *, s
 
 
 @torch.no_grad()
-def psnr(vae: AutoencoderKL, n: int = 256) -> float:
+def psnr(vae: AutoencoderKL, n: int) -> float:
     """Peak signal-to-noise ratio on renderings never trained on, dB."""
     generator = step_generator(load_world().seeds["sprites_held_out"])
     images = draw(sample_scene(n, generator=generator, even=True), generator=generator)
@@ -61,9 +61,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=sum(length for length, _ in CYCLES))
     parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--renderings", type=int, default=1024, help="that set the latents' scale; a quarter as many judge it")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/emoji/autoencoder"))
     args = parser.parse_args()
-    seed = load_world().seeds["autoencoder"]
+    seed, judged = load_world().seeds["autoencoder"], args.renderings // 4
     torch.manual_seed(seed)
     vae = AutoencoderKL(**CONFIG)
     optimizer = torch.optim.AdamW(vae.parameters(), betas=(0.9, 0.99), weight_decay=1e-4)
@@ -83,16 +84,16 @@ def main() -> None:
         optimizer.step()
         optimizer.zero_grad()
         if (step + 1) % 250 == 0 or step + 1 == args.steps:
-            print(f"step {step + 1}: loss {loss.item():.4f}, held-out {psnr(vae):.1f} dB", flush=True)
+            print(f"step {step + 1}: loss {loss.item():.4f}, held-out {psnr(vae, judged):.1f} dB", flush=True)
             save_state(args.out / "state.pt", {"model": vae.state_dict(), "optimizer": optimizer.state_dict(),
                                                "step": step + 1})
     generator = step_generator(seed, "scale")
-    images = draw(sample_scene(1024, generator=generator, even=True), generator=generator)
+    images = draw(sample_scene(args.renderings, generator=generator, even=True), generator=generator)
     with torch.no_grad():
         latents = torch.cat([vae.encode(part * 2 - 1).latent_dist.mode() for part in images.split(64)])
     vae.register_to_config(scaling_factor=float(1 / latents.std()))
     vae.save_pretrained(args.out)
-    print(f"{args.out}: {psnr(vae):.2f} dB, scaling factor {vae.config.scaling_factor:.4f}")
+    print(f"{args.out}: {psnr(vae, judged):.2f} dB, scaling factor {vae.config.scaling_factor:.4f}")
 
 
 if __name__ == "__main__":

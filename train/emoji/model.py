@@ -26,7 +26,6 @@ from evenhand.checkpoints import load_state, save_state, step_generator
 from evenhand.emoji.world import HERE, Scene, caption, draw, load_world, sample_scene
 
 BOS, EOS, LENGTH, WIDTH = "<|startoftext|>", "<|endoftext|>", 24, 128
-DRAWINGS = 128  # of each sprite, encoded once
 # The text encoder learns more slowly and in float32: at the U-Net's rate under bfloat16 its residual stream grew to norms
 # of 300, below whose resolution the words of tones drowned.
 RATES = {"unet": 1.5e-3, "text_encoder": 3e-4}
@@ -83,10 +82,10 @@ def build_pipeline(vae: AutoencoderKL, tokenizer: CLIPTokenizer) -> StableDiffus
 
 
 @torch.no_grad()
-def encode_drawings(vae: AutoencoderKL) -> Tensor:
-    """Latents `[occupation * gender * tone * DRAWINGS, 4, 16, 16]`, scaled, of drawings of every sprite."""
+def encode_drawings(vae: AutoencoderKL, each: int) -> Tensor:
+    """Latents `[occupation * gender * tone, each, 4, 16, 16]`, scaled, of drawings of every sprite."""
     world = load_world()
-    shape = (len(world.occupations), len(world.classes["gender"]), len(world.classes["tone"]), DRAWINGS)
+    shape = (len(world.occupations), len(world.classes["gender"]), len(world.classes["tone"]), each)
     index = torch.cartesian_prod(*(torch.arange(size) for size in shape))
     generator = step_generator(world.seeds["model"], "drawings")
     parts = []
@@ -94,20 +93,21 @@ def encode_drawings(vae: AutoencoderKL) -> Tensor:
         images = draw(Scene(rows[:, 0], rows[:, 1], rows[:, 2], []), generator=generator)
         with torch.autocast("cpu", torch.bfloat16):
             parts.append(vae.encode(images * 2 - 1).latent_dist.mode().float())
-    return torch.cat(parts) * vae.config.scaling_factor
+    return (torch.cat(parts) * vae.config.scaling_factor).unflatten(0, (-1, each))
 
 
 def batch_of(latents: Tensor, n: int, generator: torch.Generator) -> tuple[Tensor, list[str]]:
     """Latents `[n, 4, 16, 16]` and their captions."""
     scene, world = sample_scene(n, generator=generator), load_world()
     row = (scene.occupation * len(world.classes["gender"]) + scene.gender) * len(world.classes["tone"]) + scene.tone
-    return latents[row * DRAWINGS + torch.randint(DRAWINGS, (n,), generator=generator)], scene.captions
+    return latents[row, torch.randint(latents.shape[1], (n,), generator=generator)], scene.captions
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=sum(length for length, _ in CYCLES))
     parser.add_argument("--batch", type=int, default=48)
+    parser.add_argument("--drawings", type=int, default=128, help="of each sprite, encoded once")
     parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/emoji"))
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "model")
     args = parser.parse_args()
@@ -123,7 +123,7 @@ def main() -> None:
     state = load_state(args.runs / "model.pt") or {"step": 0}
     for key in parts.keys() & state.keys():
         parts[key].load_state_dict(state[key])
-    latents, started = encode_drawings(pipe.vae), time.monotonic()
+    latents, started = encode_drawings(pipe.vae, args.drawings), time.monotonic()
     total, signals = 0.0, pipe.scheduler.alphas_cumprod
     trained.train()
     for step in range(state["step"], args.steps):
