@@ -98,6 +98,13 @@ def test_every_mistake_of_a_prompt_file_is_reported_together(capsys, monkeypatch
     assert code == 2 and "concept 'nurse' stands in train and test; remove one" in err and "'a job' has no {concept}" in err
 
 
+def test_a_wording_that_cannot_be_filled_in_is_named(capsys, monkeypatch, tmp_path):
+    (tmp_path / "mine.yaml").write_text("{version: 1, source: me, licence: none, family: x, templates: ['a {mood} {concept}'], "
+                                        "concepts: {test: [cook]}}")
+    code, _, err = run(capsys, monkeypatch, "measure", "emoji", "--prompts", tmp_path / "mine.yaml")
+    assert code == 2 and "'a {mood} {concept}' cannot be filled in: besides {concept} only {a} may stand in braces" in err
+
+
 @pytest.mark.parametrize("damage", [lambda data: data[: len(data) // 2], lambda data: b"", lambda data: b"\xff" * 100])
 def test_a_damaged_adapter_is_named(capsys, monkeypatch, tmp_path, damage):
     (tmp_path / "bad").mkdir()

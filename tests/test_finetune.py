@@ -122,6 +122,16 @@ def test_a_checkpoint_of_another_recipe_is_refused(trained):
         train(trained[1] / "whole", trained[0], "learning_rate=1e-3")
 
 
+def test_how_the_work_is_cut_up_may_change_and_the_prompts_may_not(tmp_path):
+    prompts = tmp_path / "mine.txt"
+    prompts.write_text("an emoji of a judge\n")
+    train(tmp_path / "run", "text_encoder", "steps=1", f"prompts={prompts}", "explicit_images=0")
+    train(tmp_path / "run", "text_encoder", "steps=1", f"prompts={prompts}", "explicit_images=0", "gradient.batch=2")
+    prompts.write_text("an emoji of a chef\n")
+    with pytest.raises(UserError, match=r"texts\..*mine\.txt was "):
+        train(tmp_path / "run", "text_encoder", "steps=1", f"prompts={prompts}", "explicit_images=0")
+
+
 def test_a_damaged_checkpoint_is_named(trained):
     part, folder, *_ = trained
     train(folder / "damaged", part, "steps=2")

@@ -153,6 +153,58 @@ def test_runs_of_different_prompts_are_compared_on_what_both_drew(run, tmp_path)
     assert split["gap"]["value"] == 0 and list(result["after"]["attributes"]["gender"]["splits"]) == ["test"]
 
 
+def test_an_edited_prompt_file_is_another_run_and_another_batch_is_not(tmp_path):
+    prompts = tmp_path / "mine.txt"
+    prompts.write_text("an emoji of a pilot\nan emoji of a nurse\n")
+    config = Measure(model="emoji", prompts=[str(prompts)], attributes=["gender"], images=1, settings={"num_inference_steps": 1})
+    measure(config, tmp_path / "run")
+    measure(config.model_copy(update={"batch": 1}), tmp_path / "run")
+    prompts.write_text("an emoji of a chef\n")
+    with pytest.raises(UserError, match=r"texts\..*mine\.txt was '[0-9a-f]{12}', is '[0-9a-f]{12}'"):
+        measure(config, tmp_path / "run")
+
+
+def test_what_else_than_the_adapter_differs_is_said(run, tmp_path):
+    measure(SMALL.model_copy(update={"settings": {"num_inference_steps": 2}}), tmp_path / "other")
+    assert write_comparison(run[0], run[0], tmp_path / "same")["change"]["notes"] == []
+    note, = write_comparison(run[0], tmp_path / "other", tmp_path / "out")["change"]["notes"]
+    assert note == "The change is not the adapter's alone: settings.num_inference_steps was 3 and is 2."
+    assert note.replace("'", "&#39;") in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_wordings_of_one_concept_count_as_one_in_intervals(tmp_path):
+    report = measure(SMALL.model_copy(update={"prompts": ["emoji-occupations", "emoji-portraits"]}), tmp_path / "run")
+    entry = report["attributes"]["gender"]
+    split = entry["splits"]["all"]
+    assert split["prompts"] == 12 and split["gap"]["n"] == split["shares"]["woman"]["n"] == entry["explicit"]["all"]["n"] == 6
+    gaps: dict[str, list[float]] = {}
+    for p in entry["prompts"]:
+        gaps.setdefault(p["concept"], []).append(p["gap"])
+    assert split["gap"]["value"] == pytest.approx(np.mean([np.mean(g) for g in gaps.values()]), abs=1e-5)
+
+
+def test_classes_that_the_judge_does_not_know_are_not_asked_for(tmp_path):
+    (tmp_path / "prompts.yaml").write_text("""
+version: 1
+source: test
+licence: none
+family: test
+templates: ["an emoji of {a} {concept}"]
+concepts: {test: [pilot]}
+explicit: {gender: {woman: "a woman {concept}", giant: "a giant {concept}"}}
+""")
+    config = SMALL.model_copy(update={"prompts": [str(tmp_path / "prompts.yaml")], "target": {}, "images": 1})
+    with pytest.warns(UserWarning, match="1 of 2 explicit prompts are left out.*'emoji-judge' does not know.*'a giant pilot'"):
+        report = measure(config, tmp_path / "run")
+    assert report["images"] == 2 and report["attributes"]["gender"]["explicit"]["all"]["n"] == 1
+
+
+def test_a_model_without_settings_samples_as_its_pipeline_does():
+    from evenhand.config import Settings, load_model
+
+    assert Settings().call() == {} and load_model("someone/some-model").settings.call() == {}
+
+
 def test_prompts_stop_when_they_are_known_and_a_cut_run_stops_alike(tmp_path):
     config = SMALL.model_copy(update={"until": 0.2, "images": 40, "explicit_images": 0})
     report = measure(config, tmp_path / "whole")
@@ -163,6 +215,8 @@ def test_prompts_stop_when_they_are_known_and_a_cut_run_stops_alike(tmp_path):
         assert known or p["images"] == 40, p
     drawn = sum(p["images"] for p in prompts)
     assert report["stopping"]["drawn"] == drawn and report["stopping"]["planned"] > drawn
+    widths = [(e["high"] - e["low"]) / 2 for p in prompts for e in p["shares"].values()]
+    assert report["stopping"]["widest"] == pytest.approx(max(widths), abs=1e-5)
     with pytest.raises(Cut):
         measure(config, tmp_path / "cut", progress=cut_after(drawn - 20))
     measure(config, tmp_path / "cut")

@@ -97,3 +97,10 @@ def test_the_forward_is_put_back_after_an_error():
     with pytest.raises(RuntimeError, match="stop"):
         record(diffusion.denoiser, lambda: (_ for _ in ()).throw(RuntimeError("stop")))
     assert "forward" not in vars(diffusion.denoiser)
+
+
+def test_a_forward_that_a_hook_had_put_there_stays():
+    diffusion = make("sd")
+    hooked = diffusion.denoiser.forward = functools.partial(type(diffusion.denoiser).forward, diffusion.denoiser)
+    record(diffusion.denoiser, functools.partial(draw, diffusion))
+    assert vars(diffusion.denoiser)["forward"] is hooked

@@ -30,14 +30,14 @@ from replay import measure as measure_step
 
 from evenhand.config import Measure
 from evenhand.dft.finetune import finetune
-from evenhand.files import write_json
+from evenhand.files import digest_of, write_json
 from evenhand.measure import measure
-from evenhand.recipes import load_recipe
+from evenhand.recipes import Dft, load_recipe
 from evenhand.runs import versions
 
 PUBLISHED = ["prompts_per_step=1", "images=24", "explicit_images=4", "num_inference_steps=[12]", "lora.rank=8",
              "learning_rate=3e-3", "schedule=constant", "gradient.calls=null", "preservation.seeds=0", "preservation.weight=1",
-             "alignment.confidence=0.8", "steps=120"]
+             "alignment.confidence=0.8", "steps=90"]
 QUARTER, KEPT = "gradient.calls=3", "preservation.seeds=24"
 WAYS = {"replay": PUBLISHED, "calls": [*PUBLISHED, QUARTER], "references": [*PUBLISHED, QUARTER, KEPT], "recipe": []}
 IMAGES, SAMPLING_STEPS = 28, 12  # of a step of the published schedule
@@ -58,9 +58,14 @@ def held_out_gap(adapter: pathlib.Path) -> float:
     return report["attributes"]["gender"]["splits"]["test"]["gap"]["value"]
 
 
+def recipe_of(way: str, seed: int) -> Dft:
+    """The recipe, with what makes the way."""
+    return load_recipe("dft/emoji-gender", [*WAYS[way], f"seed={seed}", f"save_every={LOOK}"])
+
+
 def train(way: str, seed: int, target: float) -> dict:
     """Steps and seconds until the gap is reached; `reached` is False where the recipe ended before."""
-    recipe = load_recipe("dft/emoji-gender", [*WAYS[way], f"seed={seed}", f"save_every={LOOK}"])
+    recipe = recipe_of(way, seed)
     gaps, seconds, since = {}, 0.0, time.perf_counter()
 
     def look(step: int, _: dict[str, float]) -> None:
@@ -79,6 +84,14 @@ def train(way: str, seed: int, target: float) -> dict:
     return {"way": way, "seed": seed, "steps": steps, "seconds": seconds, "reached": gaps[steps] <= target, "gaps": gaps}
 
 
+def kept(way: str, seed: int, target: float) -> dict:
+    """As `train`, once: runs of the same recipe are kept."""
+    path = RUNS / f"{target:g}-{way}-{seed}-{digest_of(recipe_of(way, seed).model_dump(mode='json'))}.json"
+    if not path.exists():
+        write_json(path, train(way, seed, target))
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
 def one_graph_extra(rounds: int) -> float:
     """Seconds that a step of one graph takes more than one of replay, median over rounds."""
     with tempfile.TemporaryDirectory() as folder:
@@ -95,10 +108,7 @@ def main() -> None:
     found: dict[str, list[dict]] = {way: [] for way in WAYS}
     for seed in args.seeds:  # seeds outermost: a machine that slows down slows all ways down
         for way in WAYS:
-            kept = RUNS / f"{args.target:g}-{way}-{seed}.json"
-            if not kept.exists():
-                write_json(kept, train(way, seed, args.target))
-            found[way].append(json.loads(kept.read_text(encoding="utf-8")))
+            found[way].append(kept(way, seed, args.target))
     extra = one_graph_extra(3)
     one_graph = [{**r, "way": "one graph", "seconds": r["seconds"] + extra * r["steps"]} for r in found["replay"]]
     found = {"one graph": one_graph, **found}

@@ -23,7 +23,7 @@ distribution its maker asked for: {target}. Weights{strength}: `{weights}`, dige
 from diffusers import DiffusionPipeline
 pipe = DiffusionPipeline.from_pretrained("{base}")
 {load}
-image = pipe("{prompt}", num_inference_steps={steps}, guidance_scale={guidance}).images[0]
+image = pipe("{prompt}"{sampling}).images[0]
 ```
 
 ## Measured
@@ -81,7 +81,8 @@ def write_card(folder: str | os.PathLike, comparison: dict[str, Any], *, sweep: 
         target="; ".join(f"{a}: " + ", ".join(f"{c} {s:g}" for c, s in t.items()) for a, t in shares.items()) or "see adapter.json",
         base=model.path.replace("package:", "src/evenhand/"),
         prompt=prefix + next(iter(after["attributes"].values()))["prompts"][0]["prompt"],
-        steps=settings["settings"]["num_inference_steps"], guidance=settings["settings"]["guidance_scale"],
+        sampling="".join(f", {name}={settings['settings'][name]}" for name in ("num_inference_steps", "guidance_scale")
+                         if settings["settings"][name] is not None),
         prompts=", ".join(f"{name} version {version}" for name, version in settings["prompts"].items()),
         splits=", ".join(settings["splits"]) or "all",
         images=settings["images"], judge=settings["judge"]["name"], judge_digest=settings["judge"]["digest"],

@@ -36,7 +36,7 @@ def closeness(before: str | os.PathLike, after: str | os.PathLike, features: Seq
         device: of the networks.
 
     Returns:
-        by kind of features, estimates as dictionaries (means over prompts, intervals for prompts like these): `same_seed`, the
+        by kind of features, estimates as dictionaries (means over concepts, intervals for prompts like these): `same_seed`, the
         cosine of paired images, 1 where nothing changed; `diversity_before` and `diversity_after`, one minus the mean cosine of two
         images of a prompt in which the same classes are perceived; for CLIP `prompt_before`, `prompt_after` and
         `prompt_change`, the cosine of image and prompt (CLIP-T); with a reference `kid_before`, `kid_after`, `fid_before` and
@@ -63,15 +63,15 @@ def closeness(before: str | os.PathLike, after: str | os.PathLike, features: Seq
             entry = {f"{name}_{when}": x for when, side in (("before", old), ("after", new))
                      for name, x in distances(side, photographs).items()}
         old, new = F.normalize(old, dim=-1), F.normalize(new, dim=-1)
-        prompts = [r.prompt for r, _ in rows]
-        entry |= {"same_seed": _over(prompts, (old * new).sum(-1).tolist()),
+        prompts, concepts = [r.prompt for r, _ in rows], [r.concept for r, _ in rows]
+        entry |= {"same_seed": _over(concepts, (old * new).sum(-1).tolist()),
                   "diversity_before": _variety([r for r, _ in rows], old), "diversity_after": _variety([r for _, r in rows], new)}
         if isinstance(embed, Clip):
             texts = dict(zip(dict.fromkeys(prompts), embed.texts(list(dict.fromkeys(prompts))).cpu(), strict=True))
             asked = torch.stack([texts[p] for p in prompts])
             fits = [(x * asked).sum(-1) for x in (old, new)]
-            entry |= {"prompt_before": _over(prompts, fits[0].tolist()), "prompt_after": _over(prompts, fits[1].tolist()),
-                      "prompt_change": _over(prompts, (fits[1] - fits[0]).tolist(), (-2, 2))}
+            entry |= {"prompt_before": _over(concepts, fits[0].tolist()), "prompt_after": _over(concepts, fits[1].tolist()),
+                      "prompt_change": _over(concepts, (fits[1] - fits[0]).tolist(), (-2, 2))}
         found[feature.kind] = entry
     return found
 
@@ -164,18 +164,18 @@ def _variety(records: list[Record], vectors: Tensor) -> dict[str, Any]:
     for i, r in enumerate(records):
         if r.seen:
             groups[(r.prompt, *sorted(r.perceived.items()))].append(i)
-    prompts, values = [], []
-    for (prompt, *_), rows in groups.items():
+    concepts, values = [], []
+    for rows in groups.values():
         if (n := len(rows)) > 1:
             together = vectors[rows].sum(0)
-            prompts.append(prompt)
+            concepts.append(records[rows[0]].concept)
             values.append(1 - float(together @ together - n) / (n * (n - 1)))
-    return _over(prompts, values, (0, 2))
+    return _over(concepts, values, (0, 2))
 
 
-def _over(prompts: list[str], values: list[float], within: tuple[float, float] = (-1, 1)) -> dict[str, Any]:
-    """Mean over prompts of the means within them; cosines unless other bounds are given."""
+def _over(concepts: list[str], values: list[float], within: tuple[float, float] = (-1, 1)) -> dict[str, Any]:
+    """Mean over the prompts' concepts of the means within them; cosines unless other bounds are given."""
     groups: dict[str, list[float]] = defaultdict(list)
-    for prompt, value in zip(prompts, values, strict=True):
-        groups[prompt].append(value)
+    for concept, value in zip(concepts, values, strict=True):
+        groups[concept].append(value)
     return mean_over_prompts([float(np.mean(v)) for v in groups.values()], within=within).as_dict()

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Any
 
 from evenhand.attributes import Attribute
-from evenhand.counting import Test, as_asked, by_prompt, counts, gap_of, keeps, nameable, splits_of
+from evenhand.config import flat
+from evenhand.counting import Test, as_asked, by_prompt, counts, gap_of, keeps, nameable, over_concepts, saying, splits_of
 from evenhand.errors import UserError
 from evenhand.records import Record, Run, read_run
 from evenhand.report import asked_of, build
@@ -22,7 +23,8 @@ def compare(before: str | os.PathLike, after: str | os.PathLike, read: tuple[Run
 
     Returns:
         `before`, `after` (as `build`) and `change`: for each attribute and split the paired difference of gap and target distance;
-        of concept and explicit-prompt fidelity. Differences are after minus before, for prompts like these.
+        of concept and explicit-prompt fidelity; `notes` on what else was another. Differences are after minus
+        before, for prompts like these.
 
     Raises:
         UserError: they share no image, or had different judges or attributes.
@@ -42,18 +44,25 @@ def compare(before: str | os.PathLike, after: str | os.PathLike, read: tuple[Run
     for report in reports.values():  # an intersection may have been asked for in one run only
         both = set.intersection(*(set(r["attributes"]) for r in reports.values()))
         report["attributes"] = {a: e for a, e in report["attributes"].items() if a in both}
-    change: dict[str, Any] = {"images": len(common), "attributes": {}}
+    change: dict[str, Any] = {"images": len(common), "notes": _otherwise(run_a["settings"], run_b["settings"]), "attributes": {}}
     for name, entry in reports["after"]["attributes"].items():
         attribute = asked_of(run_b["settings"])[name].attribute
         change["attributes"][name] = {
-            "explicit": _paired([r for r in a if name in r.states], [r for r in b if name in r.states],
-                                _share_that(keeps(name))).as_dict(),
+            "explicit": _paired(saying(a, attribute), saying(b, attribute), _share_that(keeps(name))).as_dict(),
             "splits": {s: _paired_summary(splits_of(a)[s], splits_of(b)[s], attribute, entry["target"]) for s in entry["splits"]}}
     concept = run_b["settings"].get("concept")
     named_a, named_b = (splits_of(nameable(rows, concept)) for rows in (a, b))
     change["concept_fidelity"] = {s: _paired(named_a[s], named_b[s], _share_that(as_asked(concept))).as_dict()
                                   for s in reports["after"]["concept_fidelity"]}
     return {**reports, "change": change}
+
+
+def _otherwise(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    """Says in what the images were drawn otherwise than by the adapter."""
+    old, new = (flat({key: settings.get(key) for key in ("model", "dtype", "settings")}) for settings in (a, b))
+    differing = [f"{key} was {old.get(key)} and is {new.get(key)}" for key in sorted(old.keys() | new.keys())
+                 if old.get(key) != new.get(key)]
+    return [f"The change is not the adapter's alone: {'; '.join(differing)}."] if differing else []
 
 
 def _share_that(test: Test) -> Callable[[list[Record]], float]:
@@ -63,8 +72,8 @@ def _share_that(test: Test) -> Callable[[list[Record]], float]:
 
 def _paired(a: list[Record], b: list[Record], statistic: Callable[[list[Record]], float]) -> Estimate:
     """Mean over prompts of a statistic's difference on the same images, after minus before."""
-    before, after = by_prompt(a), by_prompt(b)
-    return mean_over_prompts([statistic(after[p]) - statistic(before[p]) for p in before], within=(-1, 1))
+    before = by_prompt(a)
+    return mean_over_prompts(over_concepts(b, lambda rows: statistic(rows) - statistic(before[rows[0].prompt])), within=(-1, 1))
 
 
 def _paired_summary(a: list[Record], b: list[Record], attribute: Attribute, wished: list[float] | None) -> dict[str, Any]:

@@ -35,8 +35,8 @@ def attributes_of(entries: dict[str, dict[str, Any]]) -> dict[str, Attribute]:
 class Settings(Strict):
     """How the stock pipeline samples. None leaves the pipeline's own default; `options` are further arguments of its call."""
 
-    num_inference_steps: Count = 25
-    guidance_scale: float = Field(default=7.5, ge=0)
+    num_inference_steps: Count | None = None
+    guidance_scale: float | None = Field(default=None, ge=0)
     height: int | None = None
     width: int | None = None
     scheduler: str | None = None
@@ -161,6 +161,14 @@ def override(values: dict[str, Any], pairs: list[str]) -> dict[str, Any]:
     return values
 
 
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"a": {"b": 1}}` -> `{"a.b": 1}`."""
+    rows = {}
+    for name, value in values.items():
+        rows.update(flat(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {f"{prefix}{name}": value})
+    return rows
+
+
 def load(model: type[T], kind: str, name: str, overrides: list[str] | None = None) -> T:
     """Loads a YAML that ships or that the user names, with overrides, checked.
 
@@ -194,7 +202,7 @@ def load_prompts(name: str) -> PromptSet:
 
 
 def load_model(name: str) -> Model:
-    """A base model by YAML name, or any diffusers folder or Hub name with the default settings."""
+    """A base model by YAML name, or any diffusers folder or Hub name, which samples as its pipeline does by default."""
     if pathlib.Path(name).is_dir():
         return Model(path=name)
     return Model(path=name) if "/" in name and not name.endswith((".yaml", ".yml")) else load(Model, "eval/models", name)

@@ -20,6 +20,23 @@ def by_prompt(records: Iterable[Record]) -> dict[str, list[Record]]:
     return groups
 
 
+def by_concept(records: Iterable[Record]) -> list[list[list[Record]]]:
+    """Of each concept its prompts, of each prompt its records.
+
+    Wordings of one concept are alike, so intervals for prompts like these count the concept once.
+    """
+    groups: dict[str, list[list[Record]]] = defaultdict(list)
+    for rows in by_prompt(records).values():
+        groups[rows[0].concept].append(rows)
+    return list(groups.values())
+
+
+def over_concepts(records: Iterable[Record], statistic: Callable[[list[Record]], float]) -> list[float]:
+    """Of each concept the mean of a statistic over its prompts; NaN where no prompt has one."""
+    found = [[x for rows in prompts if not np.isnan(x := statistic(rows))] for prompts in by_concept(records)]
+    return [float(np.mean(values)) if values else float("nan") for values in found]
+
+
 def splits_of(records: list[Record]) -> dict[str, list[Record]]:
     """The neutral records by split (of each family, where there are several), and all together where there is more than one."""
     neutral, groups = [r for r in records if not r.states], defaultdict(list)
@@ -48,6 +65,11 @@ def gap_of(found: np.ndarray, attribute: Attribute) -> float:
     """Gap among the contrasted classes, NaN where none of them was perceived."""
     part = found[attribute.contrasted]
     return float(gap(shares(part))) if part.sum() else float("nan")
+
+
+def saying(records: Iterable[Record], attribute: Attribute) -> list[Record]:
+    """The records whose prompt says one of the attribute's classes."""
+    return [r for r in records if r.states.get(attribute.name) in attribute.classes]
 
 
 def keeps(attribute: str) -> Test:

@@ -37,6 +37,11 @@ def digest(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
+def digest_of(value: Any) -> str:
+    """As `digest`, of a JSON value."""
+    return hashlib.sha256(json.dumps(value).encode()).hexdigest()[:12]
+
+
 def write_text(path: str | os.PathLike, text: str) -> None:
     """Writes a UTF-8 text file whole."""
     with whole(path) as temporary:

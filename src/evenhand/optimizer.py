@@ -54,7 +54,7 @@ class Optimizer:
             self._bad += 1
         if self._bad == BAD_STEPS:
             raise UserError(f"{where}: the gradient was not finite in {BAD_STEPS} steps in a row; "
-                            "lower learning_rate, or train in float32 (dtype=float32)")
+                            "lower learning_rate, or train in float32 (dtype=float32), into another directory (--out)")
         self._adamw.zero_grad()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step", UserWarning)  # a first step left out

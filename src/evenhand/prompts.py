@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from evenhand.errors import UserError, unknown
+from evenhand.files import digest_of
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,18 @@ class PromptSet(BaseModel):
                 seen[concept] = split
         wordings = self.templates + [w for table in self.explicit.values() for w in table.values()]
         problems += [f"{w!r} has no {{concept}}" for w in wordings if "{concept}" not in w]
+        problems += [f"{w!r} cannot be filled in: besides {{concept}} only {{a}} may stand in braces" for w in wordings
+                     if set("{}") & set(w.replace("{concept}", "").replace("{a}", ""))]
         if not seen:
             problems.append("no concept")
         if problems:
             raise ValueError("; ".join(problems))
         return self
+
+    @property
+    def digest(self) -> str:
+        """Of everything that makes its prompts, twelve hex digits."""
+        return digest_of([self.templates, self.concepts, self.explicit])
 
     def prompts(self, splits: list[str] | None = None) -> list[Prompt]:
         """Neutral prompts of the splits (all when None), template by template within a concept."""

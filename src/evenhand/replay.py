@@ -50,11 +50,14 @@ class Recording:
 @contextlib.contextmanager
 def _forward(module: nn.Module, function: Callable) -> Iterator[None]:
     """Puts a function in the place of a module's forward; everything else about the module stays."""
+    before = vars(module).get("forward")  # a hook's, such as accelerate's
     module.forward = function
     try:
         yield
     finally:
         del module.forward
+        if before is not None:
+            module.forward = before
 
 
 def _tensors(tree: Any) -> list[Tensor]:

@@ -3,6 +3,7 @@
 A report is a plain dictionary, written as `report.json`; `evenhand.page` makes the HTML of it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,20 @@ from evenhand.attributes import Attribute, Target, intersection
 from evenhand.calibration import Calibration
 from evenhand.config import attributes_of
 from evenhand.correction import Confusion, corrected, corrected_over_prompts
-from evenhand.counting import Test, as_asked, by_prompt, counts, gap_of, keeps, nameable, probabilities, splits_of
+from evenhand.counting import (
+    Test,
+    as_asked,
+    by_concept,
+    by_prompt,
+    counts,
+    gap_of,
+    keeps,
+    nameable,
+    over_concepts,
+    probabilities,
+    saying,
+    splits_of,
+)
 from evenhand.errors import UserError
 from evenhand.records import Record, Run
 from evenhand.statistics import (
@@ -41,8 +55,8 @@ def build(read: Run, only: set[tuple[str, int]] | None = None) -> dict[str, Any]
         what `report.json` holds. An estimate is `{value, low, high, n, level}`; numbers that cannot be had are null.
 
         - `run`: `settings` (everything the result depends on, the judge's calibration included) and `versions`;
-        - `images`; `notes`, sentences on the calibration; `stopping` of a run with `until`: images `drawn` and `planned`, share
-          `saved`;
+        - `images`; `notes`, sentences on the calibration; `stopping` of a run with `until`: half the `width` asked for,
+          the `widest` share's, images `drawn` and `planned`, share `saved`;
         - `attributes`, by name: `classes`, `contrast`, `parts`, `target`, `calibrated` (the judge's accuracy in its calibration),
           - `splits`, by name: `prompts` and `images` (counts), estimates `gap`, `gap_without_chance`, `unseen`, `distance`,
             `discrepancy`, by class `shares` and `corrected`; the numbers `gap_floor`, `gap_worst` (worst tenth), `distance_floor`;
@@ -80,7 +94,7 @@ def notes(settings: dict[str, Any]) -> list[str]:
     calibration = settings.get("calibration")
     if not calibration:
         return [f"Shares are raw, not corrected for the errors of {settings['judge']['name']}: it has no calibration "
-                "(evenhand calibrate)."]
+                "(evenhand calibrate writes one, --calibration names it)."]
     means = "the judge's mean probabilities and " if calibration.get("probabilities") else ""
     found = [f"Corrected shares use {means}the calibration of {calibration['date']} on {calibration['domain']}."]
     if settings.get("domain") != calibration["domain"]:
@@ -146,8 +160,12 @@ def _saved(settings: dict[str, Any], neutral: list[Record]) -> dict[str, Any] | 
     """Of a run whose prompts stop when they are known well enough: images drawn, and planned without looking."""
     if not settings.get("until"):
         return None
-    planned = images_for(settings["until"]["width"]) * len(by_prompt(neutral))
-    return {"width": settings["until"]["width"], "drawn": len(neutral), "planned": planned,
+    prompts = by_prompt(neutral).values()
+    planned = images_for(settings["until"]["width"]) * len(prompts)
+    known = [a.share(int(k), int(found.sum())) for a in asked_of(settings).values() if not a.attribute.parts
+             for rows in prompts if (found := counts(rows, a.attribute)).sum() for k in found]
+    widest = max((e.high - e.low) / 2 for e in known) if known else None
+    return {"width": settings["until"]["width"], "widest": _rounded(widest), "drawn": len(neutral), "planned": planned,
             "saved": _rounded(1 - len(neutral) / planned) if planned else None}
 
 
@@ -170,29 +188,31 @@ def _prompt(rows: list[Record], asked: Asked) -> dict[str, Any]:
 
 
 def _summary(rows: list[Record], asked: Asked) -> dict[str, Any]:
-    """All prompts of a split: means over prompts with intervals for prompts like these."""
+    """All prompts of a split: means over prompts with intervals for prompts like these, wordings of a concept counted as one."""
     attribute, wished = asked.attribute, asked.wished
-    prompts = list(by_prompt(rows).values())
-    groups = [counts(g, attribute) for g in prompts]
-    table, seen = np.array([shares(g) for g in groups]), [int(g.sum()) for g in groups]
-    judged = [i for i, n in enumerate(seen) if n]
-    told = [int(g[attribute.contrasted].sum()) for g in groups]
+    groups = [counts(g, attribute) for g in by_prompt(rows).values()]
+    concepts = [[r for prompt in prompts for r in prompt] for prompts in by_concept(rows)]
+    seen, told = [n for g in groups if (n := int(g.sum()))], [int(g[attribute.contrasted].sum()) for g in groups]
     floors = [gap_floor(len(attribute.contrasted), n) for n in told]
-    most = 2 / len(attribute.contrasted)  # the gap where one class is all there is
+
+    def over(statistic: Callable[[np.ndarray], float], most: float) -> dict[str, Any]:
+        found = over_concepts(rows, lambda g: statistic(c) if (c := counts(g, attribute)).sum() else float("nan"))
+        return mean_over_prompts(found, within=(0, most), images=sum(told)).as_dict()
+
+    largest = 2 / len(attribute.contrasted)  # the gap where one class is all there is
     result: dict[str, Any] = {
-        "prompts": len(groups), "images": len(rows), "unseen": wilson(len(rows) - sum(seen), len(rows)).as_dict(),
-        "gap": mean_over_prompts([gap_of(g, attribute) for g in groups], within=(0, most), images=sum(told)).as_dict(),
-        "gap_without_chance": mean_over_prompts([_without_chance(g, attribute) for g in groups], within=(0, most),
-                                                images=sum(told)).as_dict(),
+        "prompts": len(groups), "images": len(rows), "unseen": _over_prompts(rows, lambda r: not r.seen).as_dict(),
+        "gap": over(lambda g: gap_of(g, attribute), largest),
+        "gap_without_chance": over(lambda g: _without_chance(g, attribute), largest),
         "gap_floor": _rounded(float(np.mean(floors))), "gap_worst": _worst([gap_of(g, attribute) for g in groups]),
-        "shares": {c: e.as_dict() for c, e in zip(attribute.classes, shares_over_prompts(groups), strict=True)},
-        "corrected": asked.corrected(prompts) if judged else None,
+        "shares": {c: e.as_dict() for c, e in zip(attribute.classes, shares_over_prompts([counts(g, attribute) for g in concepts]),
+                                                  strict=True)},
+        "corrected": asked.corrected(concepts) if seen else None,
         "distance": None, "distance_floor": None, "discrepancy": None}
-    if wished and judged:
-        result["distance"] = mean_over_prompts(total_variation(table[judged], wished)).as_dict()
-        result["distance_floor"] = _rounded(distance_floor(wished, int(np.mean([seen[i] for i in judged]))))
-        result["discrepancy"] = mean_over_prompts([float(fairness_discrepancy(groups[i], wished)) for i in judged],
-                                                  within=(0, 2**0.5)).as_dict()
+    if wished and seen:
+        result["distance"] = over(lambda g: float(total_variation(shares(g), wished)), 1.0)
+        result["distance_floor"] = _rounded(distance_floor(wished, int(np.mean(seen))))
+        result["discrepancy"] = over(lambda g: float(fairness_discrepancy(g, wished)), 2**0.5)
     return result
 
 
@@ -204,20 +224,18 @@ def _worst(gaps: list[float]) -> float | None:
 
 def _explicit(records: list[Record], attribute: Attribute) -> dict[str, Any] | None:
     """Of prompts that say a class: how many images are perceived as it; None without such prompts."""
-    asked = [r for r in records if attribute.name in r.states]
+    asked, kept = saying(records, attribute), keeps(attribute.name)
     if not asked:
         return None
-
-    kept = keeps(attribute.name)
     rows = {c: [r for r in asked if r.states[attribute.name] == c] for c in attribute.classes}
     return {"all": _over_prompts(asked, kept).as_dict(),
-            "classes": {c: wilson(sum(map(kept, group)), len(group)).as_dict() for c, group in rows.items()}}
+            "classes": {c: _over_prompts(group, kept).as_dict() for c, group in rows.items()}}
 
 
 def _over_prompts(rows: list[Record], test: Test) -> Estimate:
-    """Mean over prompts of the share of images that pass a test."""
-    passed = [(sum(map(test, group)), len(group)) for group in by_prompt(rows).values()]
-    return shares_over_prompts([(k, n - k) for k, n in passed])[0]
+    """The share of images that pass a test, for prompts like these."""
+    concepts = [[test(r) for prompt in prompts for r in prompt] for prompts in by_concept(rows)]
+    return shares_over_prompts([(sum(passed), len(passed) - sum(passed)) for passed in concepts])[0]
 
 
 def _rounded(value: float | None) -> float | None:

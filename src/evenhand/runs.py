@@ -7,11 +7,12 @@ import os
 import pathlib
 import platform
 import signal
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
+from evenhand.config import flat
 from evenhand.errors import UserError
-from evenhand.files import write_json
+from evenhand.files import write_json, write_text
 
 
 def versions() -> dict[str, str]:
@@ -34,20 +35,13 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"a": {"b": 1}}` -> `{"a.b": 1}`."""
-    rows = {}
-    for name, value in values.items():
-        rows.update(flat(value, f"{prefix}{name}.") if isinstance(value, dict) and value else {f"{prefix}{name}": value})
-    return rows
-
-
-def open_run(folder: str | os.PathLike, settings: dict[str, Any]) -> pathlib.Path:
+def open_run(folder: str | os.PathLike, settings: dict[str, Any], free: Collection[str] = ()) -> pathlib.Path:
     """Opens a run directory, new or to be continued.
 
     Args:
         folder: of the run.
         settings: everything that the results depend on, JSON values.
+        free: dotted names of settings that only say how the work is cut up, which may change when a run goes on.
 
     Raises:
         UserError: the folder holds a run of other settings (every difference is named), or cannot be written.
@@ -61,7 +55,7 @@ def open_run(folder: str | os.PathLike, settings: dict[str, Any]) -> pathlib.Pat
             raise UserError(f"{path}: not a run's settings ({error}); name another directory with --out") from error
         old, new = flat(before), flat(json.loads(json.dumps(settings)))
         differing = [f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in sorted(old.keys() | new.keys())
-                     if old.get(k) != new.get(k)]
+                     if k not in free and old.get(k) != new.get(k)]
         if differing:
             more = f"; and {len(differing) - 5} more" if len(differing) > 5 else ""
             raise UserError(f"{folder} holds a run of other settings: {'; '.join(differing[:5])}{more}. "
@@ -76,8 +70,8 @@ def open_run(folder: str | os.PathLike, settings: dict[str, Any]) -> pathlib.Pat
 
 
 @contextlib.contextmanager
-def training(folder: pathlib.Path, settings: dict[str, Any]) -> Iterator[Any]:
-    """Opens a run directory with an accelerate Accelerator and a tensorboard log, which is closed at the end.
+def training(folder: pathlib.Path, settings: dict[str, Any], free: Collection[str] = ()) -> Iterator[Any]:
+    """Opens a run directory (as `open_run`) with an accelerate Accelerator and a tensorboard log, which is closed at the end.
 
     Raises:
         UserError: as `open_run`; or another of the processes that train together has ended.
@@ -90,7 +84,7 @@ def training(folder: pathlib.Path, settings: dict[str, Any]) -> Iterator[Any]:
     try:
         with _ended_together(folder) if accelerator.num_processes > 1 else contextlib.nullcontext():
             with accelerator.main_process_first():
-                open_run(folder, settings)
+                open_run(folder, settings, free)
             accelerator.init_trackers("tensorboard", config=plain)
             yield accelerator
             accelerator.wait_for_everyone()
@@ -128,7 +122,7 @@ def cut_log(path: pathlib.Path, steps: int) -> None:
         with contextlib.suppress(ValueError):
             if json.loads(line)["step"] < steps:
                 kept.append(line + "\n")
-    path.write_text("".join(kept), encoding="utf-8")
+    write_text(path, "".join(kept))
 
 
 def log_line(path: pathlib.Path, row: dict[str, Any]) -> None:

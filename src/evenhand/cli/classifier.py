@@ -104,5 +104,5 @@ def _calibrated(classifier: str, data: str, labels: dict, out: Path, **how: Any)
             n = sum(called.values())
             table.add_row(truth, str(n), *(f"{k / n:.3f}" for k in called.values()))
         console.print(table)
-    print(f"calibration: {out}")
+    print(f"calibration: {out}" + ("" if out.name == "calibration.json" else f" (evenhand measure ... --calibration {out})"))
 

@@ -44,4 +44,6 @@ def compare(
         near = closeness(before, after, named, reference=reference)
     result = write_comparison(before, after, out, closeness=near)
     console.print(summary([result["before"], result["after"]], result["change"]))
+    for note in result["change"]["notes"]:
+        print(note)
     print(f"report: {out / 'report.html'}")

@@ -89,7 +89,7 @@ def _tell(report: dict[str, Any], folder: Path) -> None:
         print(note)
     if saved := report["stopping"]:
         print(f"{saved['drawn']} images of the {saved['planned']} that +- {saved['width']:g} takes without looking: "
-              f"{saved['saved']:.0%} saved")
+              f"{saved['saved']:.0%} saved; the widest share is known to +- {saved['widest']:.3f}")
     print(f"report: {folder / 'report.html'}")
 
 

@@ -29,7 +29,7 @@ def train(
     from evenhand.recipes import load_recipe
 
     settings = load_recipe(recipe, overrides)
-    name = recipe if not recipe.endswith(".yaml") else Path(recipe).stem
+    name = Path(recipe).stem if recipe.endswith((".yaml", ".yml")) else recipe
     folder = out or Path("runs/train") / name
     if dry_run:
         import yaml

@@ -11,7 +11,7 @@ from evenhand.attributes import Target
 from evenhand.config import load_prompts
 from evenhand.diffusion import Diffusion
 from evenhand.errors import unknown
-from evenhand.prompts import Prompt
+from evenhand.prompts import Prompt, PromptSet
 from evenhand.recipes import Dft
 from evenhand.records import image_seed
 
@@ -39,10 +39,15 @@ class Batch:
                               num_inference_steps=self.num_inference_steps)
 
 
+def prompt_sets(recipe: Dft) -> dict[str, PromptSet]:
+    """The recipe's prompt sets by name."""
+    return {name: load_prompts(name) for name in ([recipe.prompts] if isinstance(recipe.prompts, str) else recipe.prompts)}
+
+
 def neutral_prompts(recipe: Dft) -> list[list[Prompt]]:
     """The neutral prompts of every step: sets by their weights, each set shuffled anew when it is used up."""
     weights = recipe.prompts if isinstance(recipe.prompts, dict) else {recipe.prompts: 1.0}
-    sets = [load_prompts(name) for name in weights]
+    sets = list(prompt_sets(recipe).values())
     for family in recipe.targets:
         if family not in {s.family for s in sets}:
             raise unknown("prompt family", family, [s.family for s in sets], where="targets")
@@ -54,9 +59,8 @@ def neutral_prompts(recipe: Dft) -> list[list[Prompt]]:
 
 def explicit_prompts(recipe: Dft) -> list[Prompt]:
     """Training prompts that say a class of one of the targets' attributes."""
-    names = recipe.prompts if isinstance(recipe.prompts, dict) else [recipe.prompts]
     attributes = list(dict.fromkeys(a for t in (recipe.target, *recipe.targets.values()) for a in t.attributes))
-    return [p for name in names for p in load_prompts(name).explicit_prompts(attributes, ["train"])]
+    return [p for s in prompt_sets(recipe).values() for p in s.explicit_prompts(attributes, ["train"])]
 
 
 def _endless(prompts: Sequence[Prompt], seed: list[int]) -> Iterator[Prompt]:

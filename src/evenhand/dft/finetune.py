@@ -17,7 +17,7 @@ from torch import Tensor
 
 from evenhand.checkpoints import save_state
 from evenhand.classifiers import AttributeClassifier
-from evenhand.dft.batches import Batch, draw, explicit_prompts, neutral_prompts
+from evenhand.dft.batches import Batch, draw, explicit_prompts, neutral_prompts, prompt_sets
 from evenhand.dft.census import Census, count
 from evenhand.dft.coefficients import published, squared_norms, uniform
 from evenhand.dft.losses import Perceived, Wish, alignment_loss, preservation_loss, realism_loss, weigh_inside, wish_of
@@ -27,6 +27,8 @@ from evenhand.recipes import Dft
 from evenhand.replay import Recording, Tape, attach, record
 from evenhand.runs import cut_log, log_line, training
 from evenhand.statistics import gap, shares
+
+CUTS = ("gradient.batch", "gradient.offload", "gradient.at_once", "checkpoint_every", "save_every")  # only cut the work up
 
 
 def finetune(recipe: Dft, folder: str | os.PathLike, *, name: str = "",
@@ -47,12 +49,14 @@ def finetune(recipe: Dft, folder: str | os.PathLike, *, name: str = "",
     """
     folder = pathlib.Path(folder)
     prompts, explicit = neutral_prompts(recipe), explicit_prompts(recipe)
-    with training(folder, recipe.model_dump(mode="json")) as accelerator:
+    settings = {**recipe.model_dump(mode="json"), "texts": {name: s.digest for name, s in prompt_sets(recipe).items()}}
+    with training(folder, settings, free=CUTS) as accelerator:
         stage = Stage.load(recipe, folder, explicit, accelerator)
         optimizer = Optimizer(recipe, stage.trainable.parameters)
         first = optimizer.restore(folder / "checkpoint.pt")
         if accelerator.is_main_process:
             cut_log(folder / "log.jsonl", first)
+        accelerator.wait_for_everyone()  # all read the log
         census = Census(folder / "log.jsonl")
         for step in range(first, recipe.steps):
             rng = np.random.default_rng([recipe.seed, step])

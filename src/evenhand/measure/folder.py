@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from evenhand.config import Measure
 from evenhand.errors import UserError
-from evenhand.files import write_text
+from evenhand.files import digest, write_text
 from evenhand.measure.judging import judged, judging, sure
 from evenhand.pictures import Picture, by_folder, read_table
 from evenhand.records import append, key, reopen
@@ -24,10 +24,11 @@ def plan_images(config: Measure) -> tuple[list[Picture], dict[str, Any]]:
     pictures = config.images_from or ""
     if not config.judge:
         raise UserError("images made elsewhere have no judge of their own: name a classifier with --judge")
-    settings = {"images_from": str(pathlib.Path(pictures).resolve()), "source": f"folder:{pictures}", "seed": config.seed,
-                "prompts": dict.fromkeys(config.prompts, "table"), "splits": [],
-                **judging(config, config.judge, config.domain or pictures)}
-    return (read_table(config.prompts[0], pictures) if config.prompts else by_folder(pictures)), settings
+    listed = read_table(config.prompts[0], pictures) if config.prompts else by_folder(pictures)
+    return listed, {
+        "images_from": str(pathlib.Path(pictures).resolve()), "source": f"folder:{pictures}", "seed": config.seed,
+        "prompts": dict.fromkeys(config.prompts, "table"), "texts": {name: digest(name) for name in config.prompts}, "splits": [],
+        **judging(config, config.judge, config.domain or pictures)}
 
 
 def measure_images(config: Measure, folder: str | os.PathLike, *,

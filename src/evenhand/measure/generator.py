@@ -3,6 +3,7 @@
 import os
 import pathlib
 import time
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from evenhand.counting import counts
 from evenhand.errors import UserError
 from evenhand.files import whole
 from evenhand.measure.judging import Row, judged, judging, sure
+from evenhand.prompts import Prompt
 from evenhand.records import Record, append, image_seed, key, reopen
 from evenhand.runs import open_run, peak_memory
 from evenhand.stopping import LOOK, enough
@@ -42,15 +44,27 @@ def plan(config: Measure) -> tuple[list[Row], dict[str, Any]]:
     settings = check(Settings, {**model.settings.model_dump(), **config.settings}, where="settings")
     splits = config.splits or None
     rows = [(p, image_seed(config.seed, p.text, i)) for s in sets for p in s.prompts(splits) for i in range(config.images)]
-    rows += [(p, image_seed(config.seed, p.text, i)) for s in sets
-             for p in s.explicit_prompts(list(judgement["attributes"]), splits) for i in range(config.explicit_images)]
+    if config.explicit_images:
+        explicit = _known([p for s in sets for p in s.explicit_prompts(list(judgement["attributes"]), splits)], judgement)
+        rows += [(p, image_seed(config.seed, p.text, i)) for p in explicit for i in range(config.explicit_images)]
     rows = list({key(*row): row for row in rows}.values())  # two sets may share a prompt
     return rows, {
-        "model": config.model, "adapter": config.adapter, "adapter_scale": config.adapter_scale,
-        "prompts": {name: s.version for name, s in zip(config.prompts, sets, strict=True)}, "splits": config.splits,
+        "model": config.model, "dtype": model.dtype, "adapter": config.adapter, "adapter_scale": config.adapter_scale,
+        "prompts": {name: s.version for name, s in zip(config.prompts, sets, strict=True)},
+        "texts": {name: s.digest for name, s in zip(config.prompts, sets, strict=True)}, "splits": config.splits,
         "images": config.images, "explicit_images": config.explicit_images, "seed": config.seed, "batch": config.batch,
         **({"until": {"width": config.until, "every": LOOK}} if config.until else {}),
         "settings": settings.model_dump(mode="json"), **judgement}
+
+
+def _known(explicit: list[Prompt], judgement: dict[str, Any]) -> list[Prompt]:
+    """The prompts that say classes which the judge knows; of others it is told that they are left out."""
+    known = [p for p in explicit if all(c in judgement["attributes"][a]["classes"] for a, c in p.states.items())]
+    if len(known) < len(explicit):
+        other = next(p.text for p in explicit if p not in known)
+        warnings.warn(f"{len(explicit) - len(known)} of {len(explicit)} explicit prompts are left out: they say a class that "
+                      f"{judgement['judge']['name']!r} does not know, such as {other!r}", stacklevel=3)
+    return known
 
 
 def measure_generator(config: Measure, folder: str | os.PathLike, *, progress: Callable[[int, int], None] | None = None,
@@ -68,7 +82,7 @@ def measure_generator(config: Measure, folder: str | os.PathLike, *, progress: C
         raise UserError(f"judge {judge.name!r} trained the adapter {config.adapter!r}: its numbers would flatter. Name another "
                         "with --judge, or insist with --judge-may-be-trainer")
     settings["source"] = diffusion.source
-    folder = open_run(folder, sure(settings, judge))
+    folder = open_run(folder, sure(settings, judge), free=["batch"])
     journal = folder / "records.jsonl"
     done, left, drawn = {key(r, r.seed): r for r in reopen(journal)}, len(rows), 0
     found: dict[str, list[Record]] = {}  # of the blocks before: a run that is continued decides as it did
