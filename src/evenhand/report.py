@@ -235,7 +235,7 @@ def _explicit(records: list[Record], attribute: Attribute) -> dict[str, Any] | N
 def _over_prompts(rows: list[Record], test: Test) -> Estimate:
     """The share of images that pass a test, for prompts like these."""
     concepts = [[test(r) for prompt in prompts for r in prompt] for prompts in by_concept(rows)]
-    return shares_over_prompts([(sum(passed), len(passed) - sum(passed)) for passed in concepts])[0]
+    return shares_over_prompts([(sum(passed), len(passed) - sum(passed)) for passed in concepts] or [(0, 0)])[0]
 
 
 def _rounded(value: float | None) -> float | None:
