@@ -95,3 +95,22 @@ def test_families_with_targets_on_different_attributes_do_not_spoil_each_other()
     assert 0 in sure and len(sure) >= 4 and not wish.targets["a"].known[8:].any() and not wish.targets["b"].known[:8].any()
     assert [r for r in range(8) if wish.stays[r]] == [r for r in sure if r != 0]
     assert [r - 8 for r in range(8, 16) if wish.stays[r]] == sure
+
+
+def test_with_many_cells_a_high_confidence_asks_for_less_than_the_target():
+    """Ten cells, 16 images, a third of them light: at .6 hardly an image is asked to change its tone, at .3 the surplus is."""
+    tones = ["light", "medium-light", "medium", "medium-dark", "dark"]
+    known = {**TWO, "tone": Attribute(name="tone", classes=tones)}
+    target = Target(shares={"gender": {"woman": 0.5, "man": 0.5}, "tone": dict.fromkeys(tones, 0.2)})
+
+    def light_after(confidence):
+        random, light = rng(), []
+        for _ in range(30):
+            gender, tone = random.choice(2, 16), random.choice(5, 16, p=[0.36, 0.2, 0.16, 0.16, 0.12])
+            sure = {"gender": np.eye(2)[gender], "tone": np.eye(5)[tone]}
+            sure = {a: 0.99 * p + 0.01 * random.dirichlet(np.ones(p.shape[1]), 16) for a, p in sure.items()}
+            found = assign(sure, np.ones(16, bool), target, known, draws=100, confidence=confidence, rng=random)["tone"]
+            light.append((np.where(found.known, found.classes, tone) == 0).mean())
+        return np.mean(light)
+
+    assert light_after(0.6) > 0.30 and light_after(0.3) < 0.26

@@ -1,7 +1,8 @@
 """Trains an adapter of the embedded model, measures it on held-out occupations, and writes it with its card.
 
     python eval/emoji/adapter.py emoji-gender    # writes adapters/emoji-gender/ and eval/results/emoji-gender.json
-    python eval/emoji/adapter.py emoji-gender-tone
+    python eval/emoji/adapter.py emoji-gender-tone --images 300
+    python eval/emoji/adapter.py emoji-gender --only-measure    # the adapter that ships, as it is
 
 The recipe is train/dft/NAME.yaml. Runs in runs/eval/NAME are continued when they were cut. The numbers are those of the
 adapter's file, loaded by the stock pipeline and judged by `emoji-judge`, which trained nothing.
@@ -55,15 +56,16 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("--images", type=int, default=100, help="of each held-out prompt")
     parser.add_argument("--explicit", type=int, default=16, help="of each held-out prompt that says a class")
+    parser.add_argument("--only-measure", action="store_true", help="train nothing: measure the adapter that ships")
     args = parser.parse_args()
     recipe, runs, folder = load_recipe(f"dft/{args.name}"), pathlib.Path("runs/eval") / args.name, ROOT / "adapters" / args.name
-    started = time.monotonic()
-    trained = train(recipe, runs / "training", f"dft/{args.name}")
-    minutes = (time.monotonic() - started) / 60
-    folder.mkdir(parents=True, exist_ok=True)
-    weights = find_adapter(str(trained)).name
-    for file in (weights, "adapter.json"):
-        shutil.copy(trained / file, folder / file)
+    if not args.only_measure:
+        started = time.monotonic()
+        trained = train(recipe, runs / "training", f"dft/{args.name}")
+        print(f"training took {(time.monotonic() - started) / 60:.1f} minutes (nothing when the run was finished before)")
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in (find_adapter(str(trained)).name, "adapter.json"):
+            shutil.copy(trained / file, folder / file)
     prompts, wished = recipe.prompts, recipe.target
     config = Measure(model=recipe.model, prompts=[prompts] if isinstance(prompts, str) else list(prompts), splits=["test"],
                      attributes=wished.attributes, joint=len(wished.attributes) > 1, target=wished.shares, images=args.images,
@@ -72,11 +74,11 @@ def main() -> None:
         with progress(label) as update:
             measure(config.model_copy(update={"adapter": adapter}), runs / label, progress=update)
     result = write_comparison(runs / "before", runs / "after", runs)
-    write_card(folder, result, sweep=sweep(config, runs, args.name) if weights == LORA else None)
+    write_card(folder, result, sweep=sweep(config, runs, args.name) if (folder / LORA).exists() else None)
     picture(runs, folder)
     write_json(ROOT / "eval" / "results" / f"{args.name}.json", {"recipe": recipe.model_dump(mode="json"), **result})
     console.print(summary([result["before"], result["after"]], result["change"]))
-    print(f"training took {minutes:.1f} minutes (nothing when the run was finished before); adapter: {folder}")
+    print(f"adapter: {folder}")
 
 
 if __name__ == "__main__":

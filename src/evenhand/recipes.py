@@ -40,7 +40,9 @@ class Alignment(Strict):
     Attributes:
         together: match the images of all prompts of a step to the target together, not prompt by prompt.
         draws: label sets drawn from the target a step.
-        confidence: least averaged plan weight at which an image gets a target (C in the paper).
+        confidence: least averaged plan weight at which an image gets a target (C in the paper, .8 for two classes). Lower for many
+            classes: an image of a class that is too frequent stays or becomes one of several others, none of them by far the
+            likeliest, and without targets for such images the classes come to rest short of the shares asked for.
         weight: of the loss.
     """
 
