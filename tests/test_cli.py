@@ -51,6 +51,7 @@ BAD = [
     (["train", "dft/emoji-gendre"], "unknown recipe 'dft/emoji-gendre'; did you mean 'dft/emoji-gender'?"),
     (["train", "dft/emoji-gender", "learning_rate"], "write key=value"),
     (["train", "dft/emoji-gender", "lora.rank=-1", "imgs=3"], "lora.rank: Input should be greater than or equal to 1"),
+    (["train", "dft/emoji-gender", "alignment.confidence={tone: .3}"], "alignment.confidence is of tone, the targets of gender"),
     (["compare", "nowhere", "nowhere"], "nowhere: is no run directory"),
     (["report", "nowhere"], "nowhere: is no run directory"),
 ]

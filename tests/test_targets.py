@@ -114,3 +114,4 @@ def test_with_many_cells_a_high_confidence_asks_for_less_than_the_target():
         return np.mean(light)
 
     assert light_after(0.6) > 0.30 and light_after(0.3) < 0.26
+    assert light_after({"gender": 0.9, "tone": 0.3}) == light_after(0.3)

@@ -40,15 +40,16 @@ class Alignment(Strict):
     Attributes:
         together: match the images of all prompts of a step to the target together, not prompt by prompt.
         draws: label sets drawn from the target a step.
-        confidence: least averaged plan weight at which an image gets a target (C in the paper, .8 for two classes). Lower for many
-            classes: an image of a class that is too frequent stays or becomes one of several others, none of them by far the
-            likeliest, and without targets for such images the classes come to rest short of the shares asked for.
+        confidence: least averaged plan weight at which an image gets a target (C in the paper, .8 for two classes), of all
+            attributes or of each by name. Lower for many classes: an image of a class that is too frequent stays or becomes one
+            of several others, none of them by far the likeliest, and without targets for such images the classes come to rest
+            short of the shares asked for.
         weight: of the loss.
     """
 
     together: bool = False
     draws: Count = 200
-    confidence: Share = 0.8
+    confidence: Share | dict[str, Share] = 0.8
     weight: float = Field(default=1.0, ge=0)
 
 
@@ -179,6 +180,10 @@ class Dft(Strict):
     def _check(self) -> "Dft":
         if self.lora and self.soft_tokens:
             raise ValueError("a recipe trains lora or soft_tokens, not both")
+        asked = {a for t in (self.target, *self.targets.values()) for a in t.attributes}
+        if isinstance(self.alignment.confidence, dict) and self.alignment.confidence.keys() != asked:
+            raise ValueError(f"alignment.confidence is of {', '.join(self.alignment.confidence)}, "
+                             f"the targets of {', '.join(sorted(asked))}")
         if 0 < self.preservation.seeds < self.images:
             raise ValueError(f"preservation.seeds is {self.preservation.seeds}, fewer than the {self.images} images of a step")
         return self

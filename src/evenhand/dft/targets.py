@@ -67,7 +67,7 @@ def binary_plan(p: NDArray, share: float) -> NDArray[np.float64]:
 
 
 def assign(probs: Mapping[str, NDArray], seen: NDArray[np.bool_], target: Target, known: Mapping[str, Attribute], *,
-           draws: int, confidence: float, rng: np.random.Generator) -> dict[str, Assignment]:
+           draws: int, confidence: float | Mapping[str, float], rng: np.random.Generator) -> dict[str, Assignment]:
     """Target classes for N images that are matched together.
 
     Several attributes are matched jointly: the label of an image is a cell of the target's joint table, its cost
@@ -79,7 +79,7 @@ def assign(probs: Mapping[str, NDArray], seen: NDArray[np.bool_], target: Target
         target: the distribution asked for.
         known: attributes by name.
         draws: label sets drawn from the target.
-        confidence: least marginal plan weight for a target (C in the paper).
+        confidence: least marginal plan weight for a target (C in the paper), of all attributes or of each by name.
         rng: source of the draws.
     """
     cells, table = target.cells(known)
@@ -97,4 +97,5 @@ def assign(probs: Mapping[str, NDArray], seen: NDArray[np.bool_], target: Target
         for place, a in enumerate(target.attributes):
             for column, cell in enumerate(cells):
                 marginals[a][rows, cell[place]] += plan[:, column]
-    return {a: Assignment(m.argmax(1), seen & (m.max(1) >= confidence)) for a, m in marginals.items()}
+    least = confidence if isinstance(confidence, Mapping) else dict.fromkeys(marginals, confidence)
+    return {a: Assignment(m.argmax(1), seen & (m.max(1) >= least[a])) for a, m in marginals.items()}
