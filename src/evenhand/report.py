@@ -164,7 +164,7 @@ def _saved(settings: dict[str, Any], neutral: list[Record]) -> dict[str, Any] | 
     planned = images_for(settings["until"]["width"]) * len(prompts)
     known = [a.share(int(k), int(found.sum())) for a in asked_of(settings).values() if not a.attribute.parts
              for rows in prompts if (found := counts(rows, a.attribute)).sum() for k in found]
-    widest = max(((e.high or 0.0) - (e.low or 0.0)) / 2 for e in known) if known else None
+    widest = max((((e.high or 0.0) - (e.low or 0.0)) / 2 for e in known), default=0.5)  # nothing seen: nothing known
     return {"width": settings["until"]["width"], "widest": _rounded(widest), "drawn": len(neutral), "planned": planned,
             "saved": _rounded(1 - len(neutral) / planned) if planned else None}
 
