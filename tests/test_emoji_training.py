@@ -30,6 +30,17 @@ def script(monkeypatch):
             del sys.modules[name]
 
 
+@pytest.fixture
+def steps(monkeypatch):
+    """Writes down the steps that a script takes from then on."""
+    def watch(module):
+        taken, original = [], module.step_generator
+        monkeypatch.setattr(module, "step_generator", lambda seed, *what: taken.extend(what) or original(seed, *what))
+        return taken
+
+    return watch
+
+
 def test_a_rate_warms_up_and_falls_in_each_cycle(script):
     rate = script("cycles").rate
     cycles = ((100, 1.0), (40, 0.5))
@@ -37,10 +48,11 @@ def test_a_rate_warms_up_and_falls_in_each_cycle(script):
     assert rate(99, cycles) < 0.01
 
 
-def test_the_autoencoder_continues_and_loads(script, tmp_path):
-    for steps in (1, 2):
-        script("autoencoder", "--steps", steps, "--batch", 2, "--renderings", 8, "--out", tmp_path)
-    assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] == 2
+def test_the_autoencoder_continues_and_loads(script, steps, tmp_path):
+    taken = steps(script("autoencoder"))
+    for until in (1, 2):
+        script("autoencoder", "--steps", until, "--batch", 2, "--renderings", 8, "--out", tmp_path)
+    assert taken == [0, "scale", 1, "scale"]
     vae = AutoencoderKL.from_pretrained(tmp_path)
     assert vae.config.scaling_factor != AutoencoderKL().config.scaling_factor
 
@@ -56,12 +68,14 @@ def test_every_word_of_the_captions_is_one_token_and_keeps_its_number(script, tm
     assert set(shipped.get_vocab()) == set(tokenizer.get_vocab())
 
 
-def test_the_model_continues_to_the_same_weights_and_loads(script, tmp_path):
+def test_the_model_continues_to_the_same_weights_and_loads(script, steps, tmp_path):
     AutoencoderKL.from_pretrained(HERE / "model" / "vae").save_pretrained(tmp_path / "cut" / "autoencoder")
     AutoencoderKL.from_pretrained(HERE / "model" / "vae").save_pretrained(tmp_path / "whole" / "autoencoder")
     script("model").keep_tokenizer(tmp_path / "cut" / "tokenizer").save_pretrained(tmp_path / "whole" / "tokenizer")
-    for run, steps in (("cut", 1), ("cut", 2), ("whole", 2)):
-        script("model", "--steps", steps, "--batch", 2, "--drawings", 1, "--runs", tmp_path / run, "--out", tmp_path / run / "out")
+    taken = steps(script("model"))
+    for run, until in (("cut", 1), ("cut", 2), ("whole", 2)):
+        script("model", "--steps", until, "--batch", 2, "--drawings", 1, "--runs", tmp_path / run, "--out", tmp_path / run / "out")
+    assert taken == ["drawings", 0, "drawings", 1, "drawings", 0, 1]
     cut, whole = (torch.load(tmp_path / run / "model.pt", weights_only=True)["trained"] for run in ("cut", "whole"))
     assert all(torch.equal(cut[key], whole[key]) for key in whole)
     pipe = StableDiffusionPipeline.from_pretrained(tmp_path / "cut" / "out")
@@ -69,12 +83,12 @@ def test_the_model_continues_to_the_same_weights_and_loads(script, tmp_path):
     assert pipe("a pilot", num_inference_steps=1, guidance_scale=1.0, output_type="pt").images.shape == (1, 3, 64, 64)
 
 
-def test_a_classifier_continues_and_names_every_class(script, tmp_path):
+def test_a_finished_classifier_is_not_trained_again_and_names_every_class(script, steps, tmp_path):
     vae = AutoencoderKL.from_pretrained(HERE / "model" / "vae").requires_grad_(False)
-    train = script("classifiers").train
-    for _ in range(2):  # the second finds all steps done
+    taken, train = steps(script("classifiers")), script("classifiers").train
+    for _ in range(2):
         model = train("judge", vae, tmp_path, steps=2, batch=4)
-    assert torch.load(tmp_path / "judge.pt", weights_only=True)["step"] == 2
+    assert taken == [0, 1]
     found = model(torch.rand(2, 3, 64, 64))
     assert {a: x.shape for a, x in found.items()} == {a: (2, len(c)) for a, c in
                                                       {"occupation": load_world().occupations, **load_world().classes}.items()}

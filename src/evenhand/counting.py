@@ -20,20 +20,17 @@ def by_prompt(records: Iterable[Record]) -> dict[str, list[Record]]:
     return groups
 
 
-def by_concept(records: Iterable[Record]) -> list[list[list[Record]]]:
-    """Of each concept its prompts, of each prompt its records.
-
-    Wordings of one concept are alike, so intervals for prompts like these count the concept once.
-    """
-    groups: dict[str, list[list[Record]]] = defaultdict(list)
-    for rows in by_prompt(records).values():
-        groups[rows[0].concept].append(rows)
+def by_concept(records: Iterable[Record]) -> list[list[Record]]:
+    """Records of each concept. Its wordings are alike, so intervals for prompts like these count the concept once."""
+    groups: dict[str, list[Record]] = defaultdict(list)
+    for r in records:
+        groups[r.concept].append(r)
     return list(groups.values())
 
 
 def over_concepts(records: Iterable[Record], statistic: Callable[[list[Record]], float]) -> list[float]:
     """Of each concept the mean of a statistic over its prompts; NaN where no prompt has one."""
-    found = [[x for rows in prompts if not np.isnan(x := statistic(rows))] for prompts in by_concept(records)]
+    found = [[x for rows in by_prompt(group).values() if not np.isnan(x := statistic(rows))] for group in by_concept(records)]
     return [float(np.mean(values)) if values else float("nan") for values in found]
 
 

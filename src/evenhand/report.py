@@ -191,7 +191,7 @@ def _summary(rows: list[Record], asked: Asked) -> dict[str, Any]:
     """All prompts of a split: means over prompts with intervals for prompts like these, wordings of a concept counted as one."""
     attribute, wished = asked.attribute, asked.wished
     groups = [counts(g, attribute) for g in by_prompt(rows).values()]
-    concepts = [[r for prompt in prompts for r in prompt] for prompts in by_concept(rows)]
+    concepts = by_concept(rows)
     seen, told = [n for g in groups if (n := int(g.sum()))], [int(g[attribute.contrasted].sum()) for g in groups]
     floors = [gap_floor(len(attribute.contrasted), n) for n in told]
 
@@ -234,8 +234,8 @@ def _explicit(records: list[Record], attribute: Attribute) -> dict[str, Any] | N
 
 def _over_prompts(rows: list[Record], test: Test) -> Estimate:
     """The share of images that pass a test, for prompts like these."""
-    concepts = [[test(r) for prompt in prompts for r in prompt] for prompts in by_concept(rows)]
-    return shares_over_prompts([(sum(passed), len(passed) - sum(passed)) for passed in concepts] or [(0, 0)])[0]
+    passed = [(sum(map(test, group)), len(group)) for group in by_concept(rows)]
+    return shares_over_prompts([(k, n - k) for k, n in passed] or [(0, 0)])[0]
 
 
 def _rounded(value: float | None) -> float | None:
