@@ -4,8 +4,8 @@
 
 The 20 occupations' names, attribute gender. The plan gives every prompt the images that a share of one half would need for the same
 width; `--until` stops each prompt once its shares are known, with intervals that still cover what they say
-(`eval/bench/coverage.py`). When it stops is chance: the mean over several seeds counts. Truth is the
-world's skew table, up to what the model has learned of it.
+(`eval/bench/coverage.py`). When it stops is chance: the mean over several seeds counts. Truth is the world's skew table, up to what
+the model has learned of it.
 """
 
 import argparse
@@ -31,9 +31,8 @@ def draw(prompts: pathlib.Path, width: float, seed: int) -> dict:
                      seed=seed, images=-(-images_for(width) // LOOK) * LOOK)
     with progress(f"until +- {width:g}, seed {seed}") as update:
         report = measure(config, RUNS / f"{width:g}-{seed}", progress=update)
-    found = report["attributes"]["gender"]["prompts"]
-    widest = max((e["high"] - e["low"]) / 2 for p in found for e in p["shares"].values())
-    return {**report["stopping"], "seed": seed, "widest": round(widest, 4), "images": {p["concept"]: p["images"] for p in found}}
+    return {**report["stopping"], "seed": seed,
+            "images": {p["concept"]: p["images"] for p in report["attributes"]["gender"]["prompts"]}}
 
 
 def main() -> None:

@@ -49,7 +49,7 @@ def finetune(recipe: Dft, folder: str | os.PathLike, *, name: str = "",
     """
     folder = pathlib.Path(folder)
     prompts, explicit = neutral_prompts(recipe), explicit_prompts(recipe)
-    settings = {**recipe.model_dump(mode="json"), "texts": {name: s.digest for name, s in prompt_sets(recipe).items()}}
+    settings = {**recipe.model_dump(mode="json"), "texts": {key: s.digest for key, s in prompt_sets(recipe).items()}}
     with training(folder, settings, free=CUTS) as accelerator:
         stage = Stage.load(recipe, folder, explicit, accelerator)
         optimizer = Optimizer(recipe, stage.trainable.parameters)

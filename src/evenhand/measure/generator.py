@@ -63,7 +63,7 @@ def _known(explicit: list[Prompt], judgement: dict[str, Any]) -> list[Prompt]:
     if len(known) < len(explicit):
         other = next(p.text for p in explicit if p not in known)
         warnings.warn(f"{len(explicit) - len(known)} of {len(explicit)} explicit prompts are left out: they say a class that "
-                      f"{judgement['judge']['name']!r} does not know, such as {other!r}", stacklevel=3)
+                      f"{judgement['judge']['name']!r} does not know, such as {other!r}", stacklevel=2)
     return known
 
 
