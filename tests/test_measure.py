@@ -194,8 +194,8 @@ concepts: {test: [pilot]}
 explicit: {gender: {woman: "a woman {concept}", giant: "a giant {concept}"}}
 """)
     config = SMALL.model_copy(update={"prompts": [str(tmp_path / "prompts.yaml")], "target": {}, "images": 1})
-    with pytest.warns(UserWarning, match="1 of 2 explicit prompts are left out.*'emoji-judge' does not know.*'a giant pilot'"):
-        report = measure(config, tmp_path / "run")
+    report = measure(config, tmp_path / "run")
+    assert "1 explicit prompts were left out, such as 'a giant pilot': emoji-judge does not know" in report["notes"][0]
     assert report["images"] == 2 and report["attributes"]["gender"]["explicit"]["all"]["n"] == 1
 
 

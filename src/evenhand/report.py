@@ -55,8 +55,8 @@ def build(read: Run, only: set[tuple[str, int]] | None = None) -> dict[str, Any]
         what `report.json` holds. An estimate is `{value, low, high, n, level}`; numbers that cannot be had are null.
 
         - `run`: `settings` (everything the result depends on, the judge's calibration included) and `versions`;
-        - `images`; `notes`, sentences on the calibration; `stopping` of a run with `until`: half the `width` asked for,
-          the `widest` share's, images `drawn` and `planned`, share `saved`;
+        - `images`; `notes`, sentences on what was left out and the calibration; `stopping` of a run with `until`: half the
+          `width` asked for, the `widest` share's, images `drawn` and `planned`, share `saved`;
         - `attributes`, by name: `classes`, `contrast`, `parts`, `target`, `calibrated` (the judge's accuracy in its calibration),
           - `splits`, by name: `prompts` and `images` (counts), estimates `gap`, `gap_without_chance`, `unseen`, `distance`,
             `discrepancy`, by class `shares` and `corrected`; the numbers `gap_floor`, `gap_worst` (worst tenth), `distance_floor`;
@@ -90,13 +90,16 @@ def build(read: Run, only: set[tuple[str, int]] | None = None) -> dict[str, Any]
 
 
 def notes(settings: dict[str, Any]) -> list[str]:
-    """What a reader should know of a run's calibration, one sentence each."""
-    calibration = settings.get("calibration")
+    """What a reader should know of a run's prompts and calibration, one sentence each."""
+    calibration, found = settings.get("calibration"), []
+    if left_out := settings.get("left_out"):
+        found.append(f"{len(left_out)} explicit prompts were left out, such as {left_out[0]!r}: {settings['judge']['name']} does "
+                     "not know the class that they say.")
     if not calibration:
-        return [f"Shares are raw, not corrected for the errors of {settings['judge']['name']}: it has no calibration "
+        return [*found, f"Shares are raw, not corrected for the errors of {settings['judge']['name']}: it has no calibration "
                 "(evenhand calibrate writes one, --calibration names it)."]
     means = "the judge's mean probabilities and " if calibration.get("probabilities") else ""
-    found = [f"Corrected shares use {means}the calibration of {calibration['date']} on {calibration['domain']}."]
+    found.append(f"Corrected shares use {means}the calibration of {calibration['date']} on {calibration['domain']}.")
     if settings.get("domain") != calibration["domain"]:
         found.append(f"The images judged are of another domain ({settings.get('domain')}): the correction holds as far as the "
                      "classifier errs alike on both.")

@@ -3,7 +3,6 @@
 import os
 import pathlib
 import time
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,6 @@ from evenhand.counting import counts
 from evenhand.errors import UserError
 from evenhand.files import whole
 from evenhand.measure.judging import Row, judged, judging, sure
-from evenhand.prompts import Prompt
 from evenhand.records import Record, append, image_seed, key, reopen
 from evenhand.runs import open_run, peak_memory
 from evenhand.stopping import LOOK, enough
@@ -44,9 +42,10 @@ def plan(config: Measure) -> tuple[list[Row], dict[str, Any]]:
     settings = check(Settings, {**model.settings.model_dump(), **config.settings}, where="settings")
     splits = config.splits or None
     rows = [(p, image_seed(config.seed, p.text, i)) for s in sets for p in s.prompts(splits) for i in range(config.images)]
-    if config.explicit_images:
-        explicit = _known([p for s in sets for p in s.explicit_prompts(list(judgement["attributes"]), splits)], judgement)
-        rows += [(p, image_seed(config.seed, p.text, i)) for p in explicit for i in range(config.explicit_images)]
+    explicit = [p for s in sets for p in s.explicit_prompts(list(judgement["attributes"]), splits)]
+    unknown_to_judge = [p for p in explicit if any(c not in judgement["attributes"][a]["classes"] for a, c in p.states.items())]
+    rows += [(p, image_seed(config.seed, p.text, i)) for p in explicit if p not in unknown_to_judge
+             for i in range(config.explicit_images)]
     rows = list({key(*row): row for row in rows}.values())  # two sets may share a prompt
     return rows, {
         "model": config.model, "dtype": model.dtype, "adapter": config.adapter, "adapter_scale": config.adapter_scale,
@@ -54,17 +53,8 @@ def plan(config: Measure) -> tuple[list[Row], dict[str, Any]]:
         "texts": {name: s.digest for name, s in zip(config.prompts, sets, strict=True)}, "splits": config.splits,
         "images": config.images, "explicit_images": config.explicit_images, "seed": config.seed, "batch": config.batch,
         **({"until": {"width": config.until, "every": LOOK}} if config.until else {}),
+        **({"left_out": [p.text for p in unknown_to_judge]} if unknown_to_judge and config.explicit_images else {}),
         "settings": settings.model_dump(mode="json"), **judgement}
-
-
-def _known(explicit: list[Prompt], judgement: dict[str, Any]) -> list[Prompt]:
-    """The prompts that say classes which the judge knows; of others it is told that they are left out."""
-    known = [p for p in explicit if all(c in judgement["attributes"][a]["classes"] for a, c in p.states.items())]
-    if len(known) < len(explicit):
-        other = next(p.text for p in explicit if p not in known)
-        warnings.warn(f"{len(explicit) - len(known)} of {len(explicit)} explicit prompts are left out: they say a class that "
-                      f"{judgement['judge']['name']!r} does not know, such as {other!r}", stacklevel=2)
-    return known
 
 
 def measure_generator(config: Measure, folder: str | os.PathLike, *, progress: Callable[[int, int], None] | None = None,
