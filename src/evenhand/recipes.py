@@ -15,11 +15,13 @@ class Lora(Strict):
         part: all CLIP text encoders, the denoiser (U-Net or transformer), or both.
         rank: of every module.
         modules: names of linear layers; attention (text encoders: and MLP) when None.
+        start: adapter whose LoRA, of the same part, rank and modules, training begins with; random values when None.
     """
 
     part: Literal["text_encoder", "denoiser", "both"] = "text_encoder"
     rank: Count = 8
     modules: list[str] | None = None
+    start: str | None = None
 
 
 class SoftTokens(Strict):
