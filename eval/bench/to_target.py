@@ -114,12 +114,14 @@ def main() -> None:
     one_graph = [{**r, "way": "one graph", "seconds": r["seconds"] + extra * r["steps"]} for r in found["replay"]]
     found = {"one graph": one_graph, **found}
     rows, fastest = [], statistics.median(r["seconds"] for r in found["recipe"])
-    print(f"{'way':12} {'reached':>8} {'steps':>6} {'seconds':>8} {'of the recipe':>14}")
+    print(f"{'way':12} {'reached':>8} {'steps':>6} {'seconds':>8} {'a step':>7} {'of the recipe':>14}")
     for way, runs in found.items():
         seconds = statistics.median(r["seconds"] for r in runs)
         rows.append({"way": way, "reached": sum(r["reached"] for r in runs), "runs": runs, "seconds": round(seconds, 1),
+                     "seconds_a_step": round(statistics.median(r["seconds"] / r["steps"] for r in runs), 2),
                      "steps": statistics.median(r["steps"] for r in runs), "of_the_recipe": round(seconds / fastest, 2)})
-        print(f"{way:12} {rows[-1]['reached']:>5}/{len(runs)} {rows[-1]['steps']:>7} {seconds:8.0f} {seconds / fastest:13.1f}x")
+        print(f"{way:12} {rows[-1]['reached']:>5}/{len(runs)} {rows[-1]['steps']:>7} {seconds:8.0f} "
+              f"{rows[-1]['seconds_a_step']:7.1f} {seconds / fastest:13.1f}x")
     write_json(OUT, {"target": args.target, "one_graph_extra_seconds_a_step": round(extra, 2), "versions": versions(),
                      "rows": rows})
 
