@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from evenhand.adapters import LORA, find_adapter
+from evenhand.adapters import LORA, describe_adapter, find_adapter
 from evenhand.config import load_model
 from evenhand.dft import stage
 from evenhand.dft.finetune import finetune
@@ -217,3 +217,35 @@ def test_the_face_factor_weighs_the_preservation_gradient_inside_the_box(tmp_pat
                                                   f"preservation.changed_face={factor}", "preservation.features=[{kind: pixels}]"])
         states[factor] = load_file(finetune(recipe, tmp_path / str(factor)) / LORA)
     assert any(not torch.equal(states[0.0][k], x) for k, x in states[1.0].items())
+
+
+def test_the_average_of_several_runs_draws_as_the_mean_of_their_weights_says_and_goes_on_where_it_was_cut(tmp_path):
+    def cut(step, row):
+        if step == 4:
+            raise Cut
+
+    more = ["runs=2", "steps=2", "seed=5"]
+    with pytest.raises(Cut):
+        train(tmp_path / "both", "both", *more, progress=cut)
+    seen = []
+    adapter = train(tmp_path / "both", "both", *more, progress=lambda step, row: seen.append(step))
+    assert seen == []  # both runs were finished; the second had not written its adapter
+    alone = [train(tmp_path / f"alone-{seed}", "both", "steps=2", f"seed={seed}") for seed in (5, 6)]
+    states = [load_file(a / LORA) for a in alone]
+    average = load_file(adapter / LORA)
+    for key in (k for k in average if ".lora_A." in k):
+        changes = [s[key.replace("lora_A", "lora_B")] @ s[key] for s in (average, *states)]
+        assert torch.allclose(changes[0], (changes[1] + changes[2]) / 2, atol=1e-6) and average[key].shape[0] == 4
+    assert describe_adapter(str(adapter))["settings"]["runs"] == 2
+    diffusion = load_diffusion(load_model("emoji"), device="cpu")
+    for part, dense in ((diffusion.pipe.text_encoder, "text_encoder"), (diffusion.pipe.unet, "unet")):
+        for name, module in part.named_modules():
+            key = next((k for k in average if k.startswith(dense) and k.endswith(f"{name}.lora_A.weight")), None)
+            if name and key:
+                module.weight.data += average[key.replace("lora_A", "lora_B")] @ average[key]
+    prompts, seeds = ["an emoji of a farmer"] * 2, [0, 1]
+    adapted = load_diffusion(load_model("emoji"), adapter=str(adapter), device="cpu")
+    found, wanted = (d.sample(prompts, seeds, num_inference_steps=4) for d in (adapted, diffusion))
+    assert (found - wanted).abs().max() < 2 / 255
+    with pytest.raises(UserError, match="runs: soft tokens of different runs"):
+        load_recipe("dft/emoji-gender-tokens", ["runs=2"])

@@ -10,7 +10,7 @@ from evenhand.dft.batches import draw, explicit_prompts, neutral_prompts
 from evenhand.dft.coefficients import published, published_factors
 from evenhand.errors import UserError
 from evenhand.optimizer import BAD_STEPS, Optimizer
-from evenhand.recipes import Lora, SoftTokens, load_recipe
+from evenhand.recipes import SoftTokens, load_recipe
 from evenhand.replay import attach as attach_tape
 from evenhand.trainable import attach
 
@@ -52,26 +52,6 @@ def test_soft_tokens_train_alone_and_load_in_the_stock_pipeline(family, tmp_path
     assert (drawn - base).abs().max() > 2 / 255
     sizes = {k: tuple(v.shape) for k, v in load_file(tmp_path / "adapter" / SOFT_TOKENS).items()}
     assert sizes == ({"<evenhand>": (3, 32)} if family == "sd" else {"clip_l": (3, 32), "clip_g": (3, 32)})
-
-
-def test_lora_may_begin_with_an_adapter(tmp_path):
-    diffusion, lora = pipelines.make("sdxl", frozen=True), Lora(part="both", rank=2)
-    base = pipelines.draw(diffusion)
-    trainable = attach(diffusion, lora, seed=0)
-    with torch.no_grad():
-        for i, parameter in enumerate(trainable.parameters):
-            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(i)))
-    drawn, state = pipelines.draw(diffusion), trainable.state()
-    save_adapter(tmp_path / "first", trainable.file, state, {})
-    again = pipelines.make("sdxl", frozen=True)
-    later = attach(again, lora.model_copy(update={"start": str(tmp_path / "first")}), seed=1)
-    assert torch.equal(pipelines.draw(again), drawn) and all(torch.equal(v, state[k]) for k, v in later.state().items())
-    assert all(p.requires_grad for p in later.parameters)
-    with later.frozen():
-        assert torch.equal(pipelines.draw(again), base)
-    for other in (Lora(part="both", rank=3), Lora(part="denoiser", rank=2)):
-        with pytest.raises(UserError, match="other modules or another rank"):
-            attach(pipelines.make("sdxl", frozen=True), other.model_copy(update={"start": str(tmp_path / "first")}), seed=1)
 
 
 def test_soft_tokens_start_as_vocabulary_embeddings_and_the_seed_decides_which():
@@ -128,8 +108,10 @@ def test_the_average_is_what_is_saved_and_survives_a_checkpoint(tmp_path):
         seen.append(value.detach().clone())
     resumed_value = torch.nn.Parameter(torch.zeros(2))
     resumed = Optimizer(recipe, [resumed_value])
-    torch.save({**optimizer.state(), "step": 3}, tmp_path / "checkpoint.pt")
-    assert resumed.restore(tmp_path / "checkpoint.pt") == 3 and torch.equal(resumed_value, seen[-1])
+    torch.save({**optimizer.state(), "step": 3, "classifier": "mine@1"}, tmp_path / "checkpoint.pt")
+    with pytest.raises(UserError, match="trained against mine@1, which is mine@2 now"):
+        resumed.restore(tmp_path / "checkpoint.pt", "mine@2")
+    assert resumed.restore(tmp_path / "checkpoint.pt", "mine@1") == 3 and torch.equal(resumed_value, seen[-1])
     with optimizer.averaged(), resumed.averaged():
         assert torch.equal(value, resumed_value) and seen[0][0] > value[0] > seen[-1][0]
     assert torch.equal(value, seen[-1])

@@ -7,8 +7,10 @@ metadata: without metadata readers take alpha = rank, with it older ones fail. S
 import json
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from evenhand.errors import UserError, loading, unknown
@@ -51,6 +53,16 @@ def save_adapter(folder: str | os.PathLike, file: str, state: dict[str, Tensor],
     with whole(folder / file) as temporary:
         save_file(state, temporary, metadata={"format": "pt", "evenhand": "1"})
     write_json(folder / "adapter.json", {**description, "weights": file, "digest": digest(folder / file)})
+
+
+def average_lora(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    """The LoRA whose change of each layer is the mean of those of n LoRAs of the same layers; its rank is the sum of theirs.
+
+    Args:
+        states: tensors of their files: A `[r, in]` and B `[out, r]` of each layer, whose change is B A.
+    """
+    return {key: (torch.cat([s[key] for s in states]) if ".lora_A." in key else
+                  torch.cat([s[key] for s in states], dim=1) / len(states)) for key in states[0]}
 
 
 def find_adapter(name: str) -> pathlib.Path:

@@ -15,13 +15,11 @@ class Lora(Strict):
         part: all CLIP text encoders, the denoiser (U-Net or transformer), or both.
         rank: of every module.
         modules: names of linear layers; attention (text encoders: and MLP) when None.
-        start: adapter whose LoRA, of the same part, rank and modules, training begins with; random values when None.
     """
 
     part: Literal["text_encoder", "denoiser", "both"] = "text_encoder"
     rank: Count = 8
     modules: list[str] | None = None
-    start: str | None = None
 
 
 class SoftTokens(Strict):
@@ -144,6 +142,9 @@ class Dft(Strict):
         save_every: an adapter is also written every so many steps, into `adapters/step-N`; none when None.
         ema: decay of the average of the weights that is saved, min((1 + step)/(10 + step), ema); none when None.
         optimizer: `adamw8bit` needs bitsandbytes and a GPU.
+        runs: as many trainings, from `seed`, `seed + 1`, ..., whose average is the adapter ("model soup": Wortsman et al., ICML
+            2022). One LoRA drifts on prompts that it is not trained on, each in its own way; the average drifts less. Its rank
+            is the sum of theirs.
     """
 
     model: str
@@ -172,6 +173,7 @@ class Dft(Strict):
     checkpoint_every: Count = 10
     save_every: Count | None = None
     seed: int = 0
+    runs: Count = 1
 
     @property
     def trained(self) -> Lora | SoftTokens:
@@ -182,6 +184,8 @@ class Dft(Strict):
     def _check(self) -> "Dft":
         if self.lora and self.soft_tokens:
             raise ValueError("a recipe trains lora or soft_tokens, not both")
+        if self.soft_tokens and self.runs > 1:
+            raise ValueError("runs: soft tokens of different runs have no average; set it to 1")
         asked = {a for t in (self.target, *self.targets.values()) for a in t.attributes}
         if isinstance(self.alignment.confidence, dict) and self.alignment.confidence.keys() != asked:
             raise ValueError(f"alignment.confidence is of {', '.join(self.alignment.confidence)}, "

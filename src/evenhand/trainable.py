@@ -6,7 +6,6 @@ one file that the pipeline's own loader takes (`evenhand.adapters`).
 
 import contextlib
 import functools
-import pathlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -16,9 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evenhand.adapters import CLIP_NAMES, LORA, SOFT_TOKENS, clip_encoders, find_adapter
+from evenhand.adapters import CLIP_NAMES, LORA, SOFT_TOKENS, clip_encoders
 from evenhand.diffusion import DENOISERS, Diffusion
-from evenhand.errors import UserError, loading
+from evenhand.errors import UserError
 from evenhand.recipes import Lora, SoftTokens
 
 MODULES = {"text_encoder": ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"],
@@ -79,14 +78,11 @@ def attach_lora(pipe: Any, lora: Lora, *, seed: int) -> list[nn.Parameter]:
 
     Args:
         pipe: a diffusers pipeline.
-        lora: part, rank, modules and the adapter to begin with.
+        lora: part, rank and modules.
         seed: of the initial values; the global generator is left as it was.
 
     Returns:
-        the trainable parameters, float32; without an adapter to begin with B is zero: the model is unchanged until the first step.
-
-    Raises:
-        UserError: the adapter to begin with is none of these modules and this rank.
+        the trainable parameters, float32; B is zero, so the model is unchanged until the first step.
     """
     from peft import LoraConfig
 
@@ -101,27 +97,7 @@ def attach_lora(pipe: Any, lora: Lora, *, seed: int) -> list[nn.Parameter]:
             parameters += [p for p in module.parameters() if p.requires_grad]
     for parameter in parameters:
         parameter.data = parameter.data.float()
-    if lora.start:
-        _begin_with(find_adapter(lora.start), pipe, lora)
     return parameters
-
-
-def _begin_with(path: pathlib.Path, pipe: Any, lora: Lora) -> None:
-    """Puts a file's LoRA in place of the random one."""
-    from peft import get_peft_model_state_dict, set_peft_model_state_dict
-    from safetensors.torch import load_file
-
-    with loading(f"lora.start={lora.start}: {path}", advice="Is it a LoRA?"):
-        state = load_file(path)
-    have, want = ({k: tuple(v.shape) for k, v in tensors.items()} for tensors in (state, lora_state(pipe, lora)))
-    if have != want:
-        differing = sorted(k for k in have.keys() | want.keys() if have.get(k) != want.get(k))
-        raise UserError(f"lora.start={lora.start}: {path} is of other modules or another rank than lora says: "
-                        f"{differing[0]} is {have.get(differing[0])}, should be {want.get(differing[0])}"
-                        + (f"; and {len(differing) - 1} more" if len(differing) > 1 else ""))
-    for name in components(pipe, lora.part):
-        module = getattr(pipe, name)
-        set_peft_model_state_dict(module, {key: state[_file_key(name, key)] for key in get_peft_model_state_dict(module)})
 
 
 def lora_state(pipe: Any, lora: Lora) -> dict[str, Tensor]:
@@ -131,15 +107,10 @@ def lora_state(pipe: Any, lora: Lora) -> dict[str, Tensor]:
     state = {}
     for name in components(pipe, lora.part):
         for key, value in get_peft_model_state_dict(getattr(pipe, name)).items():
-            state[_file_key(name, key)] = value.detach().cpu().contiguous()
+            if name.startswith("text_encoder") and not key.startswith("text_model."):
+                key = f"text_model.{key}"  # transformers 5.6 dropped this level from CLIPTextModel; readers expect it
+            state[f"{name}.{key}"] = value.detach().cpu().contiguous()
     return state
-
-
-def _file_key(name: str, key: str) -> str:
-    """The key in the file of a component's tensor."""
-    if name.startswith("text_encoder") and not key.startswith("text_model."):
-        key = f"text_model.{key}"  # transformers 5.6 dropped this level from CLIPTextModel; readers expect it
-    return f"{name}.{key}"
 
 
 @contextlib.contextmanager

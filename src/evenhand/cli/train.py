@@ -40,7 +40,8 @@ def train(
         from evenhand.dft.probe import probe
 
         cost = probe(settings)
-        print(f"# into {folder}: {cost.parameters:,} trainable parameters, {settings.steps} steps\n"
+        steps = f"{settings.runs} runs of {settings.steps}" if settings.runs > 1 else str(settings.steps)
+        print(f"# into {folder}: {cost.parameters:,} trainable parameters, {steps} steps\n"
               f"# a step: {cost.images} images, {cost.calls[0]} denoiser calls without and {cost.calls[1]} with gradients\n"
               f"# about {cost.seconds / 60:.1f} minutes, {cost.memory / 2**30:.1f} GiB at most (from two steps)")
         return
@@ -62,6 +63,6 @@ def run(settings, folder: Path, name: str) -> Path:  # noqa: ANN001 -- recipes.D
                 if key.startswith("gap/"):
                     gaps[key] = value if key not in gaps else 0.8 * gaps[key] + 0.2 * value
             note = ", ".join(f"{k.removeprefix('gap/')} gap {v:.2f}" for k, v in gaps.items())
-            update(done, settings.steps, f"{note}, loss {row['alignment']:.2f}")
+            update(done, settings.steps * settings.runs, f"{note}, loss {row['alignment']:.2f}")
 
         return finetune(settings, folder, name=name, progress=show)

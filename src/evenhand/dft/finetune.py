@@ -13,8 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
+from evenhand.adapters import LORA, average_lora, describe_adapter, save_adapter
 from evenhand.checkpoints import save_state
 from evenhand.classifiers import AttributeClassifier
 from evenhand.dft.batches import Batch, draw, explicit_prompts, neutral_prompts, prompt_sets
@@ -23,6 +25,7 @@ from evenhand.dft.coefficients import published, squared_norms, uniform
 from evenhand.dft.losses import Perceived, Wish, alignment_loss, preservation_loss, realism_loss, weigh_inside, wish_of
 from evenhand.dft.stage import Stage
 from evenhand.optimizer import Optimizer
+from evenhand.prompts import Prompt
 from evenhand.recipes import Dft
 from evenhand.replay import Recording, Tape, attach, record
 from evenhand.runs import cut_log, log_line, training
@@ -31,15 +34,17 @@ from evenhand.statistics import gap, shares
 CUTS = ("gradient.batch", "gradient.offload", "gradient.at_once", "checkpoint_every", "save_every")  # only cut the work up
 
 
-def finetune(recipe: Dft, folder: str | os.PathLike, *, name: str = "",
-             progress: Callable[[int, dict[str, float]], None] | None = None) -> pathlib.Path:
+Progress = Callable[[int, dict[str, float]], None]  # (steps done, numbers of the step)
+
+
+def finetune(recipe: Dft, folder: str | os.PathLike, *, name: str = "", progress: Progress | None = None) -> pathlib.Path:
     """Fine-tunes a model towards a target distribution and writes an adapter.
 
     Args:
         recipe: the settings.
         folder: run directory; a run of the same recipe in it is continued from its last checkpoint.
         name: of the recipe, for `adapter.json`.
-        progress: called after every step with (steps done, numbers of the step).
+        progress: called after every step of the `recipe.runs` trainings.
 
     Returns:
         folder of the adapter, `folder/adapter`, which any diffusers loads.
@@ -48,34 +53,56 @@ def finetune(recipe: Dft, folder: str | os.PathLike, *, name: str = "",
         UserError: impossible settings, another run's folder, gradients that stay non-finite, or images that show nothing to judge.
     """
     folder = pathlib.Path(folder)
-    prompts, explicit = neutral_prompts(recipe), explicit_prompts(recipe)
+    single = [recipe.model_copy(update={"seed": recipe.seed + i, "runs": 1}) for i in range(recipe.runs)]
+    prompts = [neutral_prompts(one) for one in single]
     settings = {**recipe.model_dump(mode="json"), "texts": {key: s.digest for key, s in prompt_sets(recipe).items()}}
     with training(folder, settings, free=CUTS) as accelerator:
-        stage = Stage.load(recipe, folder, explicit, accelerator)
-        optimizer = Optimizer(recipe, stage.trainable.parameters)
-        first = optimizer.restore(folder / "checkpoint.pt")
+        def report(done: int, row: dict[str, float]) -> None:
+            accelerator.log(row, step=done - 1)
+            if progress:
+                progress(done, row)
+
+        if recipe.runs == 1:
+            _run(recipe, prompts[0], folder, name, accelerator, report)
+            return folder / "adapter"
+        folders = [folder / f"seed-{one.seed}" for one in single]
+        for i, (one, where) in enumerate(zip(single, folders, strict=True)):
+            if not (where / "adapter" / "adapter.json").exists():  # which is written last
+                _run(one, prompts[i], where, name, accelerator, lambda done, row, i=i: report(i * recipe.steps + done, row))
         if accelerator.is_main_process:
-            cut_log(folder / "log.jsonl", first)
-        accelerator.wait_for_everyone()  # all read the log
-        census = Census(folder / "log.jsonl")
-        for step in range(first, recipe.steps):
-            rng = np.random.default_rng([recipe.seed, step])
-            row, perceived = _gradient(recipe, stage, draw(recipe, prompts[step], explicit, step, rng), rng)
-            row["gradient_norm"] = optimizer.step(f"{folder}: step {step}")
-            census.add(perceived, f"{folder}: step {step}")
-            if accelerator.is_main_process:
-                accelerator.log(row, step=step)
-                log_line(folder / "log.jsonl", {"step": step, **row, "perceived": perceived})
-                if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
-                    save_state(folder / "checkpoint.pt", {"step": step + 1, **optimizer.state()})
-                if recipe.save_every and (step + 1) % recipe.save_every == 0:
-                    stage.save(folder / "adapters" / f"step-{step + 1}", optimizer, name, recipe)
-                if progress:
-                    progress(step + 1, row)
-        if accelerator.is_main_process:
-            census.warn([recipe.target, *recipe.targets.values()], stage.classifier.attributes)
-            stage.save(folder / "adapter", optimizer, name, recipe)
+            average = average_lora([load_file(where / "adapter" / LORA) for where in folders])
+            save_adapter(folder / "adapter", LORA, average,
+                         {**describe_adapter(str(folders[0] / "adapter")), "settings": recipe.model_dump(mode="json")})
     return folder / "adapter"
+
+
+def _run(recipe: Dft, prompts: list[list[Prompt]], folder: pathlib.Path, name: str, accelerator: Any, report: Progress) -> None:
+    """One training on the neutral prompts of every step, with its checkpoint, log and adapter in `folder`."""
+    explicit = explicit_prompts(recipe)
+    stage = Stage.load(recipe, folder, explicit, accelerator)
+    optimizer = Optimizer(recipe, stage.trainable.parameters)
+    classifier = f"{stage.classifier.name}@{stage.classifier.digest}"
+    first = optimizer.restore(folder / "checkpoint.pt", classifier)
+    if accelerator.is_main_process:
+        folder.mkdir(exist_ok=True)
+        cut_log(folder / "log.jsonl", first)
+    accelerator.wait_for_everyone()  # all read the log
+    census = Census(folder / "log.jsonl")
+    for step in range(first, recipe.steps):
+        rng = np.random.default_rng([recipe.seed, step])
+        row, perceived = _gradient(recipe, stage, draw(recipe, prompts[step], explicit, step, rng), rng)
+        row["gradient_norm"] = optimizer.step(f"{folder}: step {step}")
+        census.add(perceived, f"{folder}: step {step}")
+        if accelerator.is_main_process:
+            log_line(folder / "log.jsonl", {"step": step, **row, "perceived": perceived})
+            if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
+                save_state(folder / "checkpoint.pt", {"step": step + 1, "classifier": classifier, **optimizer.state()})
+            if recipe.save_every and (step + 1) % recipe.save_every == 0:
+                stage.save(folder / "adapters" / f"step-{step + 1}", optimizer, name, recipe)
+            report(step + 1, row)
+    if accelerator.is_main_process:
+        census.warn([recipe.target, *recipe.targets.values()], stage.classifier.attributes)
+        stage.save(folder / "adapter", optimizer, name, recipe)
 
 
 def _gradient(recipe: Dft, stage: Stage, batch: Batch, rng: np.random.Generator

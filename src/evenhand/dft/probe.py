@@ -20,7 +20,7 @@ class Cost:
         images: a step.
         calls: denoiser calls a step without and with gradients, each on a step's images; the frozen model's reference images take
             as many as the first again, where no kept ones serve.
-        seconds: of all steps, if each takes as long as the second did.
+        seconds: of all steps of all runs, if each takes as long as the second did.
         memory: peak, bytes; of the GPU where there is one, else of the process.
     """
 
@@ -37,9 +37,9 @@ def probe(recipe: Dft) -> Cost:
 
     times: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        short = recipe.model_copy(update={"steps": 2, "checkpoint_every": 2})
+        short = recipe.model_copy(update={"steps": 2, "checkpoint_every": 2, "runs": 1})
         adapter = finetune(short, pathlib.Path(folder) / "run", progress=lambda *_: times.append(time.monotonic()))
         parameters = sum(x.numel() for x in load_file(find_adapter(str(adapter))).values())
-    steps = max(recipe.num_inference_steps)
+    steps, seconds = max(recipe.num_inference_steps), (times[1] - times[0]) * recipe.steps * recipe.runs
     return Cost(parameters, recipe.prompts_per_step * recipe.images + recipe.explicit_images,
-                (steps, min(recipe.gradient.calls or steps, steps)), (times[1] - times[0]) * recipe.steps, peak_memory())
+                (steps, min(recipe.gradient.calls or steps, steps)), seconds, peak_memory())
