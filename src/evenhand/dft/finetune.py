@@ -32,8 +32,6 @@ from evenhand.runs import cut_log, log_line, training
 from evenhand.statistics import gap, shares
 
 CUTS = ("gradient.batch", "gradient.offload", "gradient.at_once", "checkpoint_every", "save_every")  # only cut the work up
-
-
 Progress = Callable[[int, dict[str, float]], None]  # (steps done, numbers of the step)
 
 
@@ -71,8 +69,9 @@ def finetune(recipe: Dft, folder: str | os.PathLike, *, name: str = "", progress
                 _run(one, prompts[i], where, name, accelerator, lambda done, row, i=i: report(i * recipe.steps + done, row))
         if accelerator.is_main_process:
             average = average_lora([load_file(where / "adapter" / LORA) for where in folders])
+            description = describe_adapter(str(folders[0] / "adapter"))
             save_adapter(folder / "adapter", LORA, average,
-                         {**describe_adapter(str(folders[0] / "adapter")), "settings": recipe.model_dump(mode="json")})
+                         {**description, "recipe": name, "settings": recipe.model_dump(mode="json")})
     return folder / "adapter"
 
 
