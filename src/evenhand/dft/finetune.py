@@ -60,14 +60,10 @@ def finetune(recipe: Dft, folder: str | os.PathLike, *, name: str = "", progress
             if progress:
                 progress(done, row)
 
-        if recipe.runs == 1:
-            _run(recipe, prompts[0], folder, name, accelerator, report)
-            return folder / "adapter"
-        folders = [folder / f"seed-{one.seed}" for one in single]
-        for i, (one, where) in enumerate(zip(single, folders, strict=True)):
-            if not (where / "adapter" / "adapter.json").exists():  # which is written last
-                _run(one, prompts[i], where, name, accelerator, lambda done, row, i=i: report(i * recipe.steps + done, row))
-        if accelerator.is_main_process:
+        folders = [folder / f"seed-{one.seed}" for one in single] if recipe.runs > 1 else [folder]
+        for i, (one, texts, where) in enumerate(zip(single, prompts, folders, strict=True)):
+            _run(one, texts, where, name, accelerator, lambda done, row, i=i: report(i * recipe.steps + done, row))
+        if accelerator.is_main_process and recipe.runs > 1:
             average = average_lora([load_file(where / "adapter" / LORA) for where in folders])
             description = describe_adapter(str(folders[0] / "adapter"))
             save_adapter(folder / "adapter", LORA, average,
