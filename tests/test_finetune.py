@@ -132,10 +132,14 @@ def test_how_the_work_is_cut_up_may_change_and_the_prompts_may_not(tmp_path):
         train(tmp_path / "run", "text_encoder", "steps=1", f"prompts={prompts}", "explicit_images=0")
 
 
-def test_a_damaged_checkpoint_is_named(trained):
+def test_a_damaged_checkpoint_and_one_of_another_classifier_are_named(trained):
     part, folder, *_ = trained
     train(folder / "damaged", part, "steps=2")
     path = folder / "damaged" / "checkpoint.pt"
+    state = torch.load(path, weights_only=True)
+    torch.save({**state, "classifier": "emoji-trainer@before"}, path)
+    with pytest.raises(UserError, match="trained against emoji-trainer@before, which is emoji-trainer@"):
+        train(folder / "damaged", part, "steps=2")
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"checkpoint\.pt: cannot be read"):
         train(folder / "damaged", part, "steps=2")
@@ -178,7 +182,7 @@ def test_a_step_with_realism_and_pixels_and_a_dry_run_that_counts_it(tmp_path):
     rows = []
     finetune(recipe, tmp_path / "run", progress=lambda step, row: rows.append(row))
     assert all(row["realism"] > 0 and row["gradient_norm"] > 0 for row in rows)
-    cost = probe(recipe)
+    cost = probe(recipe.model_copy(update={"runs": 2}))  # the parameters are those of one
     saved = sum(x.numel() for x in load_file(tmp_path / "run" / "adapter" / LORA).values())
     assert (cost.parameters, cost.images, cost.calls) == (saved, 8, (4, 2)) and cost.seconds > 0 and cost.memory > 0
 

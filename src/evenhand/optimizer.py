@@ -80,17 +80,21 @@ class Optimizer:
                 "schedule": {"last_epoch": self._schedule.last_epoch},
                 "average": self._average.state_dict() if self._average else None}
 
-    def restore(self, path: str | os.PathLike, classifier: str = "") -> int:
+    def restore(self, path: str | os.PathLike, classifier: str) -> int:
         """Puts a checkpoint in place; returns the number of steps done.
 
+        Args:
+            path: of the checkpoint; there may be none.
+            classifier: `name@digest` of the one that is trained against.
+
         Raises:
-            UserError: it was made with another classifier (`name@digest`).
+            UserError: the checkpoint was made with another classifier.
         """
         state = load_state(path)
         if state is None:
             return 0
-        if state.get("classifier", classifier) != classifier:
-            raise UserError(f"{path}: was trained against {state['classifier']}, which is {classifier} now. "
+        if state.get("classifier") != classifier:
+            raise UserError(f"{path}: was trained against {state.get('classifier')}, which is {classifier} now. "
                             "Name another directory with --out, or delete this one")
         with torch.no_grad():
             for parameter, value in zip(self._parameters, state["parameters"], strict=True):
