@@ -143,8 +143,8 @@ class Dft(Strict):
         ema: decay of the average of the weights that is saved, min((1 + step)/(10 + step), ema); none when None.
         optimizer: `adamw8bit` needs bitsandbytes and a GPU.
         runs: as many trainings, from `seed`, `seed + 1`, ..., whose average is the adapter ("model soup": Wortsman et al., ICML
-            2022). One LoRA drifts on prompts that it is not trained on, each in its own way; the average drifts less. Its rank
-            is the sum of theirs.
+            2022). On prompts that it is not trained on, a LoRA drifts in part as its seed has it; the average drifts less. Its
+            rank is the sum of theirs.
     """
 
     model: str
