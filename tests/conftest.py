@@ -13,8 +13,8 @@ torch.set_num_threads(1)
 @pytest.fixture(scope="session")
 def emoji():
     """The embedded model, as users load it."""
-    from evenhand.config import load_model
-    from evenhand.diffusion import load_diffusion
+    from evenhand.diffusion.pipeline import load_diffusion
+    from evenhand.recipes.model import load_model
 
     return load_diffusion(load_model("emoji"), device="cpu")
 
@@ -26,11 +26,27 @@ def tiny_clip(tmp_path):
     from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
 
     torch.manual_seed(0)
-    size = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = CLIPConfig(text_config={**size, "vocab_size": 54, "max_position_embeddings": 12, "bos_token_id": 52,
-                                     "eos_token_id": 53, "pad_token_id": 53},
-                        vision_config={**size, "image_size": 32, "patch_size": 16}, projection_dim=16)
+    size = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    config = CLIPConfig(
+        text_config={
+            **size,
+            "vocab_size": 54,
+            "max_position_embeddings": 12,
+            "bos_token_id": 52,
+            "eos_token_id": 53,
+            "pad_token_id": 53,
+        },
+        vision_config={**size, "image_size": 32, "patch_size": 16},
+        projection_dim=16,
+    )
     CLIPModel(config).save_pretrained(tmp_path / "clip")
-    CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=32).save_pretrained(tmp_path / "clip")
+    CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=32).save_pretrained(
+        tmp_path / "clip"
+    )
     pipelines.clip_tokenizer().save_pretrained(tmp_path / "clip")
     return str(tmp_path / "clip")

@@ -6,9 +6,9 @@ import shutil
 
 from huggingface_hub import ModelCard
 
-from evenhand.adapters import describe_adapter
-from evenhand.card import write_card
-from evenhand.resources import ROOT
+from evenhand.core.adapters import describe_adapter
+from evenhand.core.resources import ROOT
+from evenhand.reports.card import write_card
 
 
 def test_a_card_says_what_was_measured_at_every_strength(tmp_path):
@@ -17,13 +17,19 @@ def test_a_card_says_what_was_measured_at_every_strength(tmp_path):
     half = copy.deepcopy(comparison["before"])
     split = half["attributes"]["gender"]["splits"]["test"]
     split["gap"]["value"] = 0.4321
-    split["corrected"] = {c: {**e, "value": e["value"] + 0.05} for c, e in split["shares"].items()}  # a line that the others lack
+    split["corrected"] = {
+        c: {**e, "value": e["value"] + 0.05} for c, e in split["shares"].items()
+    }  # a line that the others lack
     write_card(folder, comparison, sweep={"0.5": half})
     card = ModelCard.load(folder / "README.md")
     (result,) = card.data.eval_results
     after = comparison["after"]["attributes"]["gender"]["splits"]["test"]
     assert card.data.license == "apache-2.0" and result.metric_value == after["gap"]["value"]
-    (row,) = [line for line in card.text.splitlines() if line.startswith("| gender, test | gap woman / man ")]
+    (row,) = [
+        line
+        for line in card.text.splitlines()
+        if line.startswith("| gender, test | gap woman / man ")
+    ]
     assert row.count("|") == 6 and " 0.43 " in row
     assert "share woman" in card.text and "corrected |" not in card.text.split("By strength")[1]
     numbers = describe_adapter(str(folder))["measured"]["numbers"]

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from evenhand.attributes import Attribute
-from evenhand.calibration import Calibration, read_calibration
-from evenhand.correction import Confusion, corrected, corrected_over_prompts
-from evenhand.errors import UserError
-from evenhand.statistics import shares_over_prompts, wilson
+from evenhand.core.attributes import Attribute
+from evenhand.core.errors import UserError
+from evenhand.stats.calibration import Calibration, read_calibration
+from evenhand.stats.correction import Confusion, corrected, corrected_over_prompts
+from evenhand.stats.shares import shares_over_prompts, wilson
 
 GENDER = Attribute(name="gender", classes=["woman", "man"])
 
@@ -38,10 +38,16 @@ def test_a_classifier_that_never_errs_leaves_wilsons_interval():
     perfect = Confusion(np.array([[10**9, 0], [0, 10**9], [0, 0]]))
     for k, n in [(3, 40), (0, 30), (150, 300)]:
         found, wilsons = corrected([k, n - k], perfect)[0], wilson(k, n)
-        assert (found.value, found.low, found.high) == pytest.approx((wilsons.value, wilsons.low, wilsons.high), abs=2e-3)
+        assert (found.value, found.low, found.high) == pytest.approx(
+            (wilsons.value, wilsons.low, wilsons.high), abs=2e-3
+        )
     counts = np.random.default_rng(0).multinomial(30, [0.2, 0.8], size=12)
-    for found, raw in zip(corrected_over_prompts(counts, perfect), shares_over_prompts(counts), strict=True):
-        assert (found.value, found.low, found.high) == pytest.approx((raw.value, raw.low, raw.high), abs=2e-3)
+    for found, raw in zip(
+        corrected_over_prompts(counts, perfect), shares_over_prompts(counts), strict=True
+    ):
+        assert (found.value, found.low, found.high) == pytest.approx(
+            (raw.value, raw.low, raw.high), abs=2e-3
+        )
 
 
 def test_a_detector_that_misses_one_group_more_often_is_corrected():
@@ -51,11 +57,15 @@ def test_a_detector_that_misses_one_group_more_often_is_corrected():
 
 
 def test_probabilities_take_the_place_of_calls():
-    means = np.array([[0.8, 0.3], [0.2, 0.7]])  # an image of a woman is given .8 for woman on average
+    means = np.array(
+        [[0.8, 0.3], [0.2, 0.7]]
+    )  # an image of a woman is given .8 for woman on average
     squares = np.stack([np.outer(c, c) + 0.04 * np.array([[1, -1], [-1, 1]]) for c in means.T])
     known = Confusion(table(0.9, 0.8, 10**9), means, squares)
     p = corrected([55, 45], known)[0]
-    assert p.value == pytest.approx((0.55 - 0.3) / (0.8 - 0.3)) and known.accuracy == pytest.approx(0.85)
+    assert p.value == pytest.approx((0.55 - 0.3) / (0.8 - 0.3)) and known.accuracy == pytest.approx(
+        0.85
+    )
     spread = 0.04 + 0.25 * 0.5**2  # variance of the probability: within a class, and between both
     assert p.high - p.low == pytest.approx(2 * 1.96 * (spread / 100) ** 0.5 / 0.5, rel=0.03)
 
@@ -82,23 +92,41 @@ def test_what_cannot_be_corrected_is_refused():
 
 
 def test_calibrations_are_checked_when_read(tmp_path):
-    rows = {"woman": {"woman": 90, "man": 10, "not seen": 0}, "man": {"woman": 5, "man": 95, "not seen": 0}}
-    known = Calibration(classifier="c", digest="d", domain="x", data="y", date="2026-01-01", attributes={"gender": rows})
+    rows = {
+        "woman": {"woman": 90, "man": 10, "not seen": 0},
+        "man": {"woman": 5, "man": 95, "not seen": 0},
+    }
+    known = Calibration(
+        classifier="c",
+        digest="d",
+        domain="x",
+        data="y",
+        date="2026-01-01",
+        attributes={"gender": rows},
+    )
     (tmp_path / "calibration.json").write_text(known.model_dump_json())
     assert read_calibration(tmp_path) == known
     assert known.confusion(GENDER).counts.tolist() == [[90, 5], [10, 95], [0, 0]]
-    answers = {c: {"mean": {c: 0.9, d: 0.1}, "products": {c: {c: 0.85, d: 0.05}, d: {c: 0.05, d: 0.05}}}
-               for c, d in (("woman", "man"), ("man", "woman"))}
+    answers = {
+        c: {"mean": {c: 0.9, d: 0.1}, "products": {c: {c: 0.85, d: 0.05}, d: {c: 0.05, d: 0.05}}}
+        for c, d in (("woman", "man"), ("man", "woman"))
+    }
     sure = Calibration(**{**known.model_dump(), "probabilities": {"gender": answers}})
     assert sure.of(["age"]).probabilities == {}
     assert sure.confusion(GENDER).matrix.tolist() == [[0.9, 0.1], [0.1, 0.9]]
     assert sure.confusion(GENDER).squares[1].tolist() == [[0.05, 0.05], [0.05, 0.85]]
     del answers["man"]["mean"]["woman"]
-    with pytest.raises(UserError, match="gender: the calibration's probabilities lack class 'woman'"):
-        Calibration(**{**known.model_dump(), "probabilities": {"gender": answers}}).confusion(GENDER)
+    with pytest.raises(
+        UserError, match="gender: the calibration's probabilities lack class 'woman'"
+    ):
+        Calibration(**{**known.model_dump(), "probabilities": {"gender": answers}}).confusion(
+            GENDER
+        )
     with pytest.raises(UserError, match="has nothing for 'age'"):
         known.confusion(Attribute(name="age", classes=["young", "old"]))
-    with pytest.raises(UserError, match="has woman, man for 'gender', whose classes are woman, man, person"):
+    with pytest.raises(
+        UserError, match="has woman, man for 'gender', whose classes are woman, man, person"
+    ):
         known.confusion(Attribute(name="gender", classes=["woman", "man", "person"]))
     (tmp_path / "calibration.json").write_text(json.dumps({"classifier": "c"}))
     with pytest.raises(UserError, match="digest: Field required"):
@@ -115,6 +143,10 @@ def test_coverage_of_corrected_shares(prompts):
         labels = np.stack([rng.multinomial(200, c) for c in matrix.T], 1)
         confusion = Confusion(np.vstack([labels, np.zeros(3, dtype=int)]))
         counts = np.stack([rng.multinomial(40, matrix @ t) for t in truths])
-        found = corrected(counts[0], confusion) if prompts == 1 else corrected_over_prompts(counts, confusion)
+        found = (
+            corrected(counts[0], confusion)
+            if prompts == 1
+            else corrected_over_prompts(counts, confusion)
+        )
         hits += [e.low <= t <= e.high for e, t in zip(found, mean, strict=True)]
     assert 0.92 <= np.mean(hits) <= 0.985

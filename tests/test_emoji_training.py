@@ -1,4 +1,7 @@
-"""The scripts of train/emoji/, a step or two of each: what is cut is continued, and what is written loads."""
+"""The scripts of train/emoji/, a step or two of each.
+
+What is cut is continued, and what is written loads.
+"""
 
 import importlib
 import sys
@@ -7,8 +10,8 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
 
+from evenhand.core.resources import ROOT
 from evenhand.emoji.world import HERE, load_world
-from evenhand.resources import ROOT
 
 
 @pytest.fixture
@@ -33,9 +36,14 @@ def script(monkeypatch):
 @pytest.fixture
 def steps(monkeypatch):
     """Writes down the steps that a script takes from then on."""
+
     def watch(module):
         taken, original = [], module.step_generator
-        monkeypatch.setattr(module, "step_generator", lambda seed, *what: taken.extend(what) or original(seed, *what))
+        monkeypatch.setattr(
+            module,
+            "step_generator",
+            lambda seed, *what: taken.extend(what) or original(seed, *what),
+        )
         return taken
 
     return watch
@@ -44,7 +52,9 @@ def steps(monkeypatch):
 def test_a_rate_warms_up_and_falls_in_each_cycle(script):
     rate = script("cycles").rate
     cycles = ((100, 1.0), (40, 0.5))
-    assert [rate(step, cycles) for step in (0, 5, 100, 102, 140)] == pytest.approx([0, 1, 0, 0.5, 0])
+    assert [rate(step, cycles) for step in (0, 5, 100, 102, 140)] == pytest.approx(
+        [0, 1, 0, 0.5, 0]
+    )
     assert rate(99, cycles) < 0.01
 
 
@@ -59,9 +69,15 @@ def test_the_autoencoder_continues_and_loads(script, steps, tmp_path):
 
 def test_every_word_of_the_captions_is_one_token_and_keeps_its_number(script, tmp_path):
     model = script("model")
-    tokenizer, again = model.keep_tokenizer(tmp_path / "tokenizer"), model.keep_tokenizer(tmp_path / "tokenizer")
+    tokenizer, again = (
+        model.keep_tokenizer(tmp_path / "tokenizer"),
+        model.keep_tokenizer(tmp_path / "tokenizer"),
+    )
     assert tokenizer.get_vocab() == again.get_vocab()
-    text = "women and men : all skin tones : an emoji of a gender-neutral makeup artist with medium-light skin"
+    text = (
+        "women and men : all skin tones : an emoji of a gender-neutral makeup artist "
+        "with medium-light skin"
+    )
     words = text.replace("-", " - ").split()
     assert tokenizer.tokenize(text) == [f"{word}</w>" for word in words]
     shipped = StableDiffusionPipeline.from_pretrained(HERE / "model").tokenizer
@@ -69,18 +85,41 @@ def test_every_word_of_the_captions_is_one_token_and_keeps_its_number(script, tm
 
 
 def test_the_model_continues_to_the_same_weights_and_loads(script, steps, tmp_path):
-    AutoencoderKL.from_pretrained(HERE / "model" / "vae").save_pretrained(tmp_path / "cut" / "autoencoder")
-    AutoencoderKL.from_pretrained(HERE / "model" / "vae").save_pretrained(tmp_path / "whole" / "autoencoder")
-    script("model").keep_tokenizer(tmp_path / "cut" / "tokenizer").save_pretrained(tmp_path / "whole" / "tokenizer")
+    AutoencoderKL.from_pretrained(HERE / "model" / "vae").save_pretrained(
+        tmp_path / "cut" / "autoencoder"
+    )
+    AutoencoderKL.from_pretrained(HERE / "model" / "vae").save_pretrained(
+        tmp_path / "whole" / "autoencoder"
+    )
+    script("model").keep_tokenizer(tmp_path / "cut" / "tokenizer").save_pretrained(
+        tmp_path / "whole" / "tokenizer"
+    )
     taken = steps(script("model"))
     for run, until in (("cut", 1), ("cut", 2), ("whole", 2)):
-        script("model", "--steps", until, "--batch", 2, "--drawings", 1, "--runs", tmp_path / run, "--out", tmp_path / run / "out")
+        script(
+            "model",
+            "--steps",
+            until,
+            "--batch",
+            2,
+            "--drawings",
+            1,
+            "--runs",
+            tmp_path / run,
+            "--out",
+            tmp_path / run / "out",
+        )
     assert taken == ["drawings", 0, "drawings", 1, "drawings", 0, 1]
-    cut, whole = (torch.load(tmp_path / run / "model.pt", weights_only=True)["trained"] for run in ("cut", "whole"))
+    cut, whole = (
+        torch.load(tmp_path / run / "model.pt", weights_only=True)["trained"]
+        for run in ("cut", "whole")
+    )
     assert all(torch.equal(cut[key], whole[key]) for key in whole)
     pipe = StableDiffusionPipeline.from_pretrained(tmp_path / "cut" / "out")
     pipe.set_progress_bar_config(disable=True)
-    assert pipe("a pilot", num_inference_steps=1, guidance_scale=1.0, output_type="pt").images.shape == (1, 3, 64, 64)
+    assert pipe(
+        "a pilot", num_inference_steps=1, guidance_scale=1.0, output_type="pt"
+    ).images.shape == (1, 3, 64, 64)
 
 
 def test_a_finished_classifier_is_not_trained_again_and_names_every_class(script, steps, tmp_path):
@@ -90,5 +129,7 @@ def test_a_finished_classifier_is_not_trained_again_and_names_every_class(script
         model = train("judge", vae, tmp_path, steps=2, batch=4)
     assert taken == [0, 1]
     found = model(torch.rand(2, 3, 64, 64))
-    assert {a: x.shape for a, x in found.items()} == {a: (2, len(c)) for a, c in
-                                                      {"occupation": load_world().occupations, **load_world().classes}.items()}
+    assert {a: x.shape for a, x in found.items()} == {
+        a: (2, len(c))
+        for a, c in {"occupation": load_world().occupations, **load_world().classes}.items()
+    }

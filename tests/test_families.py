@@ -1,4 +1,7 @@
-"""What holds for one model holds for any: gradients, LoRA, export. One line a family says how far its stock pipeline goes."""
+"""What holds for one model holds for any: gradients, LoRA, export.
+
+One line a family says how far its stock pipeline goes.
+"""
 
 import functools
 
@@ -6,13 +9,13 @@ import pytest
 import torch
 from pipelines import FAMILIES, draw, gradients, loss_of, make, one_graph, relative_error, replayed
 
-from evenhand.adapters import load_adapter, save_adapter
-from evenhand.diffusion import Diffusion
-from evenhand.errors import UserError
-from evenhand.recipes import Lora
-from evenhand.replay import attach
-from evenhand.trainable import Trainable
-from evenhand.trainable import attach as attach_trainable
+from evenhand.core.errors import UserError
+from evenhand.diffusion.adapters import load_adapter, save_adapter
+from evenhand.diffusion.pipeline import Diffusion
+from evenhand.diffusion.replay import attach
+from evenhand.diffusion.trainable import Trainable
+from evenhand.diffusion.trainable import attach as attach_trainable
+from evenhand.recipes.lora import Lora
 
 PARTS = ("denoiser", "text_encoder", "both")
 # the networks that gradients reach, and the parts whose LoRA the pipeline's own loader reads
@@ -29,8 +32,18 @@ TABLE = {
 }
 ALL = [(name, part) for name in FAMILIES for part in PARTS]
 LORA = [(name, part) for name, part in ALL if part in TABLE[name][1]]
-JOINED = {"sd", "sd2", "sdxl", "sd3", "flux", "sana", "pixart_sigma"}  # Z-Image takes lists; Qwen-Image guides by further calls
-UNUSED = {"sdxl": "text_encoder.encoder.layers.1."}  # SDXL reads this encoder's last layer but one only
+JOINED = {
+    "sd",
+    "sd2",
+    "sdxl",
+    "sd3",
+    "flux",
+    "sana",
+    "pixart_sigma",
+}  # Z-Image takes lists; Qwen-Image guides by further calls
+UNUSED = {
+    "sdxl": "text_encoder.encoder.layers.1."
+}  # SDXL reads this encoder's last layer but one only
 
 
 def train(diffusion: Diffusion, part: str) -> Trainable:
@@ -45,8 +58,12 @@ def train(diffusion: Diffusion, part: str) -> Trainable:
 
 
 def weights(diffusion: Diffusion) -> dict[str, torch.Tensor]:
-    return {f"{name}.{key}": value for name, part in diffusion.pipe.components.items()
-            if isinstance(part, torch.nn.Module) for key, value in part.state_dict().items()}
+    return {
+        f"{name}.{key}": value
+        for name, part in diffusion.pipe.components.items()
+        if isinstance(part, torch.nn.Module)
+        for key, value in part.state_dict().items()
+    }
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -1,4 +1,7 @@
-"""Training by what it changes: what must change does, nothing else does, a cut run ends in the same weights."""
+"""Training by what it changes.
+
+What must change does, nothing else does, a cut run ends in the same weights.
+"""
 
 import dataclasses
 import json
@@ -9,17 +12,29 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from evenhand.adapters import LORA, describe_adapter, find_adapter
-from evenhand.config import load_model
-from evenhand.dft import stage
-from evenhand.dft.finetune import finetune
-from evenhand.diffusion import load_diffusion
-from evenhand.errors import UserError
-from evenhand.recipes import Lora, load_recipe
-from evenhand.trainable import attach_lora, lora_state
+from evenhand.adapt.dft import context as stage
+from evenhand.adapt.dft.finetune import finetune
+from evenhand.core.adapters import LORA, describe_adapter, find_adapter
+from evenhand.core.errors import UserError
+from evenhand.diffusion.lora import attach_lora, lora_state
+from evenhand.diffusion.pipeline import load_diffusion
+from evenhand.recipes.dft import load_recipe
+from evenhand.recipes.lora import Lora
+from evenhand.recipes.model import load_model
 
-QUICK = ["steps=3", "images=6", "explicit_images=2", "num_inference_steps=[4]", "gradient.calls=2", "checkpoint_every=2",
-         "preservation.seeds=8", "prompts_per_step=1", "warmup=0", "schedule=constant", "alignment.confidence=0.6"]
+QUICK = [
+    "steps=3",
+    "images=6",
+    "explicit_images=2",
+    "num_inference_steps=[4]",
+    "gradient.calls=2",
+    "checkpoint_every=2",
+    "preservation.seeds=8",
+    "prompts_per_step=1",
+    "warmup=0",
+    "schedule=constant",
+    "alignment.confidence=0.6",
+]
 
 
 class Cut(Exception):
@@ -55,9 +70,14 @@ def test_every_trainable_tensor_changed_and_no_other(trained):
     assert start.keys() == end.keys() and start
     assert [k for k in start if torch.equal(start[k], end[k])] == []
     for name in ("unet", "text_encoder", "vae"):
-        before, after = getattr(fresh.pipe, name).state_dict(), getattr(diffusion.pipe, name).state_dict()
+        before, after = (
+            getattr(fresh.pipe, name).state_dict(),
+            getattr(diffusion.pipe, name).state_dict(),
+        )
         assert before.keys() == after.keys()
-        assert [k for k in before if "lora_" not in k and not torch.equal(before[k], after[k])] == []
+        assert [
+            k for k in before if "lora_" not in k and not torch.equal(before[k], after[k])
+        ] == []
 
 
 def test_a_cut_run_ends_in_the_same_weights(trained):
@@ -70,16 +90,21 @@ def test_a_cut_run_ends_in_the_same_weights(trained):
     with pytest.raises(Cut):
         train(folder / "cut", part, "steps=4", progress=cut)
     assert not (folder / "cut" / "adapter").exists()
-    resumed, whole = train(folder / "cut", part, "steps=4"), train(folder / "whole4", part, "steps=4")
+    resumed, whole = (
+        train(folder / "cut", part, "steps=4"),
+        train(folder / "whole4", part, "steps=4"),
+    )
     assert not (folder / "whole4" / "adapters").exists()
     a, b = load_file(resumed / LORA), load_file(whole / LORA)
     assert all(torch.equal(a[k], b[k]) for k in b)
-    assert (folder / "cut" / "log.jsonl").read_text() == (folder / "whole4" / "log.jsonl").read_text()
+    assert (folder / "cut" / "log.jsonl").read_text() == (
+        folder / "whole4" / "log.jsonl"
+    ).read_text()
     assert list((folder / "cut").rglob("events.out.tfevents*"))
 
 
 def test_plain_diffusers_draws_what_training_drew(trained, tmp_path):
-    """A fresh process that never imports evenhand loads model and adapter and draws the same image."""
+    """A fresh process that never imports evenhand draws the same image."""
     part, _, adapter, diffusion = trained
     expected = diffusion.sample(["an emoji of a pilot"], [5], num_inference_steps=4)
     model = load_model("emoji")
@@ -90,31 +115,41 @@ from evenhand_paths import MODEL
 pipe = StableDiffusionPipeline.from_pretrained(MODEL)
 pipe.load_lora_weights({str(adapter)!r})
 assert not [m for m in sys.modules if m.split(".")[0] == "evenhand"]
-image = pipe("an emoji of a pilot", generator=[torch.Generator().manual_seed(5)], num_inference_steps=4,
+generator = [torch.Generator().manual_seed(5)]
+image = pipe("an emoji of a pilot", generator=generator, num_inference_steps=4,
              guidance_scale={model.settings.guidance_scale}, output_type="pt").images
 torch.save(image, {str(tmp_path / "image.pt")!r})
 """
-    from evenhand.resources import locate
+    from evenhand.core.resources import locate
 
     (tmp_path / "evenhand_paths.py").write_text(f"MODEL = {locate(model.path)!r}\n")
     subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path)
     image = torch.load(tmp_path / "image.pt", weights_only=True)
     assert (image - expected).abs().max() < 2 / 255
-    base = load_diffusion(model, device="cpu").sample(["an emoji of a pilot"], [5], num_inference_steps=4)
+    base = load_diffusion(model, device="cpu").sample(
+        ["an emoji of a pilot"], [5], num_inference_steps=4
+    )
     assert (base - expected).abs().max() > 2 / 255
 
 
 def test_the_adapter_says_how_it_was_made(trained):
     described = json.loads((trained[2] / "adapter.json").read_text())
-    assert described["recipe"] == "test" and described["settings"]["target"]["shares"]["gender"]["woman"] == 0.45
+    assert (
+        described["recipe"] == "test"
+        and described["settings"]["target"]["shares"]["gender"]["woman"] == 0.45
+    )
     assert described["classifier"]["name"] == "emoji-trainer" and len(described["digest"]) == 12
 
 
 def test_adapters_on_the_way(tmp_path):
     adapter = train(tmp_path, "text_encoder", "steps=2", "save_every=1", "ema=0.9")
-    first, second, last = (load_file(find_adapter(str(folder))) for folder in (
-        tmp_path / "adapters" / "step-1", tmp_path / "adapters" / "step-2", adapter))
-    assert all(torch.equal(second[k], last[k]) for k in last) and any(not torch.equal(first[k], last[k]) for k in last)
+    first, second, last = (
+        load_file(find_adapter(str(folder)))
+        for folder in (tmp_path / "adapters" / "step-1", tmp_path / "adapters" / "step-2", adapter)
+    )
+    assert all(torch.equal(second[k], last[k]) for k in last) and any(
+        not torch.equal(first[k], last[k]) for k in last
+    )
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(trained):
@@ -126,10 +161,19 @@ def test_how_the_work_is_cut_up_may_change_and_the_prompts_may_not(tmp_path):
     prompts = tmp_path / "mine.txt"
     prompts.write_text("an emoji of a judge\n")
     train(tmp_path / "run", "text_encoder", "steps=1", f"prompts={prompts}", "explicit_images=0")
-    train(tmp_path / "run", "text_encoder", "steps=1", f"prompts={prompts}", "explicit_images=0", "gradient.batch=2")
+    train(
+        tmp_path / "run",
+        "text_encoder",
+        "steps=1",
+        f"prompts={prompts}",
+        "explicit_images=0",
+        "gradient.batch=2",
+    )
     prompts.write_text("an emoji of a chef\n")
     with pytest.raises(UserError, match=r"texts\..*mine\.txt was "):
-        train(tmp_path / "run", "text_encoder", "steps=1", f"prompts={prompts}", "explicit_images=0")
+        train(
+            tmp_path / "run", "text_encoder", "steps=1", f"prompts={prompts}", "explicit_images=0"
+        )
 
 
 def test_a_damaged_checkpoint_and_one_of_another_classifier_are_named(trained):
@@ -138,7 +182,9 @@ def test_a_damaged_checkpoint_and_one_of_another_classifier_are_named(trained):
     path = folder / "damaged" / "checkpoint.pt"
     state = torch.load(path, weights_only=True)
     torch.save({**state, "classifier": "emoji-trainer@before"}, path)
-    with pytest.raises(UserError, match="trained against emoji-trainer@before, which is emoji-trainer@"):
+    with pytest.raises(
+        UserError, match="trained against emoji-trainer@before, which is emoji-trainer@"
+    ):
         train(folder / "damaged", part, "steps=2")
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"checkpoint\.pt: cannot be read"):
@@ -153,45 +199,81 @@ def test_attaching_leaves_the_global_generator_alone(emoji):
 
 
 def test_the_wished_classes_become_more_probable(tmp_path):
-    """A dozen steps towards women only must draw more women of an occupation that is drawn as a man."""
-    recipe = load_recipe("dft/emoji-gender", [
-        "steps=20", "images=8", "prompts_per_step=1", "explicit_images=0", "num_inference_steps=[6]", "gradient.calls=3",
-        "warmup=0", "lora.part=denoiser", "learning_rate=1e-2", "target.shares.gender={woman: 1.0}", "preservation.seeds=8"])
+    """A dozen steps towards women only must draw more women where men were drawn."""
+    recipe = load_recipe(
+        "dft/emoji-gender",
+        [
+            "steps=20",
+            "images=8",
+            "prompts_per_step=1",
+            "explicit_images=0",
+            "num_inference_steps=[6]",
+            "gradient.calls=3",
+            "warmup=0",
+            "lora.part=denoiser",
+            "learning_rate=1e-2",
+            "target.shares.gender={woman: 1.0}",
+            "preservation.seeds=8",
+        ],
+    )
     adapter = finetune(recipe, tmp_path / "run")
-    from evenhand.classifiers import load_classifier
+    from evenhand.judges.registry import load_judge
 
-    judge, prompts, seeds = load_classifier("emoji-judge"), ["an emoji of a farmer"] * 12, list(range(12))
-    before, after = (load_diffusion(load_model("emoji"), adapter=a, device="cpu").sample(prompts, seeds, num_inference_steps=8)
-                     for a in (None, str(adapter)))
+    judge, prompts, seeds = (
+        load_judge("emoji-judge"),
+        ["an emoji of a farmer"] * 12,
+        list(range(12)),
+    )
+    before, after = (
+        load_diffusion(load_model("emoji"), adapter=a, device="cpu").sample(
+            prompts, seeds, num_inference_steps=8
+        )
+        for a in (None, str(adapter))
+    )
     women = [float(judge(images).probs["gender"][:, 0].mean()) for images in (before, after)]
     assert women[1] > women[0] + 0.3
 
 
 def test_a_step_with_realism_and_pixels_and_a_dry_run_that_counts_it(tmp_path):
-    """The bank's embeddings have the classifier's width; the probe runs two steps and counts what they hold."""
+    """The bank's embeddings have the classifier's width.
+
+    The cost runs two steps and counts what they hold.
+    """
     from safetensors.torch import save_file
 
-    from evenhand.classifiers import load_classifier
-    from evenhand.dft.probe import probe
+    from evenhand.adapt.dft.cost import cost
+    from evenhand.judges.registry import load_judge
 
-    width = load_classifier("emoji-trainer").features(torch.rand(1, 3, 64, 64)).shape[1]
+    width = load_judge("emoji-trainer").features(torch.rand(1, 3, 64, 64)).shape[1]
     save_file({"embeddings": torch.randn(5, width)}, tmp_path / "bank.safetensors")
-    more = ["steps=2", "realism.weight=0.5", "realism.network=classifier", f"realism.bank={tmp_path / 'bank.safetensors'}",
-            "preservation.features=[{kind: pixels, weight: 2.0}]"]
+    more = [
+        "steps=2",
+        "realism.weight=0.5",
+        "realism.network=classifier",
+        f"realism.bank={tmp_path / 'bank.safetensors'}",
+        "preservation.features=[{kind: pixels, weight: 2.0}]",
+    ]
     recipe = load_recipe("dft/emoji-gender", [*QUICK, "lora.rank=2", *more])
     rows = []
     finetune(recipe, tmp_path / "run", progress=lambda step, row: rows.append(row))
     assert all(row["realism"] > 0 and row["gradient_norm"] > 0 for row in rows)
-    cost = probe(recipe.model_copy(update={"runs": 2}))  # the parameters are those of one
+    cost = cost(recipe.model_copy(update={"runs": 2}))  # the parameters are those of one
     saved = sum(x.numel() for x in load_file(tmp_path / "run" / "adapter" / LORA).values())
-    assert (cost.parameters, cost.images, cost.calls) == (saved, 8, (4, 2)) and cost.seconds > 0 and cost.memory > 0
+    assert (
+        (cost.parameters, cost.images, cost.calls) == (saved, 8, (4, 2))
+        and cost.seconds > 0
+        and cost.memory > 0
+    )
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_trains_float32_parameters(dtype, tmp_path):
     rows = []
-    adapter = finetune(load_recipe("dft/emoji-gender", [*QUICK, "steps=2", f"dtype={dtype}"]), tmp_path / "run",
-                       progress=lambda step, row: rows.append(row))
+    adapter = finetune(
+        load_recipe("dft/emoji-gender", [*QUICK, "steps=2", f"dtype={dtype}"]),
+        tmp_path / "run",
+        progress=lambda step, row: rows.append(row),
+    )
     state = load_file(adapter / LORA)
     assert {x.dtype for x in state.values()} == {torch.float32}
     assert any(x.abs().max() > 0 for k, x in state.items() if "lora_B" in k)
@@ -209,21 +291,34 @@ class Boxed:
 
     def __call__(self, images):
         found = self.inner(images)
-        return dataclasses.replace(found, boxes=torch.tensor([[16.0, 8.0, 48.0, 40.0]]).expand(len(images), 4))
+        return dataclasses.replace(
+            found, boxes=torch.tensor([[16.0, 8.0, 48.0, 40.0]]).expand(len(images), 4)
+        )
 
 
 def test_the_face_factor_weighs_the_preservation_gradient_inside_the_box(tmp_path, monkeypatch):
-    load = stage.load_classifier
-    monkeypatch.setattr(stage, "load_classifier", lambda *args, **kwargs: Boxed(load(*args, **kwargs)))
+    load = stage.load_judge
+    monkeypatch.setattr(stage, "load_judge", lambda *args, **kwargs: Boxed(load(*args, **kwargs)))
     states = {}
     for factor in (1.0, 0.0):
-        recipe = load_recipe("dft/emoji-gender", [*QUICK, "steps=2", "preservation.weight=50", "preservation.changed=1",
-                                                  f"preservation.changed_face={factor}", "preservation.features=[{kind: pixels}]"])
+        recipe = load_recipe(
+            "dft/emoji-gender",
+            [
+                *QUICK,
+                "steps=2",
+                "preservation.weight=50",
+                "preservation.changed=1",
+                f"preservation.changed_face={factor}",
+                "preservation.features=[{kind: pixels}]",
+            ],
+        )
         states[factor] = load_file(finetune(recipe, tmp_path / str(factor)) / LORA)
     assert any(not torch.equal(states[0.0][k], x) for k, x in states[1.0].items())
 
 
-def test_the_average_of_several_runs_draws_as_the_mean_of_their_weights_says_and_goes_on_where_it_was_cut(tmp_path):
+def test_the_average_of_several_runs_draws_as_the_mean_of_their_weights_and_goes_on(
+    tmp_path,
+):
     def cut(step, row):
         if step == 4:
             raise Cut
@@ -234,17 +329,28 @@ def test_the_average_of_several_runs_draws_as_the_mean_of_their_weights_says_and
     seen = []
     adapter = train(tmp_path / "both", "both", *more, progress=lambda step, row: seen.append(step))
     assert seen == []  # both runs were finished; the second had not written its adapter
-    alone = [train(tmp_path / f"alone-{seed}", "both", "steps=2", f"seed={seed}") for seed in (5, 6)]
+    alone = [
+        train(tmp_path / f"alone-{seed}", "both", "steps=2", f"seed={seed}") for seed in (5, 6)
+    ]
     states = [load_file(a / LORA) for a in alone]
     average = load_file(adapter / LORA)
     for key in (k for k in average if ".lora_A." in k):
         changes = [s[key.replace("lora_A", "lora_B")] @ s[key] for s in (average, *states)]
-        assert torch.allclose(changes[0], (changes[1] + changes[2]) / 2, atol=1e-6) and average[key].shape[0] == 4
+        assert (
+            torch.allclose(changes[0], (changes[1] + changes[2]) / 2, atol=1e-6)
+            and average[key].shape[0] == 4
+        )
     assert describe_adapter(str(adapter))["settings"]["runs"] == 2
     diffusion = load_diffusion(load_model("emoji"), device="cpu")
-    for part, dense in ((diffusion.pipe.text_encoder, "text_encoder"), (diffusion.pipe.unet, "unet")):
+    for part, dense in (
+        (diffusion.pipe.text_encoder, "text_encoder"),
+        (diffusion.pipe.unet, "unet"),
+    ):
         for name, module in part.named_modules():
-            key = next((k for k in average if k.startswith(dense) and k.endswith(f"{name}.lora_A.weight")), None)
+            key = next(
+                (k for k in average if k.startswith(dense) and k.endswith(f"{name}.lora_A.weight")),
+                None,
+            )
             if name and key:
                 module.weight.data += average[key.replace("lora_A", "lora_B")] @ average[key]
     prompts, seeds = ["an emoji of a farmer"] * 2, [0, 1]

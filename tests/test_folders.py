@@ -8,14 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
-from evenhand.classifier_config import load_classifier_config
-from evenhand.config import Measure
+from evenhand.core.errors import UserError
+from evenhand.core.records import read
 from evenhand.emoji.world import draw, sample_scene
-from evenhand.errors import UserError
-from evenhand.images import Unreadable, in_batches, read_image, read_images
+from evenhand.images.io import Unreadable, in_batches, read_image, read_images
+from evenhand.images.tables import by_folder, files_in, read_table
 from evenhand.measure import measure
-from evenhand.pictures import by_folder, files_in, read_table
-from evenhand.records import read
+from evenhand.recipes.judge import load_judge_config
+from evenhand.recipes.measure import Measure
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +24,14 @@ def people(tmp_path_factory):
     folder = tmp_path_factory.mktemp("people")
     generator = torch.Generator().manual_seed(3)
     scene = sample_scene(24, generator=generator, even=True)
-    names = load_classifier_config("emoji-judge").known["gender"].classes
+    names = load_judge_config("emoji-judge").known["gender"].classes
     rows = []
     for i, image in enumerate(draw(scene, generator=generator)):
         path = folder / f"{i:02}.png"
         Image.fromarray((image.permute(1, 2, 0) * 255).round().byte().numpy()).save(path)
-        rows.append({"image": path.name, "prompt": "an emoji of somebody", "truth": names[scene.gender[i]]})
+        rows.append(
+            {"image": path.name, "prompt": "an emoji of somebody", "truth": names[scene.gender[i]]}
+        )
     with (folder / "prompts.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, ["image", "prompt", "truth"])
         writer.writeheader()
@@ -43,14 +45,26 @@ def config(folder, **rest):
 
 def test_a_folder_is_measured_and_its_table_read(people, tmp_path):
     folder, rows = people
-    report = measure(config(folder, prompts=[str(folder / "prompts.csv")], domain="emoji world"), tmp_path / "run")
+    report = measure(
+        config(folder, prompts=[str(folder / "prompts.csv")], domain="emoji world"),
+        tmp_path / "run",
+    )
     records = {r.image: r for r in read(tmp_path / "run" / "records.jsonl")}
-    right = [records[str(folder / row["image"])].perceived["gender"] == row["truth"] for row in rows]
+    right = [
+        records[str(folder / row["image"])].perceived["gender"] == row["truth"] for row in rows
+    ]
     assert np.mean(right) >= 0.9
-    prompt, = report["attributes"]["gender"]["prompts"]
-    assert prompt["prompt"] == "an emoji of somebody" and prompt["images"] == 24 and prompt["corrected"]["woman"]["low"] is not None
+    (prompt,) = report["attributes"]["gender"]["prompts"]
+    assert (
+        prompt["prompt"] == "an emoji of somebody"
+        and prompt["images"] == 24
+        and prompt["corrected"]["woman"]["low"] is not None
+    )
     assert report["notes"] == [report["notes"][0]] and "calibration of" in report["notes"][0]
-    again = measure(config(folder, prompts=[str(folder / "prompts.csv")], domain="emoji world"), tmp_path / "run")
+    again = measure(
+        config(folder, prompts=[str(folder / "prompts.csv")], domain="emoji world"),
+        tmp_path / "run",
+    )
     assert again == report and len(read(tmp_path / "run" / "records.jsonl")) == 24
 
 
@@ -66,16 +80,24 @@ def test_all_kinds_of_images_are_read_alike(tmp_path):
     whole.save(tmp_path / "rgb.png")
     whole.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=100)
     whole.convert("L").save(tmp_path / "grey.png")
-    Image.fromarray(np.array(whole.convert("L")).astype(np.uint16) * 257).save(tmp_path / "grey16.png")
+    Image.fromarray(np.array(whole.convert("L")).astype(np.uint16) * 257).save(
+        tmp_path / "grey16.png"
+    )
     clear = whole.convert("RGBA")
-    clear.putalpha(Image.fromarray(np.repeat([[255], [0]], 6, axis=0).repeat(8, 1).astype(np.uint8)))
+    clear.putalpha(
+        Image.fromarray(np.repeat([[255], [0]], 6, axis=0).repeat(8, 1).astype(np.uint8))
+    )
     clear.save(tmp_path / "clear.png")
-    whole.save(tmp_path / "moving.gif", save_all=True, append_images=[Image.new("RGB", (8, 12), "blue")])
+    whole.save(
+        tmp_path / "moving.gif", save_all=True, append_images=[Image.new("RGB", (8, 12), "blue")]
+    )
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
     whole.rotate(180).save(tmp_path / "turned.png", exif=exif)
     found = {p.stem: read_image(p) for p in files_in(tmp_path)}
-    assert {x.shape for x in found.values()} == {(3, 12, 8)} and {x.dtype for x in found.values()} == {torch.uint8}
+    assert {x.shape for x in found.values()} == {(3, 12, 8)} and {
+        x.dtype for x in found.values()
+    } == {torch.uint8}
     want = found["rgb"]
     assert torch.equal(found["turned"], want)
     for name, tolerance in [("cmyk", 30), ("moving", 12)]:
@@ -93,11 +115,19 @@ def test_what_cannot_be_read_is_left_out_counted_and_named(people, tmp_path, mon
     (folder / "text.jpg").write_text("no image")
     Image.new("1", (400, 400)).save(folder / "huge.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20_000)
-    with pytest.warns(UserWarning, match="3 of 5 images could not be read: .*skipped.jsonl says why"):
+    with pytest.warns(
+        UserWarning, match="3 of 5 images could not be read: .*skipped.jsonl says why"
+    ):
         report = measure(config(folder), tmp_path / "run")
-    why = {json.loads(line)["image"].rsplit("/", 1)[-1]: json.loads(line)["why"]
-           for line in (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()}
-    assert why.keys() == {"cut.png", "text.jpg", "huge.png"} and why["text.jpg"] == "no image" and "too large" in why["huge.png"]
+    why = {
+        json.loads(line)["image"].rsplit("/", 1)[-1]: json.loads(line)["why"]
+        for line in (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()
+    }
+    assert (
+        why.keys() == {"cut.png", "text.jpg", "huge.png"}
+        and why["text.jpg"] == "no image"
+        and "too large" in why["huge.png"]
+    )
     assert report["images"] == 2
     with pytest.raises(Unreadable, match="no such file"):
         read_image(folder / "gone.png")
@@ -118,16 +148,28 @@ def test_folders_name_prompts_and_tables_may_be_jsonl(people, tmp_path):
     (tmp_path / "a nurse" / "x.png").write_bytes((people[0] / "00.png").read_bytes())
     assert [(p.prompt.text, p.path.name) for p in by_folder(tmp_path)] == [("a nurse", "x.png")]
     table = tmp_path / "t.jsonl"
-    row = {"image": "a nurse/x.png", "prompt": "a woman nurse", "concept": "nurse", "states.gender": "woman"}
+    row = {
+        "image": "a nurse/x.png",
+        "prompt": "a woman nurse",
+        "concept": "nurse",
+        "states.gender": "woman",
+    }
     table.write_text(json.dumps(row))
-    picture, = read_table(table, tmp_path)
+    (picture,) = read_table(table, tmp_path)
     assert picture.prompt.concept == "nurse" and picture.prompt.states == {"gender": "woman"}
 
 
-@pytest.mark.parametrize("text, message", [
-    ("image,text\nx.png,a\n", "row 1: has no 'prompt'; a table has the columns image and prompt"),
-    ("image,prompt\nx.png,a\nx.png,b\n", "row 2: x.png is listed twice"),
-    ("image,prompt\n", "lists no image")])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        (
+            "image,text\nx.png,a\n",
+            "row 1: has no 'prompt'; a table has the columns image and prompt",
+        ),
+        ("image,prompt\nx.png,a\nx.png,b\n", "row 2: x.png is listed twice"),
+        ("image,prompt\n", "lists no image"),
+    ],
+)
 def test_bad_tables_are_named(tmp_path, text, message):
     (tmp_path / "t.csv").write_text(text)
     with pytest.raises(UserError, match=message):
@@ -135,7 +177,10 @@ def test_bad_tables_are_named(tmp_path, text, message):
 
 
 def test_what_makes_no_sense_is_refused(people, tmp_path):
-    for folder, message in [(tmp_path / "none", "no such folder of images"), (tmp_path, "holds no image")]:
+    for folder, message in [
+        (tmp_path / "none", "no such folder of images"),
+        (tmp_path, "holds no image"),
+    ]:
         with pytest.raises(UserError, match=message):
             measure(config(folder), tmp_path / "run")
     with pytest.raises(ValueError, match="take no adapter, until, setting or split"):
@@ -152,8 +197,17 @@ def test_nobody_seen_is_reported_as_that(tmp_path):
     for i, image in enumerate(noise):
         Image.fromarray((image * 255).byte().numpy()).save(tmp_path / "images" / f"{i}.png")
     strict = tmp_path / "strict.yaml"
-    strict.write_text("kind: emoji\npath: package:emoji/classifiers/judge\nconcept: occupation\nseen: 1.0\n"
-                      "attributes: {gender: {classes: [woman, man, person], contrast: [woman, man]}}\n")
-    report = measure(Measure(images_from=str(tmp_path / "images"), judge=str(strict), attributes=["gender"]), tmp_path / "run")
+    strict.write_text(
+        "kind: emoji\npath: package:emoji/classifiers/judge\nconcept: occupation\nseen: 1.0\n"
+        "attributes: {gender: {classes: [woman, man, person], contrast: [woman, man]}}\n"
+    )
+    report = measure(
+        Measure(images_from=str(tmp_path / "images"), judge=str(strict), attributes=["gender"]),
+        tmp_path / "run",
+    )
     split = report["attributes"]["gender"]["splits"]["all"]
-    assert split["unseen"]["value"] == 1 and split["gap"]["value"] is None and split["shares"]["woman"]["value"] is None
+    assert (
+        split["unseen"]["value"] == 1
+        and split["gap"]["value"] is None
+        and split["shares"]["woman"]["value"] is None
+    )

@@ -1,4 +1,7 @@
-"""Classifiers trained on labelled images and calibrated: tiny networks of the real classes, real data sets."""
+"""Classifiers trained on labelled images and calibrated.
+
+Tiny networks of the real classes, real data sets.
+"""
 
 import json
 
@@ -8,34 +11,56 @@ import torch
 import yaml
 from PIL import Image
 
-from evenhand.calibrate import calibrate
-from evenhand.classifiers import load_classifier
-from evenhand.config import Measure
+from evenhand.classify.train_judge import new_network, train_judge, write_judge
+from evenhand.core.errors import UserError
 from evenhand.emoji.world import draw, load_world, sample_scene
-from evenhand.errors import UserError
-from evenhand.heads import augmented, mixed, new_network, train_head, write_head
-from evenhand.images import labelled, pixels_of
-from evenhand.labels import Head, Labels
+from evenhand.images.augmentation import augmented, mixed
+from evenhand.images.labelled import labelled, pixels_of
+from evenhand.judges.calibrate import calibrate
+from evenhand.judges.registry import load_judge
 from evenhand.measure import measure
+from evenhand.recipes.judge_training import JudgeTraining
+from evenhand.recipes.labels import Labels
+from evenhand.recipes.measure import Measure
 
-NETWORK = {"model_type": "resnet", "embedding_size": 8, "hidden_sizes": [16, 32], "depths": [1, 1], "layer_type": "basic"}
+NETWORK = {
+    "model_type": "resnet",
+    "embedding_size": 8,
+    "hidden_sizes": [16, 32],
+    "depths": [1, 1],
+    "layer_type": "basic",
+}
 GENDER = Labels(column="gender", classes={"woman": ["woman"], "man": ["man"]})
 
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory):
-    """A parquet file of 240 drawings of women and men, with gender, a number for the tone, and a split."""
+    """A parquet file of 240 drawings, with gender, a number for the tone, and a split."""
     import datasets
 
     generator = torch.Generator().manual_seed(0)
     scene = sample_scene(360, generator=generator, even=True)
     genders = load_world().classes["gender"]
-    rows = [{"image": Image.fromarray((image.permute(1, 2, 0) * 255).round().byte().numpy()), "gender": genders[g], "tone": int(t),
-             "split": ("train", "train", "train", "validation", "test")[i % 5]}
-            for i, (image, g, t) in enumerate(zip(draw(scene, generator=generator), scene.gender, scene.tone, strict=True))]
+    rows = [
+        {
+            "image": Image.fromarray((image.permute(1, 2, 0) * 255).round().byte().numpy()),
+            "gender": genders[g],
+            "tone": int(t),
+            "split": ("train", "train", "train", "validation", "test")[i % 5],
+        }
+        for i, (image, g, t) in enumerate(
+            zip(draw(scene, generator=generator), scene.gender, scene.tone, strict=True)
+        )
+    ]
     path = tmp_path_factory.mktemp("people") / "people.parquet"
-    features = datasets.Features({"image": datasets.Image(), "gender": datasets.Value("string"), "tone": datasets.Value("int32"),
-                                  "split": datasets.Value("string")})
+    features = datasets.Features(
+        {
+            "image": datasets.Image(),
+            "gender": datasets.Value("string"),
+            "tone": datasets.Value("int32"),
+            "split": datasets.Value("string"),
+        }
+    )
     datasets.Dataset.from_list(rows, features=features).to_parquet(path)
     return path
 
@@ -49,26 +74,41 @@ def cache(tmp_path_factory, monkeypatch):
 
 def recipe(**rest):
     tones = Labels(column="tone", bins={"lighter": (0, 3), "darker": (3, 5)})
-    return Head(**{"attributes": {"tone": tones, "gender": GENDER}, "config": NETWORK, "size": 32, "split": "split", "jitter": 0.02,
-                   "epochs": 6, "batch": 16, "learning_rate": 5e-3, **rest})
+    return JudgeTraining(
+        **{
+            "attributes": {"tone": tones, "gender": GENDER},
+            "config": NETWORK,
+            "size": 32,
+            "split": "split",
+            "jitter": 0.02,
+            "epochs": 6,
+            "batch": 16,
+            "learning_rate": 5e-3,
+            **rest,
+        }
+    )
 
 
 @pytest.fixture(scope="module")
 def trained(people, tmp_path_factory):
     folder = tmp_path_factory.mktemp("head")
-    return train_head(recipe(), people, folder), folder
+    return train_judge(recipe(), people, folder), folder
 
 
 def test_a_head_is_trained_loaded_by_name_of_its_folder_and_calibrated(trained, people):
     made, _ = trained
-    found = calibrate(str(made), people, recipe().attributes, split="test", column="split", domain="drawings")
+    found = calibrate(
+        str(made), people, recipe().attributes, split="test", column="split", domain="drawings"
+    )
     tone = found.attributes["tone"]
     assert sum(tone["lighter"].values()) + sum(tone["darker"].values()) == 72
     assert all(tone[c][c] / sum(tone[c].values()) > 0.7 for c in ("lighter", "darker"))
-    assert 30 < sum(sum(row.values()) for row in found.attributes["gender"].values()) < 60  # persons have no label
-    assert found.digest == load_classifier(str(made)).digest and found.domain == "drawings"
+    assert (
+        30 < sum(sum(row.values()) for row in found.attributes["gender"].values()) < 60
+    )  # persons have no label
+    assert found.digest == load_judge(str(made)).digest and found.domain == "drawings"
     images = torch.rand(2, 3, 64, 64, requires_grad=True)
-    load_classifier(str(made))(images).logits["gender"].sum().backward()
+    load_judge(str(made))(images).logits["gender"].sum().backward()
     assert images.grad.abs().sum() > 0
 
 
@@ -79,14 +119,23 @@ def test_a_folder_is_corrected_by_the_mean_probabilities(trained, people, tmp_pa
     (tmp_path / "images").mkdir()
     for i, row in enumerate(labelled(people, split="split")["test"]):
         (tmp_path / "images" / f"{i}.png").write_bytes(row["image"]["bytes"])
-    found = measure(Measure(images_from=str(tmp_path / "images"), judge=str(made), attributes=["tone"],
-                            calibration=str(tmp_path / "calibration.json")), tmp_path / "run")
+    found = measure(
+        Measure(
+            images_from=str(tmp_path / "images"),
+            judge=str(made),
+            attributes=["tone"],
+            calibration=str(tmp_path / "calibration.json"),
+        ),
+        tmp_path / "run",
+    )
     of_test = calibrate(str(made), people, attributes, split="test", column="split")
     n = {c: sum(row.values()) for c, row in of_test.attributes["tone"].items()}
     given = sum(n[c] * of_test.probabilities["tone"][c].mean["darker"] for c in n) / sum(n.values())
     a = {c: known.probabilities["tone"][c].mean["darker"] for c in n}
     corrected = found["attributes"]["tone"]["prompts"][0]["corrected"]["darker"]["value"]
-    assert corrected == pytest.approx(np.clip((given - a["lighter"]) / (a["darker"] - a["lighter"]), 0, 1), abs=1e-3)
+    assert corrected == pytest.approx(
+        np.clip((given - a["lighter"]) / (a["darker"] - a["lighter"]), 0, 1), abs=1e-3
+    )
 
 
 def test_images_and_labels_are_mixed_in_pairs_by_the_same_share(people, tmp_path):
@@ -94,18 +143,27 @@ def test_images_and_labels_are_mixed_in_pairs_by_the_same_share(people, tmp_path
     labels = torch.arange(8)[:, None]
     images, pairs = mixed(labels[:, :, None, None].expand(8, 3, 2, 2).float(), labels, 0.4)
     assert sum(share for _, share in pairs) == pytest.approx(1) and 0 < pairs[0][1] < 1
-    torch.testing.assert_close(images[:, 0, 0, 0], sum(share * truth[:, 0] for truth, share in pairs))
+    torch.testing.assert_close(
+        images[:, 0, 0, 0], sum(share * truth[:, 0] for truth, share in pairs)
+    )
 
-    made = train_head(recipe(mixup=0.4, epochs=1), people, tmp_path / "mixed")
-    plain = train_head(recipe(epochs=1), people, tmp_path / "plain")
-    assert load_classifier(str(made)).digest != load_classifier(str(plain)).digest
+    made = train_judge(recipe(mixup=0.4, epochs=1), people, tmp_path / "mixed")
+    plain = train_judge(recipe(epochs=1), people, tmp_path / "plain")
+    assert load_judge(str(made)).digest != load_judge(str(plain)).digest
 
 
 def test_a_recipe_may_have_an_image_judged_with_its_mirror_image(tmp_path):
-    single, judge = (load_classifier(str(write_head(tmp_path / str(mirror), *new_network(recipe()), recipe(mirror=mirror))))
-                     for mirror in (False, True))
+    single, judge = (
+        load_judge(
+            str(write_judge(tmp_path / str(mirror), *new_network(recipe()), recipe(mirror=mirror)))
+        )
+        for mirror in (False, True)
+    )
     images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    found, sides = judge(images).probs["gender"], [single(x).probs["gender"] for x in (images, images.flip(-1))]
+    found, sides = (
+        judge(images).probs["gender"],
+        [single(x).probs["gender"] for x in (images, images.flip(-1))],
+    )
     assert not torch.allclose(*sides, rtol=0, atol=1e-6)
     torch.testing.assert_close(found, sum(sides) / 2)
     torch.testing.assert_close(found, judge(images.flip(-1)).probs["gender"])
@@ -114,11 +172,22 @@ def test_a_recipe_may_have_an_image_judged_with_its_mirror_image(tmp_path):
 
 @pytest.mark.parametrize("patience, epochs", [(1, 2), (None, 4)])
 def test_training_stops_early_where_patience_says_so(people, tmp_path, patience, epochs):
-    vit = {"model_type": "vit", "hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
-           "image_size": 32, "patch_size": 16}  # without batch statistics, so that nothing changes at this rate
+    vit = {
+        "model_type": "vit",
+        "hidden_size": 8,
+        "intermediate_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "image_size": 32,
+        "patch_size": 16,
+    }  # without batch statistics, so that nothing changes at this rate
     steps = []
-    train_head(recipe(config=vit, patience=patience, epochs=4, learning_rate=1e-12), people, tmp_path / "run",
-               progress=lambda done, total, _: steps.append((done, total)))
+    train_judge(
+        recipe(config=vit, patience=patience, epochs=4, learning_rate=1e-12),
+        people,
+        tmp_path / "run",
+        progress=lambda done, total, _: steps.append((done, total)),
+    )
     assert steps[-1][0] * 4 == steps[-1][1] * epochs
 
 
@@ -127,48 +196,68 @@ def test_the_digest_is_of_the_weights(trained, tmp_path):
 
     made, _ = trained
     shutil.copytree(made, tmp_path / "same")
-    assert load_classifier(str(tmp_path / "same")).digest == load_classifier(str(made)).digest
+    assert load_judge(str(tmp_path / "same")).digest == load_judge(str(made)).digest
     weights = tmp_path / "same" / "model.safetensors"
     data = bytearray(weights.read_bytes())
     data[-4] ^= 1
     weights.write_bytes(bytes(data))
-    assert load_classifier(str(tmp_path / "same")).digest != load_classifier(str(made)).digest
+    assert load_judge(str(tmp_path / "same")).digest != load_judge(str(made)).digest
 
 
 def test_transformers_loads_it_without_the_toolkit(trained):
     from transformers import AutoModelForImageClassification
 
     labels = AutoModelForImageClassification.from_pretrained(trained[0]).config.id2label
-    assert list(labels.values()) == ["tone: lighter", "tone: darker", "gender: woman", "gender: man"]
+    assert list(labels.values()) == [
+        "tone: lighter",
+        "tone: darker",
+        "gender: woman",
+        "gender: man",
+    ]
 
 
 def test_a_finished_or_cut_training_goes_on_and_another_is_refused(trained, people):
     made, folder = trained
     before = (made / "model.safetensors").read_bytes()
-    assert (train_head(recipe(), people, folder) / "model.safetensors").read_bytes() == before
+    assert (train_judge(recipe(), people, folder) / "model.safetensors").read_bytes() == before
     with pytest.raises(UserError, match="recipe.seed was 0, is 1"):
-        train_head(recipe(seed=1), people, folder)
+        train_judge(recipe(seed=1), people, folder)
 
 
 def test_a_backbone_is_frozen_but_for_its_head(trained, people, tmp_path):
     made, _ = trained
-    again = train_head(recipe(config=None, path=str(made), freeze=True, epochs=1, attributes={"gender": GENDER}), people, tmp_path)
+    again = train_judge(
+        recipe(config=None, path=str(made), freeze=True, epochs=1, attributes={"gender": GENDER}),
+        people,
+        tmp_path,
+    )
     from safetensors.torch import load_file
 
     before, after = load_file(made / "model.safetensors"), load_file(again / "model.safetensors")
-    changed = {k for k in after if before[k].shape != after[k].shape or not torch.equal(before[k], after[k])}
-    assert changed and all("classifier" in k or "running" in k or "num_batches" in k for k in changed), changed
+    changed = {
+        k
+        for k in after
+        if before[k].shape != after[k].shape or not torch.equal(before[k], after[k])
+    }
+    assert changed and all(
+        "classifier" in k or "running" in k or "num_batches" in k for k in changed
+    ), changed
 
 
 def test_a_head_is_trained_on_frozen_features_of_clip(tiny_clip, people, tmp_path):
     from safetensors.torch import load_file
 
-    made = train_head(recipe(config=None, path=tiny_clip, freeze=True, epochs=1), people, tmp_path / "run")
-    weights, base = load_file(made / "model.safetensors"), load_file(f"{tiny_clip}/model.safetensors")
+    made = train_judge(
+        recipe(config=None, path=tiny_clip, freeze=True, epochs=1), people, tmp_path / "run"
+    )
+    weights, base = (
+        load_file(made / "model.safetensors"),
+        load_file(f"{tiny_clip}/model.safetensors"),
+    )
     shared = [k for k in weights if k in base]
     assert len(shared) > 10 and all(torch.equal(weights[k], base[k]) for k in shared)
     assert weights["classifier.weight"].shape[0] == 4
-    assert load_classifier(str(made))(torch.rand(2, 3, 64, 64)).probs["gender"].shape == (2, 2)
+    assert load_judge(str(made))(torch.rand(2, 3, 64, 64)).probs["gender"].shape == (2, 2)
 
 
 def test_a_random_split_keeps_its_seed_from_training_to_calibration(trained, tmp_path):
@@ -181,12 +270,16 @@ def test_a_random_split_keeps_its_seed_from_training_to_calibration(trained, tmp
         return {int(pixels_of(row)[0, 0, 0]) for row in rows}
 
     parts = {seed: labelled(tmp_path / "data", seed=seed) for seed in (0, 5)}
-    assert reds(parts[0]["test"]) & reds(parts[5]["train"]) and not reds(parts[5]["test"]) & reds(parts[5]["train"])
+    assert reds(parts[0]["test"]) & reds(parts[5]["train"]) and not reds(parts[5]["test"]) & reds(
+        parts[5]["train"]
+    )
     folder, by_label = tmp_path / "data", {"gender": GENDER.model_copy(update={"column": "label"})}
     found = calibrate(str(trained[0]), folder, by_label, split="validation", seed=5)
     names = parts[5]["validation"].features["label"].names
     kept_back = [names[k] for k in parts[5]["validation"]["label"]]
-    assert {c: sum(r.values()) for c, r in found.attributes["gender"].items()} == {c: kept_back.count(c) for c in ("woman", "man")}
+    assert {c: sum(r.values()) for c, r in found.attributes["gender"].items()} == {
+        c: kept_back.count(c) for c in ("woman", "man")
+    }
 
 
 def test_a_labelled_image_that_cannot_be_read_is_named(tmp_path, monkeypatch):
@@ -205,20 +298,37 @@ def test_a_labelled_image_that_cannot_be_read_is_named(tmp_path, monkeypatch):
         pixels_of({"image": None, "label": 3})
 
 
-@pytest.mark.parametrize("change, message", [
-    ({"split": "part"}, "has no column 'part'; its columns are image, gender, tone, split"),
-    ({"attributes": {"age": Labels(column="age", classes={"a": [1], "b": [2]})}}, "has no column 'age'"),
-    ({"attributes": {"gender": Labels(column="gender", classes={"woman": ["woman"], "nobody": ["x"]})}},
-     "no image has class 'nobody' of 'gender'"),
-    ({"config": {"model_type": "resnett"}}, "transformers makes no image classifier of"),
-    ({"config": None, "path": "nowhere/at-all"}, "network 'nowhere/at-all' cannot be loaded")])
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"split": "part"}, "has no column 'part'; its columns are image, gender, tone, split"),
+        (
+            {"attributes": {"age": Labels(column="age", classes={"a": [1], "b": [2]})}},
+            "has no column 'age'",
+        ),
+        (
+            {
+                "attributes": {
+                    "gender": Labels(column="gender", classes={"woman": ["woman"], "nobody": ["x"]})
+                }
+            },
+            "no image has class 'nobody' of 'gender'",
+        ),
+        ({"config": {"model_type": "resnett"}}, "transformers makes no image classifier of"),
+        ({"config": None, "path": "nowhere/at-all"}, "network 'nowhere/at-all' cannot be loaded"),
+    ],
+)
 def test_what_cannot_be_trained_is_named(people, tmp_path, change, message):
     with pytest.raises(UserError, match=message):
-        train_head(recipe(**change), people, tmp_path / "run")
+        train_judge(recipe(**change), people, tmp_path / "run")
 
 
 def test_impossible_recipes_are_refused():
-    for change, message in [({"path": "x"}, "give either path"), ({"config": None}, "give either"), ({"freeze": True}, "freeze")]:
+    for change, message in [
+        ({"path": "x"}, "give either path"),
+        ({"config": None}, "give either"),
+        ({"freeze": True}, "freeze"),
+    ]:
         with pytest.raises(ValueError, match=message):
             recipe(**change)
     with pytest.raises(ValueError, match="either classes or bins"):
@@ -229,10 +339,14 @@ def test_impossible_recipes_are_refused():
 
 def test_calibrations_that_make_no_sense_are_refused(trained, people):
     made = str(trained[0])
-    for labels, message in [({"height": GENDER}, "unknown attribute 'height'"),
-                            ({"tone": GENDER}, "the labels mean woman, man; classifier .* knows lighter, darker"),
-                            ({"gender": Labels(column="gender", classes={"woman": ["woman"], "man": ["nobody"]})},
-                             "no image is labelled 'man'")]:
+    for labels, message in [
+        ({"height": GENDER}, "unknown attribute 'height'"),
+        ({"tone": GENDER}, "the labels mean woman, man; classifier .* knows lighter, darker"),
+        (
+            {"gender": Labels(column="gender", classes={"woman": ["woman"], "man": ["nobody"]})},
+            "no image is labelled 'man'",
+        ),
+    ]:
         with pytest.raises(UserError, match=message):
             calibrate(made, people, labels, split="test", column="split")
     with pytest.raises(UserError, match="unknown split 'tests'"):
@@ -244,8 +358,15 @@ def test_a_folder_of_class_folders_is_a_labelled_data_set(trained, tmp_path):
         (tmp_path / "data" / name).mkdir(parents=True)
         for i in range(5):
             Image.new("RGB", (16, 16), colour).save(tmp_path / "data" / name / f"{i}.png")
-    found = calibrate(str(trained[0]), tmp_path / "data", {"gender": GENDER.model_copy(update={"column": "label"})})
-    assert {c: sum(row.values()) for c, row in found.attributes["gender"].items()} == {"woman": 5, "man": 5}
+    found = calibrate(
+        str(trained[0]),
+        tmp_path / "data",
+        {"gender": GENDER.model_copy(update={"column": "label"})},
+    )
+    assert {c: sum(row.values()) for c, row in found.attributes["gender"].items()} == {
+        "woman": 5,
+        "man": 5,
+    }
     with pytest.raises(UserError, match="labelled images cannot be loaded"):
         labelled(tmp_path / "nowhere")
 
@@ -253,7 +374,12 @@ def test_a_folder_of_class_folders_is_a_labelled_data_set(trained, tmp_path):
 def test_augmentation_keeps_range_and_can_be_none():
     images = torch.rand(6, 3, 16, 16)
     moved = augmented(images, 0.2, flip=True)
-    assert moved.shape == images.shape and moved.min() >= 0 and moved.max() <= 1 and not torch.allclose(moved, images)
+    assert (
+        moved.shape == images.shape
+        and moved.min() >= 0
+        and moved.max() <= 1
+        and not torch.allclose(moved, images)
+    )
     torch.testing.assert_close(augmented(images, 0.0, flip=False), images, atol=1e-5, rtol=0)
 
 
@@ -263,13 +389,27 @@ def test_the_command_trains_calibrates_and_prints(people, tmp_path, monkeypatch,
     from evenhand.cli import main
 
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(recipe(epochs=1).model_dump(mode="json")))
-    for arguments in (["classifier", "train", tmp_path / "mine.yaml", people, "--out", tmp_path / "run"],
-                      ["calibrate", tmp_path / "run" / "classifier", people, "--split", "validation", "--split-column", "split",
-                       "--domain", "drawings"]):
+    for arguments in (
+        ["classifier", "train", tmp_path / "mine.yaml", people, "--out", tmp_path / "run"],
+        [
+            "calibrate",
+            tmp_path / "run" / "classifier",
+            people,
+            "--split",
+            "validation",
+            "--split-column",
+            "split",
+            "--domain",
+            "drawings",
+        ],
+    ):
         monkeypatch.setattr(sys, "argv", ["evenhand", *map(str, arguments)])
         with pytest.raises(SystemExit) as stop:
             main()
         assert not stop.value.code, capsys.readouterr().err
     out = capsys.readouterr().out
     assert "gender: called" in out and "calibration.json" in out
-    assert json.loads((tmp_path / "run" / "classifier" / "calibration.json").read_text())["domain"] == "drawings"
+    assert (
+        json.loads((tmp_path / "run" / "classifier" / "calibration.json").read_text())["domain"]
+        == "drawings"
+    )

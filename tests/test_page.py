@@ -1,18 +1,32 @@
-"""The report in a real browser: offline, by keyboard, by an automated accessibility check, in light and dark."""
+"""The report in a real browser.
+
+Offline, by keyboard, by an automated accessibility check, in light and dark.
+"""
 
 import json
 import shutil
 
 import pytest
 
-from evenhand.config import Measure
 from evenhand.measure import measure
-from evenhand.page import write_comparison
+from evenhand.recipes.measure import Measure
+from evenhand.reports.html import write_comparison
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (Debian: apt install chromium)")
-SMALL = Measure(model="emoji", prompts=["emoji-occupations"], attributes=["gender"], splits=["test"], images=3, explicit_images=1,
-                batch=8, settings={"num_inference_steps": 3}, target={"gender": {"woman": 0.45, "man": 0.45, "person": 0.1}})
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="needs Chromium (Debian: apt install chromium)"
+)
+SMALL = Measure(
+    model="emoji",
+    prompts=["emoji-occupations"],
+    attributes=["gender"],
+    splits=["test"],
+    images=3,
+    explicit_images=1,
+    batch=8,
+    settings={"num_inference_steps": 3},
+    target={"gender": {"woman": 0.45, "man": 0.45, "person": 0.1}},
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +66,10 @@ def test_no_accessibility_rule_is_broken(page):
 
     page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
     found = Axe().run(page).response["violations"]
-    assert not found, json.dumps([{"rule": v["id"], "where": [n["html"][:150] for n in v["nodes"][:3]]} for v in found], indent=1)
+    assert not found, json.dumps(
+        [{"rule": v["id"], "where": [n["html"][:150] for n in v["nodes"][:3]]} for v in found],
+        indent=1,
+    )
 
 
 def test_an_image_says_where_it_comes_from_by_keyboard_alone(page):
@@ -61,7 +78,12 @@ def test_an_image_says_where_it_comes_from_by_keyboard_alone(page):
     dialog = page.locator("dialog")
     assert dialog.is_visible()
     text = dialog.inner_text()
-    assert "seed" in text and "package:emoji/model" in text and "emoji-judge@" in text and "woman " in text
+    assert (
+        "seed" in text
+        and "package:emoji/model" in text
+        and "emoji-judge@" in text
+        and "woman " in text
+    )
     page.keyboard.press("Escape")
     assert not dialog.is_visible()
 

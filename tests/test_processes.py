@@ -1,4 +1,7 @@
-"""Two processes share the images of a step: the weights are those of one, and when one dies the run ends and can go on."""
+"""Two processes share the images of a step.
+
+The weights are those of one, and when one dies the run ends and can go on.
+"""
 
 import os
 import pathlib
@@ -11,18 +14,50 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from evenhand.adapters import LORA
+from evenhand.core.adapters import LORA
 
-RECIPE = ["dft/emoji-gender", "steps=6", "images=6", "explicit_images=1", "num_inference_steps=[4]", "gradient.calls=2",
-          "gradient.batch=3", "preservation.seeds=8", "warmup=0", "lora.rank=2", "alignment.confidence=0.5", "checkpoint_every=1",
-          "prompts_per_step=1", "learning_rate=1e-3"]
+RECIPE = [
+    "dft/emoji-gender",
+    "steps=6",
+    "images=6",
+    "explicit_images=1",
+    "num_inference_steps=[4]",
+    "gradient.calls=2",
+    "gradient.batch=3",
+    "preservation.seeds=8",
+    "warmup=0",
+    "lora.rank=2",
+    "alignment.confidence=0.5",
+    "checkpoint_every=1",
+    "prompts_per_step=1",
+    "learning_rate=1e-3",
+]
 
 
 def launch(processes: int, folder: pathlib.Path, *more: str) -> subprocess.Popen:
-    several = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)] if processes > 1 else []
-    command = [sys.executable, *several, "-m", "evenhand", "train", *RECIPE, *more, "--out", str(folder)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                            env={**os.environ, "OMP_NUM_THREADS": "1"})
+    several = (
+        ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
+        if processes > 1
+        else []
+    )
+    command = [
+        sys.executable,
+        *several,
+        "-m",
+        "evenhand",
+        "train",
+        *RECIPE,
+        *more,
+        "--out",
+        str(folder),
+    ]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
 
 
 def finish(process: subprocess.Popen) -> tuple[str, str]:
@@ -49,8 +84,14 @@ def test_two_processes_give_the_weights_of_one(alone, tmp_path):
 
 def test_two_processes_average_their_runs(tmp_path):
     out, _ = finish(launch(2, tmp_path / "run", "runs=2", "steps=1"))
-    average, *states = (load_file(tmp_path / "run" / where / "adapter" / LORA) for where in ("", "seed-1", "seed-2"))
-    assert all(torch.equal(average[k], torch.cat([s[k] for s in states])) for k in average if ".lora_A." in k)
+    average, *states = (
+        load_file(tmp_path / "run" / where / "adapter" / LORA) for where in ("", "seed-1", "seed-2")
+    )
+    assert all(
+        torch.equal(average[k], torch.cat([s[k] for s in states]))
+        for k in average
+        if ".lora_A." in k
+    )
     assert out.count("adapter:") == 1
 
 
@@ -59,7 +100,9 @@ def test_the_death_of_one_process_ends_the_run_which_goes_on_later(alone, tmp_pa
     while not (tmp_path / "run" / "checkpoint.pt").exists():
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.05)
-    children = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout.split()
+    children = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
     os.kill(int(children[-1]), signal.SIGKILL)
     _, err = process.communicate(timeout=120)
     assert process.returncode != 0 and "the same command goes on from the last checkpoint" in err

@@ -1,12 +1,15 @@
-"""The prompt sets for models of photographs: sizes, splits that hold nothing trained, neutral wordings."""
+"""The prompt sets for models of photographs.
+
+Sizes, splits that hold nothing trained, neutral wordings.
+"""
 
 import functools
 import re
 
 import pytest
 
-from evenhand import resources
-from evenhand.config import load_prompts
+from evenhand.core import resources
+from evenhand.core.prompts import load_prompts
 
 SETS = {name: load_prompts(name) for name in resources.names("prompts")}
 OCCUPATION_SET = SETS["occupations"]
@@ -15,7 +18,9 @@ HELD_OUT = ("validation", "test")
 GENDERED = re.compile(
     r"\b(m[ae]n|(?!humans?\b)\w+m[ae]n|(fe)?males?|girls?|boys?|lad(y|ies)|guys?|he|him|his|she|hers?|(him|her)self|mothers?|"
     r"fathers?|sons?|daughters?|brothers?|sisters?|\w*(wife|wives)|husbands?|mrs?|ms|sir|madam|kings?|queens?|nuns?|monks?|"
-    r"maids?|(waitr|actr|host|steward|seamstr)ess(es)?)\b", re.I)
+    r"maids?|(waitr|actr|host|steward|seamstr)ess(es)?)\b",
+    re.I,
+)
 
 
 def occupation(phrase: str) -> str:
@@ -35,9 +40,15 @@ def contains(text: str, phrase: str) -> bool:
     return phrase in text or f"{phrase[:-1]}s " in text
 
 
-@pytest.mark.parametrize("name, train, validation, test", [
-    ("occupations", 1000, 10, 50), ("occupations-in-context", 100, 10, 20), ("descriptors", 100, 10, 20),
-    ("sports", 100, 10, 20)])
+@pytest.mark.parametrize(
+    "name, train, validation, test",
+    [
+        ("occupations", 1000, 10, 50),
+        ("occupations-in-context", 100, 10, 20),
+        ("descriptors", 100, 10, 20),
+        ("sports", 100, 10, 20),
+    ],
+)
 def test_sizes(name, train, validation, test):
     concepts = SETS[name].concepts
     assert len(concepts["train"]) >= train
@@ -50,10 +61,19 @@ def test_sets_for_measuring_alone(name):
 
 
 def test_no_held_out_occupation_is_trained_on_in_any_family():
-    """As a whole phrase, singular or plural, in either direction: "nurse" against "registered nurse" would fail."""
-    held_out = {c for s in HELD_OUT for c in OCCUPATIONS[s]} | {occupation(c) for s in HELD_OUT for c in CONTEXT[s]}
-    trained = [(name, c) for name, prompt_set in SETS.items() if not name.startswith("emoji-")
-               for c in prompt_set.concepts.get("train", [])]
+    """As a whole phrase, singular or plural, in either direction.
+
+    "nurse" against "registered nurse" would fail.
+    """
+    held_out = {c for s in HELD_OUT for c in OCCUPATIONS[s]} | {
+        occupation(c) for s in HELD_OUT for c in CONTEXT[s]
+    }
+    trained = [
+        (name, c)
+        for name, prompt_set in SETS.items()
+        if not name.startswith("emoji-")
+        for c in prompt_set.concepts.get("train", [])
+    ]
     found = [(h, *t) for h in held_out for t in trained if contains(t[1], h) or contains(h, t[1])]
     assert found == []
 
@@ -64,8 +84,10 @@ def test_occupations_in_context_are_trained_without_context():
 
 def test_no_sport_stands_in_two_splits():
     generic = {"a", "an", "person", "playing", "practicing", "player", "racer", "thrower"}
-    train, validation, test = ({w for c in SETS["sports"].concepts[s] for w in words(c).split()} - generic
-                               for s in ("train", *HELD_OUT))
+    train, validation, test = (
+        {w for c in SETS["sports"].concepts[s] for w in words(c).split()} - generic
+        for s in ("train", *HELD_OUT)
+    )
     assert train & validation | train & test | validation & test == set()
 
 
@@ -75,12 +97,27 @@ def test_neutral_prompts_name_no_gender(name):
 
 
 def test_every_prompt_is_unique():
-    texts = [p.text.lower() for s in SETS.values() for p in s.prompts() + s.explicit_prompts(list(s.explicit))]
+    texts = [
+        p.text.lower()
+        for s in SETS.values()
+        for p in s.prompts() + s.explicit_prompts(list(s.explicit))
+    ]
     assert len(texts) == len(set(texts))
 
 
-@pytest.mark.parametrize("concept, article", [("actor", "an"), ("nurse", "a"), ("university professor", "a"), ("urologist", "a"),
-                                              ("umpire", "an"), ("usher", "an"), ("heir", "an"), ("hairdresser", "a")])
+@pytest.mark.parametrize(
+    "concept, article",
+    [
+        ("actor", "an"),
+        ("nurse", "a"),
+        ("university professor", "a"),
+        ("urologist", "a"),
+        ("umpire", "an"),
+        ("usher", "an"),
+        ("heir", "an"),
+        ("hairdresser", "a"),
+    ],
+)
 def test_articles(concept, article):
     prompts = OCCUPATION_SET.model_copy(update={"concepts": {"train": [concept]}}).prompts()
     assert prompts[0].text == f"a photo of the face of {article} {concept}, a person"

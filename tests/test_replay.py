@@ -1,4 +1,7 @@
-"""The gradient is that of one graph with any sampler (any family: test_families.py), and what cannot be replayed is refused."""
+"""The gradient is that of one graph with any sampler (any family.
+
+Test_families.py), and what cannot be replayed is refused.
+"""
 
 import functools
 
@@ -6,10 +9,15 @@ import pytest
 import torch
 from pipelines import STEPS, draw, loss_of, make, one_graph, relative_error, replayed
 
-from evenhand.dft.coefficients import squared_norms, uniform
-from evenhand.replay import ReplayError, attach, record
+from evenhand.adapt.dft.coefficients import squared_norms, uniform
+from evenhand.diffusion.replay import ReplayError, attach, record
 
-SAMPLERS = ["DDIMScheduler", "DPMSolverMultistepScheduler", "EulerDiscreteScheduler", "UniPCMultistepScheduler"]
+SAMPLERS = [
+    "DDIMScheduler",
+    "DPMSolverMultistepScheduler",
+    "EulerDiscreteScheduler",
+    "UniPCMultistepScheduler",
+]
 
 
 @pytest.mark.parametrize("scheduler", SAMPLERS)
@@ -34,7 +42,9 @@ def test_uniform_rescaling_gives_every_call_the_same_image_gradient():
     run = functools.partial(draw, diffusion)
     tape = attach(diffusion.denoiser, run)
     pushed = []
-    handle = diffusion.denoiser.conv_out.register_full_backward_hook(lambda m, i, o: pushed.append(float(o[0].norm())))
+    handle = diffusion.denoiser.conv_out.register_full_backward_hook(
+        lambda m, i, o: pushed.append(float(o[0].norm()))
+    )
     gradients = tape.gradients(loss_of(tape.images))
     tape.replay(gradients, factors=uniform(squared_norms(gradients)))
     handle.remove()
@@ -43,7 +53,10 @@ def test_uniform_rescaling_gives_every_call_the_same_image_gradient():
 
 
 def test_memory_of_the_graph_holds_one_call():
-    """No denoiser activation is alive after attach: its parameters get no gradient from the image graph alone."""
+    """No denoiser activation is alive after attach.
+
+    Its parameters get no gradient from the image graph alone.
+    """
     diffusion = make("sd")
 
     run = functools.partial(draw, diffusion)
@@ -101,6 +114,8 @@ def test_the_forward_is_put_back_after_an_error():
 
 def test_a_forward_that_a_hook_had_put_there_stays():
     diffusion = make("sd")
-    hooked = diffusion.denoiser.forward = functools.partial(type(diffusion.denoiser).forward, diffusion.denoiser)
+    hooked = diffusion.denoiser.forward = functools.partial(
+        type(diffusion.denoiser).forward, diffusion.denoiser
+    )
     record(diffusion.denoiser, functools.partial(draw, diffusion))
     assert vars(diffusion.denoiser)["forward"] is hooked

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from evenhand.statistics import (
+from evenhand.stats.shares import (
     distance_floor,
     fairness_discrepancy,
     gap,
@@ -26,7 +26,10 @@ def test_shares_of_nothing_are_zero():
     np.testing.assert_array_equal(shares([[3, 1], [0, 0]]), [[0.75, 0.25], [0, 0]])
 
 
-@pytest.mark.parametrize("classes, n, floor", [(2, 8, 0.273), (2, 60, 0.103), (2, 160, 0.063), (4, 80, 0.063), (8, 160, 0.031)])
+@pytest.mark.parametrize(
+    "classes, n, floor",
+    [(2, 8, 0.273), (2, 60, 0.103), (2, 160, 0.063), (4, 80, 0.063), (8, 160, 0.031)],
+)
 def test_chance_floor_as_published(classes, n, floor):
     assert gap_floor(classes, n) == pytest.approx(floor, abs=1e-3)
 
@@ -48,7 +51,10 @@ def test_discrepancy_is_unbiased_before_the_root():
 def test_wilson_by_hand():
     """Newcombe 1998, table I: 81 of 263 gives .2553 to .3662."""
     estimate = wilson(81, 263)
-    assert (estimate.low, estimate.high) == (pytest.approx(0.2553, abs=1e-4), pytest.approx(0.3662, abs=1e-4))
+    assert (estimate.low, estimate.high) == (
+        pytest.approx(0.2553, abs=1e-4),
+        pytest.approx(0.3662, abs=1e-4),
+    )
     assert wilson(0, 10).low == 0 and wilson(0, 0).value is None
 
 
@@ -60,7 +66,10 @@ def test_wilson_covers(share):
 
 @pytest.mark.parametrize("prompts, images", [(6, 48), (20, 32), (50, 30)])
 def test_mean_over_prompts_covers(prompts, images):
-    """Worlds in which prompts differ (Beta) and images are drawn within them: the mean share over all prompts is known."""
+    """Worlds in which prompts differ (Beta) and images are drawn within them.
+
+    The mean share over all prompts is known.
+    """
     rng, inside = np.random.default_rng(2), []
     for _ in range(1000):
         p = rng.binomial(images, rng.beta(3, 2, size=prompts)) / images
@@ -78,7 +87,11 @@ def test_mean_leaves_out_what_was_not_seen():
 def test_an_interval_over_prompts_stays_within_bounds_and_moves_with_them():
     e = mean_over_prompts([0.9, 1.0, 0.95, 1.0, 0.7])
     twice = mean_over_prompts([0.8, 1.0, 0.9, 1.0, 0.4], within=(-1, 1))
-    assert e.low > 0 and e.high <= 1 and (twice.low, twice.high) == pytest.approx((2 * e.low - 1, 2 * e.high - 1))
+    assert (
+        e.low > 0
+        and e.high <= 1
+        and (twice.low, twice.high) == pytest.approx((2 * e.low - 1, 2 * e.high - 1))
+    )
     same = mean_over_prompts([0.25] * 4)
     assert (same.low, same.high) == (0.25, 0.25)
     least = mean_over_prompts([1.0] * 5, images=500)
@@ -87,7 +100,10 @@ def test_an_interval_over_prompts_stays_within_bounds_and_moves_with_them():
     assert thirds.low < 0.66 and thirds.high == pytest.approx(2 / 3)
     assert mean_over_prompts([-0.03]).value == 0 and mean_over_prompts([-0.05, 0.01]).value == 0
     rng = np.random.default_rng(0)
-    rare = [mean_over_prompts(np.where(rng.random(20) < 0.02, 0.25, 0.0), images=600) for _ in range(400)]
+    rare = [
+        mean_over_prompts(np.where(rng.random(20) < 0.02, 0.25, 0.0), images=600)
+        for _ in range(400)
+    ]
     assert np.mean([e.low <= 0.005 <= e.high for e in rare]) > 0.93
 
 
@@ -97,5 +113,8 @@ def test_what_chance_adds_to_a_gap():
     assert gap_bias((57, 3)) == pytest.approx(0, abs=1e-6) and gap_bias((0, 0)) == 0
     rng = np.random.default_rng(0)
     draws = rng.multinomial(40, [0.58, 0.42], size=2000)
-    raw, less = gap(shares(draws)).mean(), np.mean([gap(shares(d)) - gap_bias(tuple(d.tolist())) for d in draws])
+    raw, less = (
+        gap(shares(draws)).mean(),
+        np.mean([gap(shares(d)) - gap_bias(tuple(d.tolist())) for d in draws]),
+    )
     assert abs(less - 0.16) < abs(raw - 0.16) / 2  # nearer to the truth than the gap itself

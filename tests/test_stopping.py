@@ -1,10 +1,13 @@
-"""Planning and stopping early: literal values, exact coverage, and intervals that hold at every look."""
+"""Planning and stopping early.
+
+Literal values, exact coverage, and intervals that hold at every look.
+"""
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from evenhand.stopping import (
+from evenhand.stats.stopping import (
     LOOK,
     at_the_stop,
     confidence_sequence,
@@ -34,7 +37,9 @@ def test_the_exact_recursion_agrees_with_simulation():
         stops.append(counts.sum())
         hits.append(found.low <= 0.2 <= found.high)
     assert np.mean(stops) == pytest.approx(typical_stop(0.2, 0.1, every=LOOK), rel=0.03)
-    assert np.mean(hits) == pytest.approx(coverage_of_stopping([0.2], 0.1, LOOK, stopping_level(0.1, LOOK))[0], abs=0.03)
+    assert np.mean(hits) == pytest.approx(
+        coverage_of_stopping([0.2], 0.1, LOOK, stopping_level(0.1, LOOK))[0], abs=0.03
+    )
 
 
 def test_after_stopping_every_share_is_covered():
@@ -59,7 +64,10 @@ def test_a_confidence_sequence_holds_at_every_look():
         counts, inside = np.zeros(3, dtype=int), True
         for _ in range(40):
             counts += rng.multinomial(LOOK, truth)
-            inside &= all(e.low <= t <= e.high for e, t in zip(confidence_sequence(counts), truth, strict=True))
+            inside &= all(
+                e.low <= t <= e.high
+                for e, t in zip(confidence_sequence(counts), truth, strict=True)
+            )
         held.append(inside)
     assert np.mean(held) >= 0.95
 

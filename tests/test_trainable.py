@@ -1,18 +1,23 @@
-"""Soft tokens, averages and mixtures: what is trained, what is saved, and that stock loaders draw the same from it."""
+"""Soft tokens, averages and mixtures.
+
+What is trained, what is saved, and that stock loaders draw the same from it.
+"""
 
 import pipelines
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from evenhand.adapters import SOFT_TOKENS, load_adapter, save_adapter
-from evenhand.dft.batches import draw, explicit_prompts, neutral_prompts
-from evenhand.dft.coefficients import published, published_factors
-from evenhand.errors import UserError
-from evenhand.optimizer import BAD_STEPS, Optimizer
-from evenhand.recipes import SoftTokens, load_recipe
-from evenhand.replay import attach as attach_tape
-from evenhand.trainable import attach
+from evenhand.adapt.dft.batches import draw, explicit_prompts, neutral_prompts
+from evenhand.adapt.dft.coefficients import published, published_factors
+from evenhand.core.adapters import SOFT_TOKENS
+from evenhand.core.errors import UserError
+from evenhand.diffusion.adapters import load_adapter, save_adapter
+from evenhand.diffusion.replay import attach as attach_tape
+from evenhand.diffusion.trainable import attach
+from evenhand.recipes.dft import load_recipe
+from evenhand.recipes.lora import SoftTokens
+from evenhand.training.optimizer import BAD_STEPS, Optimizer
 
 SOFT = SoftTokens(count=3)
 
@@ -31,7 +36,9 @@ def trained_soft_tokens(family: str):
         tape.backward(pipelines.loss_of(tape.images))
         optimizer.step()
         optimizer.zero_grad()
-    assert all(((p - s).abs().amax(1) > 0).all() for p, s in zip(trainable.parameters, start, strict=True))
+    assert all(
+        ((p - s).abs().amax(1) > 0).all() for p, s in zip(trainable.parameters, start, strict=True)
+    )
     return diffusion, trainable, before, base
 
 
@@ -51,7 +58,9 @@ def test_soft_tokens_train_alone_and_load_in_the_stock_pipeline(family, tmp_path
     assert (pipelines.draw(fresh) - drawn).abs().max() < 2 / 255
     assert (drawn - base).abs().max() > 2 / 255
     sizes = {k: tuple(v.shape) for k, v in load_file(tmp_path / "adapter" / SOFT_TOKENS).items()}
-    assert sizes == ({"<evenhand>": (3, 32)} if family == "sd" else {"clip_l": (3, 32), "clip_g": (3, 32)})
+    assert sizes == (
+        {"<evenhand>": (3, 32)} if family == "sd" else {"clip_l": (3, 32), "clip_g": (3, 32)}
+    )
 
 
 def test_soft_tokens_start_as_vocabulary_embeddings_and_the_seed_decides_which():
@@ -68,7 +77,9 @@ def test_soft_tokens_start_as_vocabulary_embeddings_and_the_seed_decides_which()
 @pytest.mark.parametrize("family", ["sd3", "flux", "sana", "qwen_image"])
 def test_soft_tokens_are_refused_by_name(family):
     diffusion = pipelines.make(family)
-    with pytest.raises(UserError, match=f"cannot be used with {type(diffusion.pipe).__name__}: .*Use lora instead"):
+    with pytest.raises(
+        UserError, match=f"cannot be used with {type(diffusion.pipe).__name__}: .*Use lora instead"
+    ):
         attach(diffusion, SOFT, seed=0)
 
 
@@ -86,7 +97,9 @@ def test_published_coefficients():
     steps = torch.linspace(0, 999, 22, dtype=torch.float64).round().int().flip(0)[:-1].tolist()
     factors = published_factors((1 - beta).cumprod(0).numpy(), steps)
     table = dict(zip(steps, factors, strict=True))
-    assert table[999] == pytest.approx(0.092, abs=5e-4) and table[143] == pytest.approx(3.60, abs=5e-3)
+    assert table[999] == pytest.approx(0.092, abs=5e-4) and table[143] == pytest.approx(
+        3.60, abs=5e-3
+    )
     assert table[48] == pytest.approx(3.11, abs=5e-3) and factors.prod() == pytest.approx(1)
 
 
@@ -94,11 +107,16 @@ def test_published_coefficients_need_a_noise_predicting_model():
     for family in ("sd2", "sd3"):
         diffusion = pipelines.make(family, frozen=True)
         with pytest.raises(UserError, match="rescale=published needs a model that predicts noise"):
-            published(diffusion.pipe.scheduler, attach_tape(diffusion.denoiser, lambda d=diffusion: pipelines.draw(d)))
+            published(
+                diffusion.pipe.scheduler,
+                attach_tape(diffusion.denoiser, lambda d=diffusion: pipelines.draw(d)),
+            )
 
 
 def test_the_average_is_what_is_saved_and_survives_a_checkpoint(tmp_path):
-    recipe = load_recipe("dft/emoji-gender", ["ema=0.5", "warmup=0", "schedule=constant", "learning_rate=0.1"])
+    recipe = load_recipe(
+        "dft/emoji-gender", ["ema=0.5", "warmup=0", "schedule=constant", "learning_rate=0.1"]
+    )
     value = torch.nn.Parameter(torch.zeros(2))
     optimizer = Optimizer(recipe, [value])
     seen = []
@@ -111,7 +129,9 @@ def test_the_average_is_what_is_saved_and_survives_a_checkpoint(tmp_path):
     torch.save({**optimizer.state(), "step": 3, "classifier": "mine@1"}, tmp_path / "checkpoint.pt")
     with pytest.raises(UserError, match="trained against mine@1, which is mine@2 now"):
         resumed.restore(tmp_path / "checkpoint.pt", "mine@2")
-    assert resumed.restore(tmp_path / "checkpoint.pt", "mine@1") == 3 and torch.equal(resumed_value, seen[-1])
+    assert resumed.restore(tmp_path / "checkpoint.pt", "mine@1") == 3 and torch.equal(
+        resumed_value, seen[-1]
+    )
     with optimizer.averaged(), resumed.averaged():
         assert torch.equal(value, resumed_value) and seen[0][0] > value[0] > seen[-1][0]
     assert torch.equal(value, seen[-1])
@@ -128,9 +148,17 @@ def test_gradients_that_stay_non_finite_stop_training():
 
 
 def test_a_mixture_draws_by_weight_and_gives_families_their_own_target(tmp_path):
-    recipe = load_recipe("dft/emoji-gender", [
-        "prompts={occupations: 3, sports: 1}", "prompts_per_step=4", "steps=200", "images=4", "alignment.together=true",
-        "targets={sports: {shares: {gender: {woman: 1.0}}}}"])
+    recipe = load_recipe(
+        "dft/emoji-gender",
+        [
+            "prompts={occupations: 3, sports: 1}",
+            "prompts_per_step=4",
+            "steps=200",
+            "images=4",
+            "alignment.together=true",
+            "targets={sports: {shares: {gender: {woman: 1.0}}}}",
+        ],
+    )
     steps = neutral_prompts(recipe)
     families = [p.family for step in steps for p in step]
     assert len(families) == 800 and 0.7 < families.count("occupations") / 800 < 0.8
@@ -143,13 +171,17 @@ def test_a_mixture_draws_by_weight_and_gives_families_their_own_target(tmp_path)
     assert len(batch.prompts) == 16 + recipe.explicit_images and len(batch.groups) == 2
     for group in batch.groups:
         assert {batch.prompts[i].family for i in group.rows} == {
-            "sports" if group.target.shares["gender"].get("woman") == 1.0 else "occupations"}
+            "sports" if group.target.shares["gender"].get("woman") == 1.0 else "occupations"
+        }
 
 
 def test_free_prompts_come_from_a_text_file(tmp_path):
     (tmp_path / "mine.txt").write_text("a photo of a busker\n\na photo of a tailor\n")
     recipe = load_recipe("dft/emoji-gender", [f"prompts={tmp_path / 'mine.txt'}", "steps=2"])
-    assert {p.text for step in neutral_prompts(recipe) for p in step} == {"a photo of a busker", "a photo of a tailor"}
+    assert {p.text for step in neutral_prompts(recipe) for p in step} == {
+        "a photo of a busker",
+        "a photo of a tailor",
+    }
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(UserError, match="holds no prompt"):
         neutral_prompts(load_recipe("dft/emoji-gender", [f"prompts={tmp_path / 'empty.txt'}"]))

@@ -1,19 +1,24 @@
 """Do nominal 95 % intervals hold the truth in 95 % of simulated worlds?
 
-    python eval/bench/coverage.py                # prints the table and writes eval/results/bench-coverage.json
+    python eval/bench/coverage.py                # prints the table and writes
+    eval/results/bench-coverage.json
 
-A world has true shares, a classifier with its own errors, a labelled set that calibrates it, and images of one or more prompts. All
-are drawn anew in every world; the interval sees only the calls. Coverage is counted over worlds and classes.
+A world has true shares, a classifier with its own errors, a labelled set that calibrates it, and
+images of one or more prompts. All are drawn anew in every world; the interval sees only the calls.
+Coverage is counted over worlds and classes.
 
 - `raw`: the interval of the calls, as if the classifier never erred;
-- `raw, no errors`: the same where it does not; over several prompts, the mean for prompts like these;
-- `corrected`: what reports say (`evenhand.correction`) of calls; `corrected, probabilities`: of probabilities, by a classifier
-  whose scores are normal, too sure or too unsure of itself by up to 2 and leaning to some classes;
-- `CLEAM`: the published interval (Teo et al., NeurIPS 2023) for two classes: 30 batches of 400 drawn again from the same
-  images, the calibration taken as exact;
+- `raw, no errors`: the same where it does not; over several prompts, the mean for prompts like
+  these;
+- `corrected`: what reports say (`evenhand.stats.correction`) of calls; `corrected, probabilities`:
+  of probabilities, by a classifier whose scores are normal, too sure or too unsure of itself by up
+  to 2 and leaning to some classes;
+- `CLEAM`: the published interval (Teo et al., NeurIPS 2023) for two classes: 30 batches of 400
+  drawn again from the same images, the calibration taken as exact;
 - `until`: Wilson's place is taken by the interval at the stop of `measure --until`;
-- `gap`: its mean over prompts, for prompts like these, of so many images each; `gap, chance removed`: for the true gap; `change of
-  gap`: of the paired difference where a correction pulls most prompts towards equality;
+- `gap`: its mean over prompts, for prompts like these, of so many images each; `gap, chance
+  removed`: for the true gap; `change of gap`: of the paired difference where a correction pulls
+  most prompts towards equality;
 - `any time`: the confidence sequence, at its worst look of 60.
 """
 
@@ -28,12 +33,19 @@ from scipy.optimize import brentq
 from scipy.special import softmax
 from scipy.stats import norm
 
-from evenhand.correction import Confusion, corrected, corrected_over_prompts
-from evenhand.errors import UserError
-from evenhand.files import write_json
-from evenhand.runs import versions
-from evenhand.statistics import Estimate, gap, gap_bias, mean_over_prompts, shares, shares_over_prompts
-from evenhand.stopping import LOOK, at_the_stop, confidence_sequence, enough, stopping_level
+from evenhand.core.errors import UserError
+from evenhand.core.files import write_json
+from evenhand.stats.correction import Confusion, corrected, corrected_over_prompts
+from evenhand.stats.shares import (
+    Estimate,
+    gap,
+    gap_bias,
+    mean_over_prompts,
+    shares,
+    shares_over_prompts,
+)
+from evenhand.stats.stopping import LOOK, at_the_stop, confidence_sequence, enough, stopping_level
+from evenhand.training.run_directory import versions
 
 OUT = pathlib.Path(__file__).parents[1] / "results" / "bench-coverage.json"
 
@@ -52,16 +64,46 @@ class Setting:
 
 
 SETTINGS = [
-    *(Setting("corrected", k, a, m, 1, n) for k in (2, 4, 8) for a in (0.83, 0.9, 0.99) for m in (100, 3000) for n in (30, 250)),
-    *(Setting("corrected", k, 0.9, m, p, 30) for k in (2, 4, 8) for m in (100, 3000) for p in (5, 20, 50)),
-    *(Setting("corrected, probabilities", k, a, m, 1, n) for k in (2, 4, 8) for a in (0.83, 0.99) for m in (100, 3000)
-      for n in (30, 250)),
-    *(Setting("corrected, probabilities", k, 0.9, m, p, 30) for k in (2, 4, 8) for m in (100, 3000) for p in (5, 50)),
+    *(
+        Setting("corrected", k, a, m, 1, n)
+        for k in (2, 4, 8)
+        for a in (0.83, 0.9, 0.99)
+        for m in (100, 3000)
+        for n in (30, 250)
+    ),
+    *(
+        Setting("corrected", k, 0.9, m, p, 30)
+        for k in (2, 4, 8)
+        for m in (100, 3000)
+        for p in (5, 20, 50)
+    ),
+    *(
+        Setting("corrected, probabilities", k, a, m, 1, n)
+        for k in (2, 4, 8)
+        for a in (0.83, 0.99)
+        for m in (100, 3000)
+        for n in (30, 250)
+    ),
+    *(
+        Setting("corrected, probabilities", k, 0.9, m, p, 30)
+        for k in (2, 4, 8)
+        for m in (100, 3000)
+        for p in (5, 50)
+    ),
     *(Setting("raw", 2, a, 500, 1, 250) for a in (0.83, 0.9, 0.99)),
-    *(Setting("CLEAM", 2, a, m, 1, n) for a in (0.83, 0.99) for m in (100, 3000) for n in (250, 2000)),
+    *(
+        Setting("CLEAM", 2, a, m, 1, n)
+        for a in (0.83, 0.99)
+        for m in (100, 3000)
+        for n in (250, 2000)
+    ),
     *(Setting("raw, no errors", k, 1.0, 500, p, 30) for k in (2, 4, 8) for p in (1, 5, 20, 50)),
-    *(Setting(kind, k, 1.0, 500, p, 30) for kind in ("gap", "gap, chance removed", "change of gap") for k in (2, 4)
-      for p in (5, 20, 50)),
+    *(
+        Setting(kind, k, 1.0, 500, p, 30)
+        for kind in ("gap", "gap, chance removed", "change of gap")
+        for k in (2, 4)
+        for p in (5, 20, 50)
+    ),
     *(Setting("until", k, 1.0, 500, 1, 400, w) for k in (2, 4, 8) for w in (0.05, 0.1)),
     *(Setting("until, corrected", k, a, 500, 1, 400, 0.1) for k in (2, 4) for a in (0.83, 0.99)),
     *(Setting("any time", k, 1.0, 500, 1, 480) for k in (2, 4, 8)),
@@ -69,7 +111,10 @@ SETTINGS = [
 
 
 def coverage(setting: Setting, worlds: int, seed: int) -> tuple[float, float, int]:
-    """Share of (world, class) pairs whose interval holds the truth; mean width; worlds in which correction was refused."""
+    """Share of (world, class) pairs whose interval holds the truth; mean width.
+
+    Worlds in which correction was refused.
+    """
     rng, hits, widths, refused = np.random.default_rng([seed, *map(ord, setting.kind)]), [], [], 0
     for _ in range(worlds):
         try:
@@ -102,14 +147,20 @@ def _world(s: Setting, rng: np.random.Generator) -> tuple[list[bool], float]:
         found = _until(mean, matrix, s, rng)
     elif s.kind == "corrected":
         confusion = Confusion(_labels(matrix, s, rng))
-        found = corrected(calls[0], confusion) if s.prompts == 1 else corrected_over_prompts(calls, confusion)
+        found = (
+            corrected(calls[0], confusion)
+            if s.prompts == 1
+            else corrected_over_prompts(calls, confusion)
+        )
     else:
         found = shares_over_prompts(calls)
     return _held(found, mean)
 
 
 def _held(found: list[Estimate], truth: NDArray) -> tuple[list[bool], float]:
-    return [e.low <= t <= e.high for e, t in zip(found, truth, strict=True)], float(np.mean([e.high - e.low for e in found]))
+    return [e.low <= t <= e.high for e, t in zip(found, truth, strict=True)], float(
+        np.mean([e.high - e.low for e in found])
+    )
 
 
 def _by_probabilities(truths: NDArray, s: Setting, rng: np.random.Generator) -> list[Estimate]:
@@ -124,14 +175,25 @@ def _by_probabilities(truths: NDArray, s: Setting, rng: np.random.Generator) -> 
 
     labels = [answers(j, s.labelled) for j in range(k)]
     counts = np.stack([np.bincount(p.argmax(1), minlength=k + 1) for p in labels], 1)
-    confusion = Confusion(counts, np.stack([p.mean(0) for p in labels], 1), np.stack([p.T @ p / len(p) for p in labels]))
-    sums = np.stack([np.sum([answers(j, n).sum(0) for j, n in enumerate(rng.multinomial(s.images, t))], 0) for t in truths])
-    return corrected(sums[0], confusion) if s.prompts == 1 else corrected_over_prompts(sums, confusion)
+    confusion = Confusion(
+        counts,
+        np.stack([p.mean(0) for p in labels], 1),
+        np.stack([p.T @ p / len(p) for p in labels]),
+    )
+    sums = np.stack(
+        [
+            np.sum([answers(j, n).sum(0) for j, n in enumerate(rng.multinomial(s.images, t))], 0)
+            for t in truths
+        ]
+    )
+    return (
+        corrected(sums[0], confusion) if s.prompts == 1 else corrected_over_prompts(sums, confusion)
+    )
 
 
 @functools.cache
 def _distance(k: int, accuracy: float) -> float:
-    """How far the mean score of the true class of k is above the others', in standard deviations, for such an accuracy."""
+    """How far the true class's mean score is above the others', in standard deviations."""
     x = np.linspace(-9, 15, 4001)
 
     def right(d: float) -> float:
@@ -151,18 +213,32 @@ def _gaps(mean: NDArray, s: Setting, rng: np.random.Generator) -> tuple[list[boo
             moved = truths + (1 / s.classes - truths) * rng.beta(4, 2, size=(m, 1))
             found = gap(shares(rng.multinomial(s.images, moved))) - gap(shares(counts))
             return found, found
-        less = [g - gap_bias(tuple(c.tolist())) for g, c in zip(gap(shares(counts)), counts, strict=True)] if m == s.prompts else []
+        less = (
+            [
+                g - gap_bias(tuple(c.tolist()))
+                for g, c in zip(gap(shares(counts)), counts, strict=True)
+            ]
+            if m == s.prompts
+            else []
+        )
         return np.array(less), gap(truths)
 
     truth = float(prompts(20_000)[1].mean())
     most = 2 / s.classes
-    e = mean_over_prompts(prompts(s.prompts)[0], within=(-1, 1) if s.kind == "change of gap" else (0, most),
-                          images=s.prompts * s.images)
+    e = mean_over_prompts(
+        prompts(s.prompts)[0],
+        within=(-1, 1) if s.kind == "change of gap" else (0, most),
+        images=s.prompts * s.images,
+    )
     return [e.low <= truth <= e.high], e.high - e.low
 
 
 def _errors(s: Setting, rng: np.random.Generator) -> NDArray:
-    """`A[i, j]`: a classifier whose classes are called right with about the accuracy, confused with others unevenly."""
+    """`A[i, j]`.
+
+    A classifier whose classes are called right with about the accuracy, confused with others
+    unevenly.
+    """
     columns = []
     for j in range(s.classes):
         right = 1 - (1 - s.accuracy) * rng.uniform(0.5, 1.5)
@@ -195,7 +271,9 @@ def _any_time(truth: NDArray, s: Setting, rng: np.random.Generator) -> tuple[lis
     return [held], width
 
 
-def _cleam(calls: NDArray, truth: NDArray, labels: NDArray, rng: np.random.Generator) -> tuple[list[bool], float]:
+def _cleam(
+    calls: NDArray, truth: NDArray, labels: NDArray, rng: np.random.Generator
+) -> tuple[list[bool], float]:
     right = np.diag(labels[:-1]) / labels.sum(0)
     batches = rng.binomial(400, calls[0] / calls.sum(), size=30) / 400
     half = 1.96 * batches.std(ddof=1) / np.sqrt(30)
@@ -204,18 +282,36 @@ def _cleam(calls: NDArray, truth: NDArray, labels: NDArray, rng: np.random.Gener
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--worlds", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=2026)
     args = parser.parse_args()
     rows = []
-    print(f"{'interval':22} {'K':>2} {'accuracy':>8} {'labelled':>8} {'prompts':>7} {'images':>6} {'coverage':>8} {'width':>6}")
+    print(
+        f"{'interval':22} {'K':>2} {'accuracy':>8} {'labelled':>8} {'prompts':>7} {'images':>6} "
+        f"{'coverage':>8} {'width':>6}"
+    )
     for s in SETTINGS:
         found, width, refused = coverage(s, args.worlds, args.seed)
-        rows.append({**asdict(s), "coverage": round(found, 4), "mean_width": round(width, 4), "refused": refused})
-        print(f"{s.kind:22} {s.classes:2} {s.accuracy:8.2f} {s.labelled:8} {s.prompts:7} {s.images:6} {found:8.3f} {width:6.2f}"
-              + (f"  ({refused} refused)" if refused else ""), flush=True)
-    write_json(OUT, {"worlds": args.worlds, "seed": args.seed, "versions": versions(), "rows": rows})
+        rows.append(
+            {
+                **asdict(s),
+                "coverage": round(found, 4),
+                "mean_width": round(width, 4),
+                "refused": refused,
+            }
+        )
+        print(
+            f"{s.kind:22} {s.classes:2} {s.accuracy:8.2f} {s.labelled:8} {s.prompts:7} "
+            f"{s.images:6} {found:8.3f} {width:6.2f}"
+            + (f"  ({refused} refused)" if refused else ""),
+            flush=True,
+        )
+    write_json(
+        OUT, {"worlds": args.worlds, "seed": args.seed, "versions": versions(), "rows": rows}
+    )
 
 
 if __name__ == "__main__":

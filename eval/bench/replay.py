@@ -1,21 +1,25 @@
-"""Record & replay against the published formulation: time of a step and memory, over the number of sampling steps.
+"""Record & replay against the published formulation.
 
-    python eval/bench/replay.py                  # prints the table and writes eval/results/bench-replay-emoji.json
-    python eval/bench/replay.py --model sd15 --width 0.2 --resolution 256 --batch 1
-    python eval/bench/replay.py --model sdxl --dtype bfloat16 --batch 1          # full size: needs a GPU
+Time of a step and memory, over the number of sampling steps.
 
-One training step: text-encoder LoRA, a cross-entropy on the images. Both ways sample the images that set the targets and
-then form the same gradient; the reference pass of the frozen model, alike in both, is left out. `sd15` and `sdxl` are built
-with random weights from the published configurations (`networks.py`), `--width` of their width.
+    python eval/bench/replay.py                  # prints the table and writes
+    eval/results/bench-replay-emoji.json python eval/bench/replay.py --model sd15 --width 0.2
+    --resolution 256 --batch 1 python eval/bench/replay.py --model sdxl --dtype bfloat16 --batch 1
+    # full size: needs a GPU
 
-- `one graph`: a sampling pass for the targets, then the whole chain in one graph with gradient checkpointing, latents
-  detached at the denoiser's input (Shen et al., ICLR 2024);
+One training step: text-encoder LoRA, a cross-entropy on the images. Both ways sample the images
+that set the targets and then form the same gradient; the reference pass of the frozen model, alike
+in both, is left out. `sd15` and `sdxl` are built with random weights from the published
+configurations (`networks.py`), `--width` of their width.
+
+- `one graph`: a sampling pass for the targets, then the whole chain in one graph with gradient
+  checkpointing, latents detached at the denoiser's input (Shen et al., ICLR 2024);
 - `replay`: record and attach in one pass (these are the images for the targets), replay all calls;
 - `replay 1/4`: a quarter of the calls.
 
-Every row is measured in a process of its own; memory is the peak above that before the steps, of the GPU where there is one,
-else resident. Rounds are
-interleaved, so that a machine that slows down slows all of them down; figures are medians over rounds and steps.
+Every row is measured in a process of its own; memory is the peak above that before the steps, of
+the GPU where there is one, else resident. Rounds are interleaved, so that a machine that slows down
+slows all of them down; figures are medians over rounds and steps.
 """
 
 import argparse
@@ -35,14 +39,14 @@ from networks import RESOLUTIONS, build
 from torch import Tensor
 from torch.nn import functional as F
 
-from evenhand.classifiers import load_classifier
-from evenhand.config import Settings, load_model
-from evenhand.diffusion import Diffusion, load_diffusion
-from evenhand.files import write_json
-from evenhand.recipes import Lora
-from evenhand.replay import attach
-from evenhand.runs import peak_memory, versions
-from evenhand.trainable import attach_lora
+from evenhand.core.files import write_json
+from evenhand.diffusion.lora import attach_lora
+from evenhand.diffusion.pipeline import Diffusion, load_diffusion
+from evenhand.diffusion.replay import attach
+from evenhand.judges.registry import load_judge
+from evenhand.recipes.lora import Lora
+from evenhand.recipes.model import Settings, load_model
+from evenhand.training.run_directory import peak_memory, versions
 
 WAYS = ("one graph", "replay", "replay 1/4")
 RESULTS = pathlib.Path(__file__).parents[1] / "results"
@@ -63,8 +67,10 @@ class Case:
         """The pipeline, and logits of its images."""
         device = "cuda" if torch.cuda.is_available() else "cpu"
         if self.model == "emoji":
-            classifier = load_classifier("emoji-trainer", device=device)
-            return load_diffusion(load_model("emoji"), device=device), lambda images: classifier(images).logits["gender"]
+            classifier = load_judge("emoji-trainer", device=device)
+            return load_diffusion(load_model("emoji"), device=device), lambda images: classifier(
+                images
+            ).logits["gender"]
         pipe = build(self.model, width=self.width, device=device, dtype=getattr(torch, self.dtype))
         size = self.resolution or RESOLUTIONS[self.model]
         settings = Settings(guidance_scale=7.5, height=size, width=size)
@@ -78,14 +84,18 @@ def worker(case: Case, way: str, steps: int, gradient_file: str) -> None:
     parameters = attach_lora(diffusion.pipe, Lora(rank=8), seed=0)
     generator = torch.Generator().manual_seed(0)
     for parameter in parameters:  # B starts at zero, which would make every gradient of A zero
-        parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator).to(parameter.device)
+        parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator).to(
+            parameter.device
+        )
     prompts, seeds = ["an emoji of a firefighter"] * batch, list(range(batch))
 
     def run(n: int = steps) -> Tensor:
         return diffusion.call(prompts, seeds, num_inference_steps=n)
 
     def loss_of(images: Tensor) -> Tensor:
-        return F.cross_entropy(logits(images), torch.zeros(batch, dtype=torch.long, device=images.device))
+        return F.cross_entropy(
+            logits(images), torch.zeros(batch, dtype=torch.long, device=images.device)
+        )
 
     def one_graph() -> None:
         with torch.no_grad():
@@ -96,14 +106,19 @@ def worker(case: Case, way: str, steps: int, gradient_file: str) -> None:
         tape = attach(denoiser, run)
         with torch.no_grad():
             logits(tape.images)
-        calls = None if way == "replay" else torch.randperm(steps, generator=generator)[: max(steps // 4, 1)].tolist()
+        calls = (
+            None
+            if way == "replay"
+            else torch.randperm(steps, generator=generator)[: max(steps // 4, 1)].tolist()
+        )
         tape.backward(loss_of(tape.images), calls=calls)
 
     step = replay
     if way == "one graph":
         step, forward = one_graph, denoiser.forward
         denoiser.enable_gradient_checkpointing()
-        denoiser.train()  # checkpointing is active in training mode only; the network has no dropout
+        # checkpointing is active in training mode only; the network has no dropout
+        denoiser.train()
         denoiser.forward = lambda sample, *args, **kwargs: forward(sample.detach(), *args, **kwargs)
     with torch.no_grad():
         run(3)
@@ -120,22 +135,39 @@ def worker(case: Case, way: str, steps: int, gradient_file: str) -> None:
             torch.cuda.synchronize()
         times.append(time.perf_counter() - started)
     torch.save([p.grad.cpu() for p in parameters if p.grad is not None], gradient_file)
-    print(json.dumps({"times": times, "memory_mb": (peak_memory() - before) / 1e6, "model_mb": before / 1e6}))
+    print(
+        json.dumps(
+            {"times": times, "memory_mb": (peak_memory() - before) / 1e6, "model_mb": before / 1e6}
+        )
+    )
 
 
 def measure(case: Case, way: str, steps: int, gradient_file: pathlib.Path) -> dict:
     """Runs `worker` in a process of its own."""
-    command = [sys.executable, __file__, "--worker", json.dumps([asdict(case), way, steps, str(gradient_file)])]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
+    command = [
+        sys.executable,
+        __file__,
+        "--worker",
+        json.dumps([asdict(case), way, steps, str(gradient_file)]),
+    ]
+    return json.loads(
+        subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[
+            -1
+        ]
+    )
 
 
 def relative_error(a: pathlib.Path, b: pathlib.Path) -> float:
-    left, right = (torch.cat([g.flatten() for g in torch.load(path, weights_only=True)]) for path in (a, b))
+    left, right = (
+        torch.cat([g.flatten() for g in torch.load(path, weights_only=True)]) for path in (a, b)
+    )
     return float((left - right).norm() / right.norm())
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, nargs="+", default=[10, 20, 50])
     parser.add_argument("--rounds", type=int, default=3)
     for field in fields(Case):
@@ -149,23 +181,47 @@ def main() -> None:
         return
     case = Case(**{field.name: getattr(args, field.name) for field in fields(Case)})
     rows = []
-    print(f"{'steps':>5} {'way':12} {'time of one graph':>18} {'memory MB':>10} {'gradient error':>15}")
+    print(
+        f"{'steps':>5} {'way':12} {'time of one graph':>18} {'memory MB':>10} "
+        f"{'gradient error':>15}"
+    )
     for steps in args.steps:
         with tempfile.TemporaryDirectory() as folder:
             files = {way: pathlib.Path(folder) / f"{i}.pt" for i, way in enumerate(WAYS)}
-            rounds = [{way: measure(case, way, steps, files[way]) for way in WAYS} for _ in range(args.rounds)]
+            rounds = [
+                {way: measure(case, way, steps, files[way]) for way in WAYS}
+                for _ in range(args.rounds)
+            ]
             error = relative_error(files["replay"], files["one graph"])
         for way in WAYS:
             seconds = statistics.median(t for r in rounds for t in r[way]["times"])
-            ratio = statistics.median(sum(r[way]["times"]) / sum(r["one graph"]["times"]) for r in rounds)
+            ratio = statistics.median(
+                sum(r[way]["times"]) / sum(r["one graph"]["times"]) for r in rounds
+            )
             memory = statistics.median(r[way]["memory_mb"] for r in rounds)
-            rows.append({"steps": steps, "way": way, "time_of_one_graph": round(ratio, 3), "seconds": round(seconds, 2),
-                         "memory_mb": round(memory, 1), "gradient_relative_error": error if way == "replay" else None})
+            rows.append(
+                {
+                    "steps": steps,
+                    "way": way,
+                    "time_of_one_graph": round(ratio, 3),
+                    "seconds": round(seconds, 2),
+                    "memory_mb": round(memory, 1),
+                    "gradient_relative_error": error if way == "replay" else None,
+                }
+            )
             shown = f"{error:.1e}" if way == "replay" else ""
             print(f"{steps:5} {way:12} {ratio:18.2f} {memory:10.0f} {shown:>15}", flush=True)
     name = case.model if case.width == 1 else f"{case.model}-width-{case.width:g}"
-    write_json(RESULTS / f"bench-replay-{name}.json", {**asdict(case), "rounds": args.rounds, "machine": platform.machine(),
-                                                       "versions": versions(), "rows": rows})
+    write_json(
+        RESULTS / f"bench-replay-{name}.json",
+        {
+            **asdict(case),
+            "rounds": args.rounds,
+            "machine": platform.machine(),
+            "versions": versions(),
+            "rows": rows,
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -1,13 +1,18 @@
-"""How fast measuring is: against a bare loop of the stock pipeline; a folder of JPEGs; a report of many records.
+"""How fast measuring is: against a bare loop of the stock pipeline; a folder of JPEGs.
 
-    python eval/bench/throughput.py              # prints and writes eval/results/bench-throughput.json
+A report of many records.
 
-- `measure`: images a second of `evenhand measure` on the embedded model (sampling, judging, PNG files, the journal) over those of
-  a loop that calls the stock pipeline with the same batches and drops the images; rounds are interleaved, medians of them;
-- `folder`: images a second of reading 64 x 64 JPEGs alone, of judging alone, and of `measure --images-from` (report left out), by
-  the tiny judge of the embedded model, which needs the same processors as reading, and by the network of
-  `train/classifiers/utkface.yaml`, its weights random;
-- `report`: seconds and peak memory of `evenhand report` on 100,000 records, in a process of its own, which imports no torch.
+    python eval/bench/throughput.py              # prints and writes
+    eval/results/bench-throughput.json
+
+- `measure`: images a second of `evenhand measure` on the embedded model (sampling, judging, PNG
+  files, the journal) over those of a loop that calls the stock pipeline with the same batches and
+  drops the images; rounds are interleaved, medians of them;
+- `folder`: images a second of reading 64 x 64 JPEGs alone, of judging alone, and of `measure
+  --images-from` (report left out), by the tiny judge of the embedded model, which needs the same
+  processors as reading, and by the network of `train/classifiers/utkface.yaml`, its weights random;
+- `report`: seconds and peak memory of `evenhand report` on 100,000 records, in a process of its
+  own, which imports no torch.
 """
 
 import argparse
@@ -25,18 +30,20 @@ from typing import Any
 import torch
 from PIL import Image
 
-from evenhand.classifiers import AttributeClassifier, load_classifier
-from evenhand.config import Measure, load_model
-from evenhand.diffusion import load_diffusion
+from evenhand.classify.train_judge import new_network, write_judge
+from evenhand.core.files import write_json
+from evenhand.core.records import Record, append
+from evenhand.diffusion.pipeline import load_diffusion
 from evenhand.emoji.world import draw, sample_scene
-from evenhand.files import write_json
-from evenhand.heads import new_network, write_head
-from evenhand.images import in_batches, read_images
-from evenhand.labels import load_head
+from evenhand.images.io import in_batches, read_images
+from evenhand.images.tables import files_in
+from evenhand.judges.base import Judge
+from evenhand.judges.registry import load_judge
 from evenhand.measure import measure, plan
-from evenhand.pictures import files_in
-from evenhand.records import Record, append
-from evenhand.runs import versions
+from evenhand.recipes.judge_training import load_judge_training
+from evenhand.recipes.measure import Measure
+from evenhand.recipes.model import load_model
+from evenhand.training.run_directory import versions
 
 OUT = pathlib.Path(__file__).parents[1] / "results" / "bench-throughput.json"
 
@@ -50,14 +57,23 @@ def seconds(what: Callable[[], object]) -> float:
 def measured(config: Measure, folder: str) -> list[float]:
     """Measures, and returns the times at which each batch was done."""
     marks: list[float] = []
-    measure(config, pathlib.Path(folder) / "run", progress=lambda *_: marks.append(time.perf_counter()))
+    measure(
+        config, pathlib.Path(folder) / "run", progress=lambda *_: marks.append(time.perf_counter())
+    )
     return marks
 
 
 def drawing(rounds: int, images: int, batch: int) -> dict:
     """Rates of measuring and of a bare loop."""
-    config = Measure(model="emoji", prompts=["emoji-occupations"], splits=["test"], attributes=["gender"], images=images,
-                     explicit_images=0, batch=batch)
+    config = Measure(
+        model="emoji",
+        prompts=["emoji-occupations"],
+        splits=["test"],
+        attributes=["gender"],
+        images=images,
+        explicit_images=0,
+        batch=batch,
+    )
     rows, _ = plan(config)
     model = load_model("emoji")
     diffusion = load_diffusion(model)
@@ -76,10 +92,17 @@ def drawing(rounds: int, images: int, batch: int) -> dict:
         times["bare"].append(seconds(bare))
         with tempfile.TemporaryDirectory() as folder:
             marks = measured(config, folder)
-        times["measure"].append((marks[-1] - marks[0]) * len(rows) / (len(rows) - batch))  # loading the models is before the first
+        times["measure"].append(
+            (marks[-1] - marks[0]) * len(rows) / (len(rows) - batch)
+        )  # loading the models is before the first
         print(f"  round: bare {times['bare'][-1]:.1f} s, measure {times['measure'][-1]:.1f} s")
     ratio = statistics.median(b / m for b, m in zip(times["bare"], times["measure"], strict=True))
-    return {"images": len(rows), "batch": batch, "rounds": rounds, "rate_of_the_bare_loop": round(ratio, 3)}
+    return {
+        "images": len(rows),
+        "batch": batch,
+        "rounds": rounds,
+        "rate_of_the_bare_loop": round(ratio, 3),
+    }
 
 
 def folder(count: int) -> dict:
@@ -92,28 +115,39 @@ def folder(count: int) -> dict:
         for i in range(count):
             array = (pictures[i % 500].permute(1, 2, 0) * 255).round().byte().numpy()
             Image.fromarray(array).save(images / f"{i:05}.jpg", quality=90)
-        files, recipe = files_in(images), load_head("classifiers/utkface")
-        head = write_head(pathlib.Path(place) / "head", *new_network(recipe), recipe)
+        files, recipe = files_in(images), load_judge_training("classifiers/utkface")
+        head = write_judge(pathlib.Path(place) / "head", *new_network(recipe), recipe)
         reading = seconds(lambda: [None for _ in in_batches(read_images(files), 64)])
         result: dict[str, Any] = {"images": count, "reading_per_s": round(count / reading)}
         for name, judge in (("emoji judge", "emoji-judge"), ("utkface head", str(head))):
-            classifier = load_classifier(judge)
+            classifier = load_judge(judge)
 
-            def judged(classifier: AttributeClassifier = classifier) -> None:
+            def judged(classifier: Judge = classifier) -> None:
                 with torch.no_grad():
                     for start in range(0, count, 64):
-                        classifier(pictures[[i % 500 for i in range(start, min(start + 64, count))]])
+                        classifier(
+                            pictures[[i % 500 for i in range(start, min(start + 64, count))]]
+                        )
 
             judging = count / seconds(judged)
-            marks = measured(Measure(images_from=str(images), judge=judge, attributes=["gender"], batch=64),
-                             str(pathlib.Path(place) / name))
-            result[name] = {"judging_per_s": round(judging), "measuring_per_s": round((count - 64) / (marks[-1] - marks[0]))}
+            marks = measured(
+                Measure(images_from=str(images), judge=judge, attributes=["gender"], batch=64),
+                str(pathlib.Path(place) / name),
+            )
+            result[name] = {
+                "judging_per_s": round(judging),
+                "measuring_per_s": round((count - 64) / (marks[-1] - marks[0])),
+            }
     return result
 
 
 def report(count: int) -> dict:
     """Seconds and memory of a report of many records."""
-    settings = plan(Measure(model="emoji", prompts=["emoji-occupations"], attributes=["gender", "tone"], images=1))[1]
+    settings = plan(
+        Measure(
+            model="emoji", prompts=["emoji-occupations"], attributes=["gender", "tone"], images=1
+        )
+    )[1]
     settings["judge"]["digest"], settings["source"] = settings["calibration"]["digest"], "none"
     classes = {a: entry["classes"] for a, entry in settings["attributes"].items()}
     generator = torch.Generator().manual_seed(0)
@@ -121,28 +155,57 @@ def report(count: int) -> dict:
         run = pathlib.Path(place)
         write_json(run / "run.json", {"settings": settings, "versions": versions()})
         rows = []
-        probs = {a: torch.rand(count, len(c), generator=generator).pow(4) for a, c in classes.items()}
-        probs = {a: (p / p.sum(-1, keepdim=True)).round(decimals=4).tolist() for a, p in probs.items()}
+        probs = {
+            a: torch.rand(count, len(c), generator=generator).pow(4) for a, c in classes.items()
+        }
+        probs = {
+            a: (p / p.sum(-1, keepdim=True)).round(decimals=4).tolist() for a, p in probs.items()
+        }
         for i in range(count):
             name = f"occupation {i // 100}"
-            rows.append(Record(f"a photo of {name}", name, "occupations", "test", i, "none", f"images/{i}.png",
-                               {a: dict(zip(c, probs[a][i], strict=True)) for a, c in classes.items()}))
+            rows.append(
+                Record(
+                    f"a photo of {name}",
+                    name,
+                    "occupations",
+                    "test",
+                    i,
+                    "none",
+                    f"images/{i}.png",
+                    {a: dict(zip(c, probs[a][i], strict=True)) for a, c in classes.items()},
+                )
+            )
         append(run / "records.jsonl", rows)
-        code = ("import sys; sys.argv = ['evenhand', 'report', sys.argv[1]]\nfrom evenhand.cli import main\n"
-                "try:\n    main()\nexcept SystemExit:\n    assert 'torch' not in sys.modules")
-        taken = seconds(lambda: subprocess.run([sys.executable, "-c", code, str(run)], check=True, stdout=subprocess.DEVNULL))
+        code = (
+            "import sys; sys.argv = ['evenhand', 'report', sys.argv[1]]\nfrom evenhand.cli "
+            "import main\n"
+            "try:\n    main()\nexcept SystemExit:\n    assert 'torch' not in sys.modules"
+        )
+        taken = seconds(
+            lambda: subprocess.run(
+                [sys.executable, "-c", code, str(run)], check=True, stdout=subprocess.DEVNULL
+            )
+        )
     memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     return {"records": count, "seconds": round(taken, 1), "memory_mb": round(memory)}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--images", type=int, default=40, help="of each of the six held-out prompts, a round")
+    parser.add_argument(
+        "--images", type=int, default=40, help="of each of the six held-out prompts, a round"
+    )
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--records", type=int, default=100_000)
     args = parser.parse_args()
-    result = {"report": report(args.records), "folder": folder(args.files), "measure": drawing(args.rounds, args.images, 16)}
+    result = {
+        "report": report(args.records),
+        "folder": folder(args.files),
+        "measure": drawing(args.rounds, args.images, 16),
+    }
     print(json.dumps(result, indent=1))
     write_json(OUT, {**result, "threads": torch.get_num_threads(), "versions": versions()})
 

@@ -1,20 +1,25 @@
-"""Seconds of training until the held-out gap of the embedded model reaches .25: the published schedule against ours.
+"""Seconds of training until the held-out gap of the embedded model reaches .25.
 
-    python eval/bench/to_target.py               # prints the table and writes eval/results/bench-to-target.json
+The published schedule against ours.
+
+    python eval/bench/to_target.py               # prints the table and writes
+    eval/results/bench-to-target.json
 
 Each way adds one thing to the way before it, so that the table says where the time goes:
 
-- `one graph`: all calls in one graph, a sampling pass for the targets, fresh reference images, 24 images of one prompt a step,
-  LoRA of rank 8 (Shen et al., ICLR 2024; learning rate fitted to this model);
+- `one graph`: all calls in one graph, a sampling pass for the targets, fresh reference images, 24
+  images of one prompt a step, LoRA of rank 8 (Shen et al., ICLR 2024; learning rate fitted to this
+  model);
 - `replay`: the same steps by record & replay, whose recording sets the targets;
 - `calls`: a random quarter of the calls is replayed;
 - `references`: reference images are kept for a pool of seeds;
 - `recipe`: train/dft/emoji-gender.yaml as it ships.
 
-Every way is trained with three seeds until the judge, which trains nothing, sees a mean gap of at most .25 on the six held-out
-occupations, looked at every few steps (64 images each; the looking is not in the time). `one graph` has the gradient of `replay`
-(`eval/bench/replay.py`), so its steps are those of `replay`; its time a step is that of `replay` plus the measured difference
-of the two formulations on a batch of that size. Runs that were done stay in runs/eval/to-target.
+Every way is trained with three seeds until the judge, which trains nothing, sees a mean gap of at
+most .25 on the six held-out occupations, looked at every few steps (64 images each; the looking is
+not in the time). `one graph` has the gradient of `replay` (`eval/bench/replay.py`), so its steps
+are those of `replay`; its time a step is that of `replay` plus the measured difference of the two
+formulations on a batch of that size. Runs that were done stay in runs/eval/to-target.
 """
 
 import argparse
@@ -28,19 +33,35 @@ import time
 from replay import Case
 from replay import measure as measure_step
 
-from evenhand.config import Measure
-from evenhand.dft.finetune import finetune
-from evenhand.files import digest_of, write_json
+from evenhand.adapt.dft.finetune import finetune
+from evenhand.core.files import digest_of, write_json
 from evenhand.measure import measure
-from evenhand.recipes import Dft, load_recipe
-from evenhand.runs import versions
+from evenhand.recipes.dft import Dft, load_recipe
+from evenhand.recipes.measure import Measure
+from evenhand.training.run_directory import versions
 
-PUBLISHED = ["prompts_per_step=1", "images=24", "explicit_images=4", "num_inference_steps=[12]", "lora.rank=8",
-             "learning_rate=3e-3", "schedule=constant", "gradient.calls=null", "preservation.seeds=0", "preservation.weight=1",
-             "alignment.confidence=0.8", "steps=90"]
+PUBLISHED = [
+    "prompts_per_step=1",
+    "images=24",
+    "explicit_images=4",
+    "num_inference_steps=[12]",
+    "lora.rank=8",
+    "learning_rate=3e-3",
+    "schedule=constant",
+    "gradient.calls=null",
+    "preservation.seeds=0",
+    "preservation.weight=1",
+    "alignment.confidence=0.8",
+    "steps=90",
+]
 LONGER = "steps=120"  # 90 steps of the published schedule take no four times the recipe's time
 QUARTER, KEPT = "gradient.calls=3", "preservation.seeds=24"
-WAYS = {"replay": [*PUBLISHED, LONGER], "calls": [*PUBLISHED, QUARTER], "references": [*PUBLISHED, QUARTER, KEPT], "recipe": []}
+WAYS = {
+    "replay": [*PUBLISHED, LONGER],
+    "calls": [*PUBLISHED, QUARTER],
+    "references": [*PUBLISHED, QUARTER, KEPT],
+    "recipe": [],
+}
 IMAGES, SAMPLING_STEPS = 28, 12  # of a step of the published schedule
 LOOK = 15  # steps
 OUT = pathlib.Path(__file__).parents[1] / "results" / "bench-to-target.json"
@@ -54,8 +75,20 @@ class Reached(Exception):
 def held_out_gap(adapter: pathlib.Path) -> float:
     """Mean gap of the held-out occupations, 64 images each."""
     with tempfile.TemporaryDirectory() as folder:
-        report = measure(Measure(model="emoji", prompts=["emoji-occupations"], attributes=["gender"], splits=["test"], images=64,
-                                 explicit_images=0, batch=32, seed=7, adapter=str(adapter)), folder)
+        report = measure(
+            Measure(
+                model="emoji",
+                prompts=["emoji-occupations"],
+                attributes=["gender"],
+                splits=["test"],
+                images=64,
+                explicit_images=0,
+                batch=32,
+                seed=7,
+                adapter=str(adapter),
+            ),
+            folder,
+        )
     return report["attributes"]["gender"]["splits"]["test"]["gap"]["value"]
 
 
@@ -65,7 +98,10 @@ def recipe_of(way: str, seed: int) -> Dft:
 
 
 def train(way: str, seed: int, target: float) -> dict:
-    """Steps and seconds until the gap is reached; `reached` is False where the recipe ended before."""
+    """Steps and seconds until the gap is reached.
+
+    `reached` is False where the recipe ended before.
+    """
     recipe = recipe_of(way, seed)
     gaps, seconds, since = {}, 0.0, time.perf_counter()
 
@@ -74,7 +110,10 @@ def train(way: str, seed: int, target: float) -> dict:
         seconds += time.perf_counter() - since
         if step % LOOK == 0:
             gaps[step] = held_out_gap(pathlib.Path(folder) / "adapters" / f"step-{step}")
-            print(f"  {way}, seed {seed}, step {step}: gap {gaps[step]:.2f}, {seconds:.0f} s", flush=True)
+            print(
+                f"  {way}, seed {seed}, step {step}: gap {gaps[step]:.2f}, {seconds:.0f} s",
+                flush=True,
+            )
             if gaps[step] <= target:
                 raise Reached
         since = time.perf_counter()
@@ -82,12 +121,22 @@ def train(way: str, seed: int, target: float) -> dict:
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(Reached):
         finetune(recipe, folder, progress=look)
     steps = max(gaps)
-    return {"way": way, "seed": seed, "steps": steps, "seconds": seconds, "reached": gaps[steps] <= target, "gaps": gaps}
+    return {
+        "way": way,
+        "seed": seed,
+        "steps": steps,
+        "seconds": seconds,
+        "reached": gaps[steps] <= target,
+        "gaps": gaps,
+    }
 
 
 def kept(way: str, seed: int, target: float) -> dict:
     """As `train`, once: runs of the same recipe are kept."""
-    path = RUNS / f"{target:g}-{way}-{seed}-{digest_of(recipe_of(way, seed).model_dump(mode='json'))}.json"
+    path = (
+        RUNS
+        / f"{target:g}-{way}-{seed}-{digest_of(recipe_of(way, seed).model_dump(mode='json'))}.json"
+    )
     if not path.exists():
         write_json(path, train(way, seed, target))
     return json.loads(path.read_text(encoding="utf-8"))
@@ -96,13 +145,27 @@ def kept(way: str, seed: int, target: float) -> dict:
 def one_graph_extra(rounds: int) -> float:
     """Seconds that a step of one graph takes more than one of replay, median over rounds."""
     with tempfile.TemporaryDirectory() as folder:
-        times = [{way: min(measure_step(Case(batch=IMAGES), way, SAMPLING_STEPS, pathlib.Path(folder) / "gradient.pt")["times"])
-                  for way in ("one graph", "replay")} for _ in range(rounds)]
+        times = [
+            {
+                way: min(
+                    measure_step(
+                        Case(batch=IMAGES),
+                        way,
+                        SAMPLING_STEPS,
+                        pathlib.Path(folder) / "gradient.pt",
+                    )["times"]
+                )
+                for way in ("one graph", "replay")
+            }
+            for _ in range(rounds)
+        ]
     return statistics.median(t["one graph"] - t["replay"] for t in times)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--target", type=float, default=0.25)
     args = parser.parse_args()
@@ -111,19 +174,43 @@ def main() -> None:
         for way in WAYS:
             found[way].append(kept(way, seed, args.target))
     extra = one_graph_extra(3)
-    one_graph = [{**r, "way": "one graph", "seconds": r["seconds"] + extra * r["steps"]} for r in found["replay"]]
+    one_graph = [
+        {**r, "way": "one graph", "seconds": r["seconds"] + extra * r["steps"]}
+        for r in found["replay"]
+    ]
     found = {"one graph": one_graph, **found}
     rows, fastest = [], statistics.median(r["seconds"] for r in found["recipe"])
-    print(f"{'way':12} {'reached':>8} {'steps':>6} {'seconds':>8} {'a step':>7} {'of the recipe':>14}")
+    print(
+        f"{'way':12} {'reached':>8} {'steps':>6} {'seconds':>8} {'a step':>7} {'of the recipe':>14}"
+    )
     for way, runs in found.items():
         seconds = statistics.median(r["seconds"] for r in runs)
-        rows.append({"way": way, "reached": sum(r["reached"] for r in runs), "runs": runs, "seconds": round(seconds, 1),
-                     "seconds_a_step": round(statistics.median(r["seconds"] / r["steps"] for r in runs), 2),
-                     "steps": statistics.median(r["steps"] for r in runs), "of_the_recipe": round(seconds / fastest, 2)})
-        print(f"{way:12} {rows[-1]['reached']:>5}/{len(runs)} {rows[-1]['steps']:>7} {seconds:8.0f} "
-              f"{rows[-1]['seconds_a_step']:7.1f} {seconds / fastest:13.1f}x")
-    write_json(OUT, {"target": args.target, "one_graph_extra_seconds_a_step": round(extra, 2), "versions": versions(),
-                     "rows": rows})
+        rows.append(
+            {
+                "way": way,
+                "reached": sum(r["reached"] for r in runs),
+                "runs": runs,
+                "seconds": round(seconds, 1),
+                "seconds_a_step": round(
+                    statistics.median(r["seconds"] / r["steps"] for r in runs), 2
+                ),
+                "steps": statistics.median(r["steps"] for r in runs),
+                "of_the_recipe": round(seconds / fastest, 2),
+            }
+        )
+        print(
+            f"{way:12} {rows[-1]['reached']:>5}/{len(runs)} {rows[-1]['steps']:>7} {seconds:8.0f} "
+            f"{rows[-1]['seconds_a_step']:7.1f} {seconds / fastest:13.1f}x"
+        )
+    write_json(
+        OUT,
+        {
+            "target": args.target,
+            "one_graph_extra_seconds_a_step": round(extra, 2),
+            "versions": versions(),
+            "rows": rows,
+        },
+    )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""Trains an adapter of the embedded model, measures it on held-out occupations, and writes it with its card.
+"""Trains an adapter of the embedded model, measures it on held-out occupations, writes its card.
 
-    python eval/emoji/adapter.py emoji-gender    # writes adapters/emoji-gender/ and eval/results/emoji-gender.json
-    python eval/emoji/adapter.py emoji-gender-tone --images 300
+    python eval/emoji/adapter.py emoji-gender    # writes adapters/emoji-gender/ and
+    eval/results/emoji-gender.json python eval/emoji/adapter.py emoji-gender-tone --images 300
     python eval/emoji/adapter.py emoji-gender --only-measure    # the adapter that ships, as it is
 
-The recipe is train/dft/NAME.yaml. Runs in runs/eval/NAME are continued when they were cut. The numbers are those of the
-adapter's file, loaded by the stock pipeline and judged by `emoji-judge`, which trained nothing.
+The recipe is train/dft/NAME.yaml. Runs in runs/eval/NAME are continued when they were cut. The
+numbers are those of the adapter's file, loaded by the stock pipeline and judged by `emoji-judge`,
+which trained nothing.
 """
 
 import argparse
@@ -13,19 +14,19 @@ import pathlib
 import shutil
 import time
 
-from evenhand.adapters import LORA, find_adapter
-from evenhand.card import write_card
 from evenhand.cli.show import console, progress, summary
 from evenhand.cli.train import run as train
-from evenhand.config import Measure
-from evenhand.counting import by_prompt
-from evenhand.files import write_json
+from evenhand.core.adapters import LORA, find_adapter
+from evenhand.core.files import write_json
+from evenhand.core.records import read_run
+from evenhand.core.resources import ROOT
 from evenhand.measure import measure
-from evenhand.page import write_comparison
-from evenhand.recipes import load_recipe
-from evenhand.records import read_run
-from evenhand.resources import ROOT
-from evenhand.sheets import write_contact_sheet
+from evenhand.recipes.dft import load_recipe
+from evenhand.recipes.measure import Measure
+from evenhand.reports.card import write_card
+from evenhand.reports.html import write_comparison
+from evenhand.reports.sheets import write_contact_sheet
+from evenhand.reports.tally import by_prompt
 
 STRENGTHS = (0.25, 0.5, 0.75)
 
@@ -34,49 +35,93 @@ def sweep(config: Measure, runs: pathlib.Path, adapter: str) -> dict[str, dict]:
     """Reports at strengths between none and full."""
     reports = {}
     for strength in STRENGTHS:
-        weaker = config.model_copy(update={"adapter": adapter, "adapter_scale": strength, "images": 32, "explicit_images": 4})
+        weaker = config.model_copy(
+            update={
+                "adapter": adapter,
+                "adapter_scale": strength,
+                "images": 32,
+                "explicit_images": 4,
+            }
+        )
         with progress(f"strength {strength}") as update:
-            reports[f"{strength:g}"] = measure(weaker, runs / f"strength-{strength:g}", progress=update)
+            reports[f"{strength:g}"] = measure(
+                weaker, runs / f"strength-{strength:g}", progress=update
+            )
     return reports
 
 
 def picture(runs: pathlib.Path, folder: pathlib.Path) -> None:
     """The first ten images of each held-out occupation, before over after, the same seeds."""
-    tables = {label: by_prompt(r for r in read_run(runs / label)[1] if not r.states) for label in ("before", "after")}
+    tables = {
+        label: by_prompt(r for r in read_run(runs / label)[1] if not r.states)
+        for label in ("before", "after")
+    }
     rows = []
     for prompt, records in tables["before"].items():
-        rows += [(f"{records[0].concept}, {label}" if label == "before" else "after",
-                  [runs / label / r.image for r in table[prompt][:10]]) for label, table in tables.items()]
+        rows += [
+            (
+                f"{records[0].concept}, {label}" if label == "before" else "after",
+                [runs / label / r.image for r in table[prompt][:10]],
+            )
+            for label, table in tables.items()
+        ]
         rows.append(("", []))
     write_contact_sheet(folder / "before-after.jpg", rows[:-1])
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("name")
     parser.add_argument("--images", type=int, default=100, help="of each held-out prompt")
-    parser.add_argument("--explicit", type=int, default=16, help="of each held-out prompt that says a class")
-    parser.add_argument("--only-measure", action="store_true", help="train nothing: measure the adapter that ships")
+    parser.add_argument(
+        "--explicit", type=int, default=16, help="of each held-out prompt that says a class"
+    )
+    parser.add_argument(
+        "--only-measure", action="store_true", help="train nothing: measure the adapter that ships"
+    )
     args = parser.parse_args()
-    recipe, runs, folder = load_recipe(f"dft/{args.name}"), pathlib.Path("runs/eval") / args.name, ROOT / "adapters" / args.name
+    recipe, runs, folder = (
+        load_recipe(f"dft/{args.name}"),
+        pathlib.Path("runs/eval") / args.name,
+        ROOT / "adapters" / args.name,
+    )
     if not args.only_measure:
         started = time.monotonic()
         trained = train(recipe, runs / "training", f"dft/{args.name}")
-        print(f"training took {(time.monotonic() - started) / 60:.1f} minutes (nothing when the run was finished before)")
+        print(
+            f"training took {(time.monotonic() - started) / 60:.1f} minutes (nothing when the "
+            "run was finished before)"
+        )
         folder.mkdir(parents=True, exist_ok=True)
         for file in (find_adapter(str(trained)).name, "adapter.json"):
             shutil.copy(trained / file, folder / file)
     prompts, wished = recipe.prompts, recipe.target
-    config = Measure(model=recipe.model, prompts=[prompts] if isinstance(prompts, str) else list(prompts), splits=["test"],
-                     attributes=wished.attributes, joint=len(wished.attributes) > 1, target=wished.shares, images=args.images,
-                     explicit_images=args.explicit, batch=32, seed=2024)
+    config = Measure(
+        model=recipe.model,
+        prompts=[prompts] if isinstance(prompts, str) else list(prompts),
+        splits=["test"],
+        attributes=wished.attributes,
+        joint=len(wished.attributes) > 1,
+        target=wished.shares,
+        images=args.images,
+        explicit_images=args.explicit,
+        batch=32,
+        seed=2024,
+    )
     for label, adapter in (("before", None), ("after", args.name)):
         with progress(label) as update:
             measure(config.model_copy(update={"adapter": adapter}), runs / label, progress=update)
     result = write_comparison(runs / "before", runs / "after", runs)
-    write_card(folder, result, sweep=sweep(config, runs, args.name) if (folder / LORA).exists() else None)
+    write_card(
+        folder, result, sweep=sweep(config, runs, args.name) if (folder / LORA).exists() else None
+    )
     picture(runs, folder)
-    write_json(ROOT / "eval" / "results" / f"{args.name}.json", {"recipe": recipe.model_dump(mode="json"), **result})
+    write_json(
+        ROOT / "eval" / "results" / f"{args.name}.json",
+        {"recipe": recipe.model_dump(mode="json"), **result},
+    )
     console.print(summary([result["before"], result["after"]], result["change"]))
     print(f"adapter: {folder}")
 

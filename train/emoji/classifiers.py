@@ -1,10 +1,11 @@
 """Trains the two classifiers of the embedded world and calibrates them on held-out renderings.
 
-    python train/emoji/classifiers.py               # needs runs/emoji/autoencoder; writes src/evenhand/emoji/classifiers/
-    python train/emoji/classifiers.py --calibrate   # those that ship, trained before
+    python train/emoji/classifiers.py               # needs runs/emoji/autoencoder; writes
+    src/evenhand/emoji/classifiers/ python train/emoji/classifiers.py --calibrate   # those that
+    ship, trained before
 
-Both see drawings and their reconstructions by the autoencoder, with noise; they differ in architecture and seed.
-6 minutes on two cores; accuracy 1.00 on 6,000 held-out renderings.
+Both see drawings and their reconstructions by the autoencoder, with noise; they differ in
+architecture and seed. 6 minutes on two cores; accuracy 1.00 on 6,000 held-out renderings.
 """
 
 import argparse
@@ -17,40 +18,47 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from evenhand.attributes import Attribute
-from evenhand.calibrate import calibrate
-from evenhand.checkpoints import load_state, save_state, step_generator
-from evenhand.classifiers import load_classifier
-from evenhand.emoji.classifier import EmojiClassifier
+from evenhand.core.attributes import Attribute
+from evenhand.core.files import write_json
 from evenhand.emoji.world import HERE, Scene, draw, load_world, sample_scene
-from evenhand.files import write_json
-from evenhand.labels import Labels
+from evenhand.judges.calibrate import calibrate
+from evenhand.judges.registry import load_judge
+from evenhand.judges.small_network import SmallNetwork
+from evenhand.recipes.labels import Labels
+from evenhand.training.checkpoints import load_state, save_state, step_generator
 
 NETWORKS = {"trainer": ("strided", [24, 40, 64, 80]), "judge": ("residual", [24, 32, 48, 64])}
 ATTRIBUTES = ("occupation", "gender", "tone")
 
 
 def pictures(scene: Scene, vae: AutoencoderKL, generator: torch.Generator) -> Tensor:
-    """Drawings `[N, 3, 64, 64]`, half of them as the autoencoder returns them, all with a little noise."""
+    """Drawings `[N, 3, 64, 64]`, half of them through the autoencoder, with a little noise."""
     images = draw(scene, generator=generator)
     half = len(images) // 2
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         latents = vae.encode(images[:half] * 2 - 1).latent_dist.mode()
-        latents = latents + 0.1 * torch.randn(latents.shape, generator=generator) / vae.config.scaling_factor
+        latents = (
+            latents
+            + 0.1 * torch.randn(latents.shape, generator=generator) / vae.config.scaling_factor
+        )
         images[:half] = vae.decode(latents).sample.float() / 2 + 0.5
     noise = torch.rand(len(images), 1, 1, 1, generator=generator) * 0.06
     return (images + noise * torch.randn(images.shape, generator=generator)).clamp(0, 1)
 
 
-def train(name: str, vae: AutoencoderKL, folder: pathlib.Path, *, steps: int, batch: int) -> EmojiClassifier:
+def train(
+    name: str, vae: AutoencoderKL, folder: pathlib.Path, *, steps: int, batch: int
+) -> SmallNetwork:
     """Trains one network; continues its checkpoint when there is one."""
     world = load_world()
     architecture, widths = NETWORKS[name]
     classes = {"occupation": list(world.occupations), **world.classes}
     torch.manual_seed(world.seeds[name])
-    model = EmojiClassifier(architecture=architecture, widths=widths, classes=classes)
+    model = SmallNetwork(architecture=architecture, widths=widths, classes=classes)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3, weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=steps, pct_start=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 3e-3, total_steps=steps, pct_start=0.1
+    )
     parts = {"model": model, "optimizer": optimizer, "schedule": schedule}
     state = load_state(folder / f"{name}.pt") or {"step": 0}
     for key in parts.keys() & state.keys():
@@ -66,7 +74,10 @@ def train(name: str, vae: AutoencoderKL, folder: pathlib.Path, *, steps: int, ba
         schedule.step()
         if (step + 1) % 200 == 0 or step + 1 == steps:
             print(f"{name} step {step + 1}: loss {loss.item():.3f}", flush=True)
-            save_state(folder / f"{name}.pt", {"step": step + 1, **{k: v.state_dict() for k, v in parts.items()}})
+            save_state(
+                folder / f"{name}.pt",
+                {"step": step + 1, **{k: v.state_dict() for k, v in parts.items()}},
+            )
     return model.eval()
 
 
@@ -74,32 +85,54 @@ def held_out(path: pathlib.Path, n: int) -> None:
     """Writes renderings never trained on, with their labels, as a parquet file."""
     import datasets
 
-    generator, world = step_generator(load_world().seeds["sprites_held_out"], "confusion"), load_world()
+    generator, world = (
+        step_generator(load_world().seeds["sprites_held_out"], "confusion"),
+        load_world(),
+    )
     classes = {"occupation": list(world.occupations), **world.classes}
     rows = []
     for _ in range(n // 100):
         scene = sample_scene(100, generator=generator, even=True)
         images = (draw(scene, generator=generator) * 255).round().byte().permute(0, 2, 3, 1).numpy()
-        rows += [{"image": Image.fromarray(image), **{a: classes[a][getattr(scene, a)[i]] for a in ATTRIBUTES}}
-                 for i, image in enumerate(images)]
-    features = datasets.Features({"image": datasets.Image(), **{a: datasets.Value("string") for a in ATTRIBUTES}})
+        rows += [
+            {
+                "image": Image.fromarray(image),
+                **{a: classes[a][getattr(scene, a)[i]] for a in ATTRIBUTES},
+            }
+            for i, image in enumerate(images)
+        ]
+    features = datasets.Features(
+        {"image": datasets.Image(), **{a: datasets.Value("string") for a in ATTRIBUTES}}
+    )
     datasets.Dataset.from_list(rows, features=features).to_parquet(path)
 
 
 def write_calibration(name: str, data: pathlib.Path) -> dict[str, float]:
-    """Writes what the classifier calls the renderings beside its weights; returns the accuracies, means over classes."""
-    judge = load_classifier(f"emoji-{name}")
+    """Writes what the classifier calls the renderings beside its weights.
+
+    Returns the accuracies, means over classes.
+    """
+    judge = load_judge(f"emoji-{name}")
     labels = {a: Labels(column=a, classes={c: [c] for c in judge.classes(a)}) for a in ATTRIBUTES}
     found = calibrate(f"emoji-{name}", data, labels, domain="emoji world")
-    found = found.model_copy(update={
-        "data": "renderings with sprites_held_out's seed, never trained on",
-        "probabilities": {a: table for a, table in found.probabilities.items() if a in judge.attributes}})  # 20 x 20 x 20 else
+    found = found.model_copy(
+        update={
+            "data": "renderings with sprites_held_out's seed, never trained on",
+            "probabilities": {
+                a: table for a, table in found.probabilities.items() if a in judge.attributes
+            },
+        }
+    )  # 20 x 20 x 20 else
     write_json(HERE / "classifiers" / name / "calibration.json", found.model_dump(mode="json"))
-    return {a: found.confusion(Attribute(name=a, classes=judge.classes(a))).accuracy for a in ATTRIBUTES}
+    return {
+        a: found.confusion(Attribute(name=a, classes=judge.classes(a))).accuracy for a in ATTRIBUTES
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/emoji"))
@@ -108,12 +141,19 @@ def main() -> None:
     if not args.calibrate:
         vae = AutoencoderKL.from_pretrained(args.runs / "autoencoder").requires_grad_(False)
         for name in NETWORKS:
-            train(name, vae, args.runs, steps=args.steps, batch=args.batch).save(HERE / "classifiers" / name)
+            train(name, vae, args.runs, steps=args.steps, batch=args.batch).save(
+                HERE / "classifiers" / name
+            )
     with tempfile.TemporaryDirectory() as folder:
         held_out(data := pathlib.Path(folder) / "held-out.parquet", 6000)
         for name in NETWORKS:
             size = (HERE / "classifiers" / name / "model.safetensors").stat().st_size
-            print(name, f"{size / 1e6:.2f} MB", {a: round(r, 4) for a, r in write_calibration(name, data).items()}, flush=True)
+            print(
+                name,
+                f"{size / 1e6:.2f} MB",
+                {a: round(r, 4) for a, r in write_calibration(name, data).items()},
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""The command line: one file a verb. Heavy imports stand inside the functions, so that --help is quick."""
+"""The command line: one file a verb.
+
+Heavy imports stand inside the functions, so that --help is quick.
+"""
 
 import errno
 import os
@@ -14,17 +17,34 @@ from evenhand.cli.catalogue import catalogue
 
 # typer carries its own click in some versions and imports it in others
 UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
-app = typer.Typer(name="evenhand", no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="markdown",
-                  add_completion=False, context_settings={"help_option_names": ["-h", "--help"]},
-                  help="Measure and correct whom a text-to-image diffusion model draws. Start with **evenhand demo**.")
-for verb in (demo.demo, plan.plan, measure.measure, train.train, compare.compare, report.report, classifier.calibrate):
+app = typer.Typer(
+    name="evenhand",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Measure and correct whom a text-to-image diffusion model draws. "
+    "Start with **evenhand demo**.",
+)
+for verb in (
+    demo.demo,
+    plan.plan,
+    measure.measure,
+    train.train,
+    compare.compare,
+    report.report,
+    classifier.calibrate,
+):
     app.command(no_args_is_help=verb not in (demo.demo, plan.plan))(verb)
 app.add_typer(classifier.app, name="classifier")
 app.command(name="list")(catalogue)
 
 
 @app.callback()
-def _options(debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error.")) -> None:
+def _options(
+    debug: bool = typer.Option(False, "--debug", help="Show the traceback of an error."),
+) -> None:
     """Options before the verb; `main` reads them again for errors."""
 
 
@@ -48,18 +68,31 @@ def main() -> None:
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
             raise
-        code = _say(f"out of memory on the device: {str(error).splitlines()[0]} Lower --batch or, in training, set "
-                    "gradient.batch=1 gradient.offload=true; what was finished is kept", 1)
+        code = _say(
+            f"out of memory on the device: {str(error).splitlines()[0]} Lower --batch or, in "
+            "training, set "
+            "gradient.batch=1 gradient.offload=true; what was finished is kept",
+            1,
+        )
     except OSError as error:
         what = f"{error.filename}: " if error.filename else ""
-        hint = "; free some space, the same command goes on from there" if error.errno == errno.ENOSPC else ""
+        hint = (
+            "; free some space, the same command goes on from there"
+            if error.errno == errno.ENOSPC
+            else ""
+        )
         code = _say(f"{what}{error.strerror or error}{hint}", 1)
     if code == 130:
-        print("evenhand: interrupted; what was finished is kept, the same command goes on from there", file=sys.stderr)
+        print(
+            "evenhand: interrupted; what was finished is kept, the same command goes on from there",
+            file=sys.stderr,
+        )
     sys.exit(code)
 
 
-def _warn(message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any) -> None:
+def _warn(
+    message: Warning | str, category: type[Warning], filename: str, lineno: int, *_: Any
+) -> None:
     """Our own warnings in one line; those of libraries only with --debug."""
     if category is UserWarning and filename.startswith(str(Path(__file__).parents[1])):
         print(f"evenhand: {message}", file=sys.stderr)

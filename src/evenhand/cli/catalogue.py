@@ -7,10 +7,16 @@ def catalogue() -> None:
     Example:
         evenhand list
     """
-    from evenhand.resources import ROOT, names
+    from evenhand.core.adapters import shipped_adapters
+    from evenhand.core.resources import names
 
-    kinds = {"models": "eval/models", "classifiers": "eval/classifiers", "prompt sets": "prompts",
-             "protocols": "eval/protocols", "recipes": "train"}
+    kinds = {
+        "models": "eval/models",
+        "classifiers": "eval/judges",
+        "prompt sets": "prompts",
+        "protocols": "eval/protocols",
+        "recipes": "train",
+    }
     for title, kind in kinds.items():
         print(f"{title}: {', '.join(names(kind))}")
-    print(f"adapters: {', '.join(sorted(p.parent.name for p in (ROOT / 'adapters').glob('*/adapter.json')))}")
+    print(f"adapters: {', '.join(shipped_adapters())}")

@@ -1,4 +1,7 @@
-"""`evenhand classifier train` and `evenhand calibrate`: classifiers from labelled images, and how often they err."""
+"""`evenhand classifier train` and `evenhand calibrate`.
+
+Classifiers from labelled images, and how often they err.
+"""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,8 +9,12 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown", help="Attribute classifiers of your own.",
-                  context_settings={"help_option_names": ["-h", "--help"]})
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    help="Attribute classifiers of your own.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 @app.callback()
@@ -17,57 +24,93 @@ def _group() -> None:
 
 @app.command(no_args_is_help=True)
 def train(
-    recipe: Annotated[str, Argument(help="A recipe that ships (`classifiers/utkface`), or a YAML file.")],
-    data: Annotated[str, Argument(help="Labelled images: parquet file, folder of class folders, or Hub data set.")],
-    overrides: Annotated[list[str] | None, Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe to change.")] = None,
-    out: Annotated[Path | None, Option(help="Run directory; one with the same settings is continued.")] = None,
+    recipe: Annotated[
+        str, Argument(help="A recipe that ships (`classifiers/utkface`), or a YAML file.")
+    ],
+    data: Annotated[
+        str,
+        Argument(help="Labelled images: parquet file, folder of class folders, or Hub data set."),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe to change."),
+    ] = None,
+    out: Annotated[
+        Path | None, Option(help="Run directory; one with the same settings is continued.")
+    ] = None,
 ) -> None:
-    """Train an attribute classifier on labelled images and calibrate it on the split kept back; the best epoch is kept.
+    r"""Train an attribute classifier on labelled images and calibrate it on the split kept back.
+
+    The best epoch is kept.
 
     Examples:
         evenhand classifier train classifiers/utkface utkface64.parquet
 
-        evenhand classifier train classifiers/utkface utkface64.parquet path=timm/resnet18.a1_in1k config=null size=224
+        evenhand classifier train classifiers/utkface utkface64.parquet config=null size=224 \
+            path=timm/resnet18.a1_in1k
 
         evenhand measure --images-from photographs --judge runs/classifiers/utkface/classifier
     """
+    from evenhand.classify.train_judge import train_judge
     from evenhand.cli.show import progress
-    from evenhand.heads import train_head
-    from evenhand.images import labelled
-    from evenhand.labels import load_head
+    from evenhand.images.labelled import labelled
+    from evenhand.recipes.judge_training import load_judge_training
 
-    head = load_head(recipe, overrides)
+    head = load_judge_training(recipe, overrides)
     folder = out or Path("runs/classifiers") / Path(recipe).stem
     with progress("training") as update:
-        made = train_head(head, data, folder, progress=update)
+        made = train_judge(head, data, folder, progress=update)
     print(f"classifier: {made}")
-    kept_back = "test" if "test" in labelled(data, split=head.split, seed=head.seed) else "validation"
-    _calibrated(str(made), data, head.attributes, made / "calibration.json", split=kept_back, column=head.split, seed=head.seed)
+    kept_back = (
+        "test" if "test" in labelled(data, split=head.split, seed=head.seed) else "validation"
+    )
+    _calibrated(
+        str(made),
+        data,
+        head.attributes,
+        made / "calibration.json",
+        split=kept_back,
+        column=head.split,
+        seed=head.seed,
+    )
 
 
 def calibrate(
-    classifier: Annotated[str, Argument(help="A classifier that ships, its YAML, or the folder of a trained one.")],
-    data: Annotated[str, Argument(help="Labelled images: parquet file, folder of class folders, or Hub data set.")],
-    labels: Annotated[list[str] | None, Option(help="ATTRIBUTE=COLUMN, its values the classes' names; may be repeated.")] = None,
-    labels_from: Annotated[Path | None, Option(help="YAML of columns and what their values mean.")] = None,
+    classifier: Annotated[
+        str, Argument(help="A classifier that ships, its YAML, or the folder of a trained one.")
+    ],
+    data: Annotated[
+        str,
+        Argument(help="Labelled images: parquet file, folder of class folders, or Hub data set."),
+    ],
+    labels: Annotated[
+        list[str] | None,
+        Option(help="ATTRIBUTE=COLUMN, its values the classes' names; may be repeated."),
+    ] = None,
+    labels_from: Annotated[
+        Path | None, Option(help="YAML of columns and what their values mean.")
+    ] = None,
     split: Annotated[str | None, Option(help="Split to use; all when not given.")] = None,
     split_column: Annotated[str | None, Option(help="Column that says the split.")] = None,
     domain: Annotated[str, Option(help="What kind of images these are, in words.")] = "",
-    out: Annotated[Path | None, Option(help="File to write; beside a trained classifier when not given.")] = None,
+    out: Annotated[
+        Path | None, Option(help="File to write; beside a trained classifier when not given.")
+    ] = None,
 ) -> None:
-    """Count what a classifier calls images whose labels are known; reports correct with it.
+    r"""Count what a classifier calls images whose labels are known; reports correct with it.
 
     Examples:
         evenhand calibrate siglip-faces fairface --labels gender=gender --split validation
 
-        evenhand calibrate runs/classifiers/utkface/classifier utkface64.parquet --split test --split-column split
+        evenhand calibrate runs/classifiers/utkface/classifier utkface64.parquet \
+            --split test --split-column split
     """
-    from evenhand.classifier_config import load_classifier_config
-    from evenhand.config import check, read_yaml
-    from evenhand.errors import UserError, unknown
-    from evenhand.labels import Labels
+    from evenhand.core.errors import UserError, unknown
+    from evenhand.core.schema import check, read_yaml
+    from evenhand.recipes.judge import load_judge_config
+    from evenhand.recipes.labels import Labels
 
-    known = load_classifier_config(classifier).known
+    known = load_judge_config(classifier).known
     folder = Path(classifier)
     source = labels_from or (folder / "labels.yaml" if (folder / "labels.yaml").is_file() else None)
     tables = {}
@@ -80,8 +123,12 @@ def calibrate(
         tables = read_yaml(source)
     if not tables:
         raise UserError("name the columns that hold the labels: --labels gender=COLUMN")
-    parsed = {name: check(Labels, table, where=f"labels of {name}") for name, table in tables.items()}
-    target = out or (folder / "calibration.json" if folder.is_dir() else Path(f"{Path(classifier).stem}.json"))
+    parsed = {
+        name: check(Labels, table, where=f"labels of {name}") for name, table in tables.items()
+    }
+    target = out or (
+        folder / "calibration.json" if folder.is_dir() else Path(f"{Path(classifier).stem}.json")
+    )
     _calibrated(classifier, data, parsed, target, split=split, column=split_column, domain=domain)
 
 
@@ -89,9 +136,9 @@ def _calibrated(classifier: str, data: str, labels: dict, out: Path, **how: Any)
     """Calibrates, writes the file and prints what every class was called."""
     from rich.table import Table
 
-    from evenhand.calibrate import calibrate as run
     from evenhand.cli.show import console, progress
-    from evenhand.files import write_json
+    from evenhand.core.files import write_json
+    from evenhand.judges.calibrate import calibrate as run
 
     with progress("calibrating") as update:
         found = run(classifier, data, labels, progress=update, **how)
@@ -104,5 +151,7 @@ def _calibrated(classifier: str, data: str, labels: dict, out: Path, **how: Any)
             n = sum(called.values())
             table.add_row(truth, str(n), *(f"{k / n:.3f}" for k in called.values()))
         console.print(table)
-    print(f"calibration: {out}" + ("" if out.name == "calibration.json" else f" (evenhand measure ... --calibration {out})"))
-
+    print(
+        f"calibration: {out}"
+        + ("" if out.name == "calibration.json" else f" (evenhand measure ... --calibration {out})")
+    )

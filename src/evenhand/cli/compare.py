@@ -9,38 +9,52 @@ from typer import Argument, Option
 def compare(
     before: Annotated[Path, Argument(help="Run directory of `evenhand measure`.")],
     after: Annotated[Path, Argument(help="Another, of the same prompts and seed.")],
-    features: Annotated[list[str] | None, Option(help="Compare the images as well, in: classifier (the judge's), pixels, clip, "
-                                                      "dino; clip=MODEL names another. May be repeated.")] = None,
-    reference: Annotated[Path | None, Option(help="With --features: folder of images as they should look; how far "
-                                                  "both runs are from it (KID, FID).")] = None,
+    features: Annotated[
+        list[str] | None,
+        Option(
+            help="Compare the images as well, in: classifier (the judge's), pixels, clip, "
+            "dino; clip=MODEL names another. May be repeated."
+        ),
+    ] = None,
+    reference: Annotated[
+        Path | None,
+        Option(
+            help="With --features: folder of images as they should look; how far "
+            "both runs are from it (KID, FID)."
+        ),
+    ] = None,
     out: Annotated[Path | None, Option(help="Where the report goes.")] = None,
 ) -> None:
-    """Compare two measured runs image by image on the same seeds.
+    r"""Compare two measured runs image by image on the same seeds.
 
-    With --features also: nearness of the images, agreement with the prompt (CLIP-T), and variety within a class.
+    With --features also: nearness of the images, agreement with the prompt (CLIP-T), and variety
+    within a class.
 
     Example:
-        evenhand compare runs/measure/emoji-emoji-occupations runs/measure/emoji-emoji-occupations-emoji-gender
+        evenhand compare runs/measure/emoji-emoji-occupations \
+            runs/measure/emoji-emoji-occupations-emoji-gender
 
         evenhand compare RUN_BEFORE RUN_AFTER --features clip --features dino
 
         evenhand compare RUN_BEFORE RUN_AFTER --features dino --reference PHOTOGRAPHS
     """
     from evenhand.cli.show import console, summary
-    from evenhand.errors import UserError
-    from evenhand.page import write_comparison
+    from evenhand.core.errors import UserError
+    from evenhand.reports.html import write_comparison
 
     out = out or Path("runs/compare") / f"{before.name}-{after.name}"
     near = None
     if reference and not features:
         raise UserError("--reference: say with --features in what the images are compared")
     if features:
-        from evenhand.closeness import closeness
-        from evenhand.config import check
-        from evenhand.recipes import Feature
+        from evenhand.core.schema import check
+        from evenhand.measure.closeness import closeness
+        from evenhand.recipes.features import Feature
 
-        named = [check(Feature, {"kind": kind, "model": model or None}, where="--features")
-                 for kind, _, model in (f.partition("=") for f in features)]
+        named = [
+            check(Feature, {"kind": kind, "model": model or None}, where="--features")
+            for kind, _, model in (f.partition("=") for f in features)
+        ]
         near = closeness(before, after, named, reference=reference)
     result = write_comparison(before, after, out, closeness=near)
     console.print(summary([result["before"], result["after"]], result["change"]))

@@ -7,31 +7,44 @@ from typer import Option
 
 
 def demo(
-    quick: Annotated[bool, Option("--quick", help="Use the adapter that ships instead of training one.")] = False,
-    out: Annotated[Path, Option(help="Where runs, adapter and report go; a cut demo is continued.")] = Path("runs/demo"),
+    quick: Annotated[
+        bool, Option("--quick", help="Use the adapter that ships instead of training one.")
+    ] = False,
+    out: Annotated[
+        Path, Option(help="Where runs, adapter and report go; a cut demo is continued.")
+    ] = Path("runs/demo"),
 ) -> None:
     """Measure a model, fine-tune it, measure again: on the embedded model, without network or GPU.
 
-    Six occupations that the fine-tuning never saw are drawn before and after. Takes minutes on a laptop.
+    Six occupations that the fine-tuning never saw are drawn before and after. Takes minutes on a
+    laptop.
 
     Examples:
         evenhand demo
 
         evenhand demo --quick
     """
-    from evenhand.adapters import find_adapter
-    from evenhand.card import write_card
     from evenhand.cli.show import console, progress, summary
     from evenhand.cli.train import run
-    from evenhand.config import Measure
+    from evenhand.core.adapters import find_adapter
     from evenhand.measure import measure
-    from evenhand.page import write_comparison
-    from evenhand.recipes import load_recipe
+    from evenhand.recipes.dft import load_recipe
+    from evenhand.recipes.measure import Measure
+    from evenhand.reports.card import write_card
+    from evenhand.reports.html import write_comparison
 
     recipe = load_recipe("dft/emoji-gender")
     out = out / "quick" if quick else out
-    config = Measure(model="emoji", prompts=["emoji-occupations"], attributes=["gender"], splits=["test"],
-                     images=24 if quick else 48, explicit_images=4 if quick else 8, seed=7, target=recipe.target.shares)
+    config = Measure(
+        model="emoji",
+        prompts=["emoji-occupations"],
+        attributes=["gender"],
+        splits=["test"],
+        images=24 if quick else 48,
+        explicit_images=4 if quick else 8,
+        seed=7,
+        target=recipe.target.shares,
+    )
     with progress("measuring the model") as update:
         measure(config, out / "before", progress=update)
     adapter = "emoji-gender" if quick else str(run(recipe, out / "training", "dft/emoji-gender"))

@@ -13,38 +13,81 @@ def parse_target(texts: list[str]) -> dict[str, dict[str, float]]:
     for text in texts:
         attribute, _, table = text.partition("=")
         try:
-            target[attribute] = {c: float(s) for c, s in (part.split(":") for part in table.split(","))}
+            target[attribute] = {
+                c: float(s) for c, s in (part.split(":") for part in table.split(","))
+            }
         except ValueError as error:
-            raise typer.BadParameter(f"{text!r}: write ATTRIBUTE=CLASS:SHARE,CLASS:SHARE") from error
+            raise typer.BadParameter(
+                f"{text!r}: write ATTRIBUTE=CLASS:SHARE,CLASS:SHARE"
+            ) from error
     return target
 
 
 def measure(
-    model: Annotated[str | None, Argument(help="A model that ships (`evenhand list`), a diffusers folder or a Hub name.")] = None,
-    prompts: Annotated[list[str] | None, Option(help="Prompt set, by name, YAML file, or .txt with a prompt a line; may be "
-                                                     "repeated. With --images-from: CSV or JSONL of image and prompt.")] = None,
-    protocol: Annotated[str | None, Option(help="Settings from a YAML: `full`, `quick`, yours; options go before.")] = None,
-    images_from: Annotated[Path | None, Option(help="Measure this folder of images, made by whatever.")] = None,
-    attributes: Annotated[str | None, Option(help="Comma-separated; all that the judge knows when not given.")] = None,
-    joint: Annotated[bool, Option("--joint", help="Report the combinations of the attributes as well.")] = False,
+    model: Annotated[
+        str | None,
+        Argument(help="A model that ships (`evenhand list`), a diffusers folder or a Hub name."),
+    ] = None,
+    prompts: Annotated[
+        list[str] | None,
+        Option(
+            help="Prompt set, by name, YAML file, or .txt with a prompt a line; may be "
+            "repeated. With --images-from: CSV or JSONL of image and prompt."
+        ),
+    ] = None,
+    protocol: Annotated[
+        str | None, Option(help="Settings from a YAML: `full`, `quick`, yours; options go before.")
+    ] = None,
+    images_from: Annotated[
+        Path | None, Option(help="Measure this folder of images, made by whatever.")
+    ] = None,
+    attributes: Annotated[
+        str | None, Option(help="Comma-separated; all that the judge knows when not given.")
+    ] = None,
+    joint: Annotated[
+        bool, Option("--joint", help="Report the combinations of the attributes as well.")
+    ] = False,
     images: Annotated[int | None, Option(help="Images a neutral prompt.")] = None,
-    explicit_images: Annotated[int | None, Option(help="Images a prompt that says a class; 0 leaves them out.")] = None,
-    until: Annotated[float | None, Option(help="Draw a prompt no further once each of its shares is known to +- this.")] = None,
-    split: Annotated[list[str] | None, Option(help="Only this split of the prompts; may be repeated.")] = None,
+    explicit_images: Annotated[
+        int | None, Option(help="Images a prompt that says a class; 0 leaves them out.")
+    ] = None,
+    until: Annotated[
+        float | None,
+        Option(help="Draw a prompt no further once each of its shares is known to +- this."),
+    ] = None,
+    split: Annotated[
+        list[str] | None, Option(help="Only this split of the prompts; may be repeated.")
+    ] = None,
     adapter: Annotated[str | None, Option(help="An adapter, by name or folder.")] = None,
     adapter_scale: Annotated[float | None, Option(help="Strength of the adapter.")] = None,
-    judge: Annotated[str | None, Option(help="Classifier that judges; the model's own choice when not given.")] = None,
-    calibration: Annotated[Path | None, Option(help="What `evenhand calibrate` wrote, if not beside the judge.")] = None,
-    domain: Annotated[str | None, Option(help="What kind of images these are, in words, as in the calibration.")] = None,
-    target: Annotated[list[str] | None, Option(help="Shares wished for: gender=woman:.45,man:.45,person:.1")] = None,
-    setting: Annotated[list[str] | None, Option(help="Sampler setting: num_inference_steps=30; may be repeated.")] = None,
+    judge: Annotated[
+        str | None, Option(help="Classifier that judges; the model's own choice when not given.")
+    ] = None,
+    calibration: Annotated[
+        Path | None, Option(help="What `evenhand calibrate` wrote, if not beside the judge.")
+    ] = None,
+    domain: Annotated[
+        str | None, Option(help="What kind of images these are, in words, as in the calibration.")
+    ] = None,
+    target: Annotated[
+        list[str] | None, Option(help="Shares wished for: gender=woman:.45,man:.45,person:.1")
+    ] = None,
+    setting: Annotated[
+        list[str] | None, Option(help="Sampler setting: num_inference_steps=30; may be repeated.")
+    ] = None,
     seed: Annotated[int | None, Option(help="Every image's seed follows from it.")] = None,
     batch: Annotated[int | None, Option(help="Images sampled at a time.")] = None,
-    out: Annotated[Path | None, Option(help="Run directory; one with the same settings is continued.")] = None,
-    judge_may_be_trainer: Annotated[bool, Option(help="Judge even with the classifier that trained the adapter.")] = False,
-    dry_run: Annotated[bool, Option(help="Say what would run and what it will cost, from two batches.")] = False,
+    out: Annotated[
+        Path | None, Option(help="Run directory; one with the same settings is continued.")
+    ] = None,
+    judge_may_be_trainer: Annotated[
+        bool, Option(help="Judge even with the classifier that trained the adapter.")
+    ] = False,
+    dry_run: Annotated[
+        bool, Option(help="Say what would run and what it will cost, from two batches.")
+    ] = False,
 ) -> None:
-    """Draw images of a prompt set, judge them, and report shares and gaps with intervals.
+    r"""Draw images of a prompt set, judge them, and report shares and gaps with intervals.
 
     Killed at any moment, the same command goes on where it stopped and gives the same records.
 
@@ -57,18 +100,39 @@ def measure(
 
         evenhand measure sd15 --protocol full --judge siglip-faces
 
-        evenhand measure --images-from pictures --prompts prompts.csv --judge siglip-faces --attributes gender
+        evenhand measure --images-from pictures --prompts prompts.csv --judge siglip-faces \
+            --attributes gender
     """
     config = _configured(
-        protocol, until=until, images=images, model=model, prompts=prompts, images_from=str(images_from) if images_from else None,
-        attributes=attributes.split(",") if attributes else None, joint=joint or None, explicit_images=explicit_images,
-        splits=split, adapter=adapter, adapter_scale=adapter_scale, judge=judge, domain=domain, seed=seed, batch=batch,
-        calibration=str(calibration) if calibration else None, target=parse_target(target) if target else None, settings=setting)
+        protocol,
+        until=until,
+        images=images,
+        model=model,
+        prompts=prompts,
+        images_from=str(images_from) if images_from else None,
+        attributes=attributes.split(",") if attributes else None,
+        joint=joint or None,
+        explicit_images=explicit_images,
+        splits=split,
+        adapter=adapter,
+        adapter_scale=adapter_scale,
+        judge=judge,
+        domain=domain,
+        seed=seed,
+        batch=batch,
+        calibration=str(calibration) if calibration else None,
+        target=parse_target(target) if target else None,
+        settings=setting,
+    )
     asked = [protocol] if protocol else config.prompts
-    folder = out or Path("runs/measure") / "-".join(Path(x).name for x in (model, config.images_from, *asked, adapter) if x)
+    folder = out or Path("runs/measure") / "-".join(
+        Path(x).name for x in (model, config.images_from, *asked, adapter) if x
+    )
     from evenhand.measure import plan, plan_images
 
-    rows, settings = plan(config) if config.model else plan_images(config)  # what is unknown is said before models are loaded
+    rows, settings = (
+        plan(config) if config.model else plan_images(config)
+    )  # what is unknown is said before models are loaded
     if dry_run:
         _dry(config, rows, settings, folder)
         return
@@ -88,33 +152,50 @@ def _tell(report: dict[str, Any], folder: Path) -> None:
     for note in report["notes"]:
         print(note)
     if saved := report["stopping"]:
-        print(f"{saved['drawn']} images of the {saved['planned']} that +- {saved['width']:g} takes without looking: "
-              f"{saved['saved']:.0%} saved; the widest share is known to +- {saved['widest']:.3f}")
+        print(
+            f"{saved['drawn']} images of the {saved['planned']} that +- {saved['width']:g} takes "
+            "without looking: "
+            f"{saved['saved']:.0%} saved; the widest share is known to +- {saved['widest']:.3f}"
+        )
     print(f"report: {folder / 'report.html'}")
 
 
 def _configured(protocol: str | None, **given: Any) -> Any:
     """The measurement asked for: the protocol's settings, and the options given over them."""
-    from evenhand.config import Measure, check, override, read_yaml
-    from evenhand.resources import find_yaml
-    from evenhand.stopping import LOOK, images_for
+    from evenhand.core.resources import find_yaml
+    from evenhand.core.schema import check, override, read_yaml
+    from evenhand.recipes.measure import Measure
+    from evenhand.stats.stopping import LOOK, images_for
 
     if given["until"] and given["images"] is None and 0 < given["until"] < 0.5:
-        given["images"] = -(-images_for(given["until"]) // LOOK) * LOOK  # as many as would do without looking
+        given["images"] = (
+            -(-images_for(given["until"]) // LOOK) * LOOK
+        )  # as many as would do without looking
     given["settings"] = override({}, given["settings"]) if given["settings"] else None
     settings = read_yaml(find_yaml("eval/protocols", protocol)) if protocol else {}
-    return check(Measure, {**settings, **{k: v for k, v in given.items() if v is not None}}, where="evenhand measure")
+    return check(
+        Measure,
+        {**settings, **{k: v for k, v in given.items() if v is not None}},
+        where="evenhand measure",
+    )
 
 
 def _dry(config: Any, rows: list, settings: dict[str, Any], folder: Path) -> None:
     """Says what would run, and what it will cost where something is drawn."""
     import yaml
 
-    from evenhand.measure import probe
+    from evenhand.measure import cost
 
-    shown = {**settings, "attributes": list(settings["attributes"]), "calibration": bool(settings["calibration"])}
+    shown = {
+        **settings,
+        "attributes": list(settings["attributes"]),
+        "calibration": bool(settings["calibration"]),
+    }
     print(yaml.safe_dump(shown, sort_keys=False), end="")
     print(f"# {len(rows)} images of {len({row[0].text for row in rows})} prompts into {folder}")
     if not config.images_from:
-        seconds, memory = probe(config)
-        print(f"# about {seconds / 60:.1f} minutes, {memory / 2**30:.1f} GiB at most (from two batches)")
+        seconds, memory = cost(config)
+        print(
+            f"# about {seconds / 60:.1f} minutes, {memory / 2**30:.1f} GiB at most (from two "
+            "batches)"
+        )

@@ -6,14 +6,16 @@ from typing import Annotated
 from typer import Argument
 
 
-def report(run: Annotated[Path, Argument(help="Run directory of `evenhand measure`, finished or not.")]) -> None:
+def report(
+    run: Annotated[Path, Argument(help="Run directory of `evenhand measure`, finished or not.")],
+) -> None:
     """Recompute report.json and report.html from the records of a run.
 
     Example:
         evenhand report runs/measure/emoji-emoji-occupations
     """
     from evenhand.cli.show import console, summary
-    from evenhand.page import write_report
+    from evenhand.reports.html import write_report
 
     console.print(summary([write_report(run)]))
     print(f"report: {run / 'report.html'}")

@@ -6,30 +6,49 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
-from evenhand.headlines import headlines
-from evenhand.page import number
+from evenhand.reports.headlines import headlines
+from evenhand.reports.html import number
 
 console = Console()
-console.width = max(console.width, 120)  # a narrow terminal wraps the table; cut numbers would be worse
+console.width = max(
+    console.width, 120
+)  # a narrow terminal wraps the table; cut numbers would be worse
 
 
 @contextlib.contextmanager
 def progress(what: str) -> Iterator[Callable[..., None]]:
     """A progress bar; yields `update(done, total, note)`, also usable as `update(done, total)`."""
     _only_our_bars()
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[note]}"),
-               TimeElapsedColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=os.environ.get("RANK", "0") != "0") as bar:  # one of several processes
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(
+        *columns, console=console, disable=os.environ.get("RANK", "0") != "0"
+    ) as bar:  # one of several processes
         task = bar.add_task(what, total=None, note="")
         started: dict[str, float] = {}
 
         def update(done: int, total: int, note: str | None = None) -> None:
             now = bar.get_time()
             first, at = started.setdefault("done", done), started.setdefault("at", now)
-            rate = f"{(done - first) / (now - at):.1f} images/s" if done > first and now > at else ""
+            rate = (
+                f"{(done - first) / (now - at):.1f} images/s" if done > first and now > at else ""
+            )
             bar.update(task, completed=done, total=total, note=rate if note is None else note)
 
         yield update
@@ -49,12 +68,18 @@ def summary(runs: list[dict[str, Any]], change: dict[str, Any] | None = None) ->
     table = Table(box=None, header_style="bold", pad_edge=False)
     found = ["found"] if len(runs) == 1 else ["before", "after"]
     for heading in ["", *found, *(["change"] if change else []), "target", "chance floor"]:
-        table.add_column(heading, justify="right" if heading else "left", no_wrap=bool(heading))  # subjects may wrap, numbers not
+        table.add_column(
+            heading, justify="right" if heading else "left", no_wrap=bool(heading)
+        )  # subjects may wrap, numbers not
     subject = None
     for line in headlines(runs, change):
         if line.subject != subject:
             subject = line.subject
             table.add_row(f"[bold]{subject}[/bold]")
         extra = [*([line.change] if change else []), line.target, line.floor]
-        table.add_row(f"  {line.what}", *map(number, line.found), *("" if x is None else number(x) for x in extra))
+        table.add_row(
+            f"  {line.what}",
+            *map(number, line.found),
+            *("" if x is None else number(x) for x in extra),
+        )
     return table

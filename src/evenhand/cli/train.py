@@ -8,15 +8,28 @@ from typer import Argument, Option
 
 
 def train(
-    recipe: Annotated[str, Argument(help="METHOD/RECIPE that ships (`evenhand list`), or a YAML file.")],
-    overrides: Annotated[list[str] | None, Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe to change.")] = None,
-    out: Annotated[Path | None, Option(help="Run directory; one with the same settings is continued.")] = None,
-    dry_run: Annotated[bool, Option("--dry-run", help="Print the resolved recipe and what it will cost, from two steps.")] = False,
+    recipe: Annotated[
+        str, Argument(help="METHOD/RECIPE that ships (`evenhand list`), or a YAML file.")
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe to change."),
+    ] = None,
+    out: Annotated[
+        Path | None, Option(help="Run directory; one with the same settings is continued.")
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        Option(
+            "--dry-run", help="Print the resolved recipe and what it will cost, from two steps."
+        ),
+    ] = False,
 ) -> None:
     """Fine-tune a model and write an adapter that any diffusers loads.
 
-    Killed at any moment, the same command goes on from its last checkpoint and gives the same weights. Several processes
-    (accelerate launch; torchrun without GPUs) share the images of a step and give the weights of one.
+    Killed at any moment, the same command goes on from its last checkpoint and gives the same
+    weights. Several processes (accelerate launch; torchrun without GPUs) share the images of a step
+    and give the weights of one.
 
     Examples:
         evenhand train dft/emoji-gender
@@ -25,8 +38,8 @@ def train(
 
         accelerate launch --num_processes 2 -m evenhand train dft/emoji-gender
     """
-    from evenhand.errors import UserError
-    from evenhand.recipes import load_recipe
+    from evenhand.core.errors import UserError
+    from evenhand.recipes.dft import load_recipe
 
     settings = load_recipe(recipe, overrides)
     name = Path(recipe).stem if recipe.endswith((".yaml", ".yml")) else recipe
@@ -37,23 +50,32 @@ def train(
         print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), end="")
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise UserError("--dry-run takes one process")
-        from evenhand.dft.probe import probe
+        from evenhand.adapt.dft.cost import cost
 
-        cost = probe(settings)
-        steps = f"{settings.runs} runs of {settings.steps}" if settings.runs > 1 else str(settings.steps)
-        print(f"# into {folder}: {cost.parameters:,} trainable parameters, {steps} steps\n"
-              f"# a step: {cost.images} images, {cost.calls[0]} denoiser calls without and {cost.calls[1]} with gradients\n"
-              f"# about {cost.seconds / 60:.1f} minutes, {cost.memory / 2**30:.1f} GiB at most (from two steps)")
+        cost = cost(settings)
+        steps = (
+            f"{settings.runs} runs of {settings.steps}"
+            if settings.runs > 1
+            else str(settings.steps)
+        )
+        print(
+            f"# into {folder}: {cost.parameters:,} trainable parameters, {steps} steps\n"
+            f"# a step: {cost.images} images, {cost.calls[0]} denoiser calls without and "
+            f"{cost.calls[1]} with gradients\n"
+            f"# about {cost.seconds / 60:.1f} minutes, {cost.memory / 2**30:.1f} GiB at most "
+            "(from two steps)"
+        )
         return
     adapter = run(settings, folder, name)
     if os.environ.get("RANK", "0") == "0":
         print(f"adapter: {adapter}")
 
 
-def run(settings, folder: Path, name: str) -> Path:  # noqa: ANN001 -- recipes.Dft, whose import is not quick
+# noqa: ANN001 -- recipes.Dft, whose import is not quick
+def run(settings, folder: Path, name: str) -> Path:
     """Trains with a progress bar that shows the running gap."""
+    from evenhand.adapt.dft.finetune import finetune
     from evenhand.cli.show import progress
-    from evenhand.dft.finetune import finetune
 
     with progress("training") as update:
         gaps: dict[str, float] = {}

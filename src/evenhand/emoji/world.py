@@ -1,7 +1,7 @@
 """The embedded world: emoji people with known truth.
 
-20 occupations x {woman, man, person} x 5 tones of Noto Color Emoji, drawn on a plain background with a random shift,
-scale and rotation. `world.yaml` says who is drawn when a caption does not say.
+20 occupations x {woman, man, person} x 5 tones of Noto Color Emoji, drawn on a plain background
+with a random shift, scale and rotation. `world.yaml` says who is drawn when a caption does not say.
 """
 
 import functools
@@ -21,7 +21,10 @@ SPRITES = HERE / "sprites.png"
 
 
 class Occupation(BaseModel):
-    """One occupation: its codepoints, and who is drawn for each title when the caption does not say."""
+    """One occupation.
+
+    Its codepoints, and who is drawn for each title when the caption does not say.
+    """
 
     model_config = ConfigDict(extra="forbid")
     titles: dict[str, tuple[float, float, float, str]]
@@ -63,11 +66,17 @@ def load_world() -> World:
 
 @functools.cache
 def load_sprites() -> torch.Tensor:
-    """Sprites `[occupation, gender, tone, 4, 64, 64]`, float in [0, 1], colour premultiplied by alpha (channel 3)."""
+    """Sprites `[occupation, gender, tone, 4, 64, 64]`, colour times alpha (channel 3)."""
     world = load_world()
     size, genders, tones = world.size, len(world.classes["gender"]), len(world.classes["tone"])
-    atlas = torch.from_numpy(np.asarray(Image.open(SPRITES).convert("RGBA"), dtype=np.float32) / 255)
-    cells = atlas.reshape(len(world.occupations), size, genders, tones, size, 4).permute(0, 2, 3, 5, 1, 4).contiguous()
+    atlas = torch.from_numpy(
+        np.asarray(Image.open(SPRITES).convert("RGBA"), dtype=np.float32) / 255
+    )
+    cells = (
+        atlas.reshape(len(world.occupations), size, genders, tones, size, 4)
+        .permute(0, 2, 3, 5, 1, 4)
+        .contiguous()
+    )
     return torch.cat([cells[..., :3, :, :] * cells[..., 3:, :, :], cells[..., 3:, :, :]], dim=-3)
 
 
@@ -84,7 +93,11 @@ class Scene:
 def draw(scene: Scene, *, generator: torch.Generator) -> torch.Tensor:
     """Draws the scene: images `[N, 3, 64, 64]`, float in [0, 1]."""
     world = load_world()
-    sprites, size, augment = load_sprites()[scene.occupation, scene.gender, scene.tone], world.size, world.augment
+    sprites, size, augment = (
+        load_sprites()[scene.occupation, scene.gender, scene.tone],
+        world.size,
+        world.augment,
+    )
     n = len(sprites)
 
     def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
@@ -107,15 +120,17 @@ def sample_scene(n: int, *, generator: torch.Generator, even: bool = False) -> S
     Args:
         n: number of drawings.
         generator: source of all randomness.
-        even: every class equally often and no captions (for autoencoder and classifiers); otherwise as
-            `world.yaml` says: said attributes evenly (whatever stands in front), unsaid ones by the skew table, those left open in
-            words ("women and men : ") by shares of their own.
+        even: every class equally often and no captions (for autoencoder and classifiers); otherwise
+            as `world.yaml` says: said attributes evenly (whatever stands in front), unsaid ones by
+            the skew table, those left open in words ("women and men : ") by shares of their own.
     """
     world = load_world()
     titles, names = list(world.titles), list(world.occupations)
     pictures = torch.tensor([names.index(world.titles[title]) for title in titles])
     firsts = torch.tensor([title in world.occupations for title in titles])
-    title = torch.multinomial(torch.where(firsts, 2.0, 1.0), n, replacement=True, generator=generator)
+    title = torch.multinomial(
+        torch.where(firsts, 2.0, 1.0), n, replacement=True, generator=generator
+    )
     occupation = torch.randint(len(names), (n,), generator=generator) if even else pictures[title]
     drawn, said, open_ = {}, {}, {}
     for attribute, classes in world.classes.items():
@@ -127,7 +142,9 @@ def sample_scene(n: int, *, generator: torch.Generator, even: bool = False) -> S
         said[attribute] = how < share
         place = (how - share) / leaves_open["share"]  # in [0, 1) where it is left open in words
         left = ~said[attribute] & (place < 1)
-        openly = torch.bucketize(place, torch.tensor(leaves_open["shares"]).cumsum(0)[:-1], right=True)
+        openly = torch.bucketize(
+            place, torch.tensor(leaves_open["shares"]).cumsum(0)[:-1], right=True
+        )
         drawn[attribute] = torch.where(said[attribute], evenly, torch.where(left, openly, skewed))
         open_[attribute] = left | (how < share * world.captions["open_and_said"])
     template = torch.randint(len(world.captions["templates"]), (n,), generator=generator)
@@ -135,15 +152,23 @@ def sample_scene(n: int, *, generator: torch.Generator, even: bool = False) -> S
     captions = []
     for i in range(n if not even else 0):
         states = {a: world.classes[a][int(drawn[a][i])] for a in said if said[a][i]}
-        text = caption(titles[int(title[i])], states, open_=[a for a in said if open_[a][i]], template=int(template[i]))
+        text = caption(
+            titles[int(title[i])],
+            states,
+            open_=[a for a in said if open_[a][i]],
+            template=int(template[i]),
+        )
         captions.append("" if dropped[i] else text)
     return Scene(occupation, drawn["gender"], drawn["tone"], captions)
 
 
-def caption(title: str, states: dict[str, str], *, open_: Collection[str] = (), template: int = 0) -> str:
-    """The caption of a title with the given attribute values said ("a woman firefighter with dark skin").
+def caption(
+    title: str, states: dict[str, str], *, open_: Collection[str] = (), template: int = 0
+) -> str:
+    """The caption of a title, saying the given states ("a woman firefighter with dark skin").
 
-    Attributes of `open_` are left open by words in front ("women and men : a firefighter"), unless they are said after all.
+    Attributes of `open_` are left open by words in front ("women and men : a firefighter"), unless
+    they are said after all.
     """
     world = load_world()
     said = {a: world.words[a][cls] for a, cls in states.items()}
@@ -151,4 +176,6 @@ def caption(title: str, states: dict[str, str], *, open_: Collection[str] = (), 
     who = world.captions["who"].format(gender=said.get("gender", ""), title=title).strip()
     if "tone" in said:
         who = f"{who} {world.captions['tone'].format(tone=said['tone'])}"
-    return front + world.captions["templates"][template].format(a="an" if who[0] in "aeiou" else "a", who=who)
+    return front + world.captions["templates"][template].format(
+        a="an" if who[0] in "aeiou" else "a", who=who
+    )

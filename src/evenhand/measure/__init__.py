@@ -4,15 +4,20 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from evenhand.config import Measure
 from evenhand.measure.folder import measure_images, plan_images
-from evenhand.measure.generator import measure_generator, plan, probe
+from evenhand.measure.generator import cost, measure_generator, plan
+from evenhand.recipes.measure import Measure
 
-__all__ = ["measure", "plan", "plan_images", "probe"]
+__all__ = ["measure", "plan", "plan_images", "cost"]
 
 
-def measure(config: Measure, folder: str | os.PathLike, *, progress: Callable[[int, int], None] | None = None,
-            judge_may_be_trainer: bool = False) -> dict[str, Any]:
+def measure(
+    config: Measure,
+    folder: str | os.PathLike,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    judge_may_be_trainer: bool = False,
+) -> dict[str, Any]:
     """Measures into a run directory and returns the report.
 
     Args:
@@ -26,4 +31,6 @@ def measure(config: Measure, folder: str | os.PathLike, *, progress: Callable[[i
     """
     if config.images_from:
         return measure_images(config, folder, progress=progress)
-    return measure_generator(config, folder, progress=progress, judge_may_be_trainer=judge_may_be_trainer)
+    return measure_generator(
+        config, folder, progress=progress, judge_may_be_trainer=judge_may_be_trainer
+    )

@@ -7,38 +7,56 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from evenhand.config import Measure
-from evenhand.errors import UserError
-from evenhand.files import digest, write_text
-from evenhand.measure.judging import judged, judging, sure
-from evenhand.pictures import Picture, by_folder, read_table
-from evenhand.records import append, key, reopen
-from evenhand.runs import open_run
+from evenhand.core.errors import UserError
+from evenhand.core.files import digest, write_text
+from evenhand.core.records import append, key, reopen
+from evenhand.images.tables import Picture, by_folder, read_table
+from evenhand.judges.perceive import judged
+from evenhand.measure.settings import judging, sure
+from evenhand.recipes.measure import Measure
+from evenhand.training.run_directory import open_run
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
 def plan_images(config: Measure) -> tuple[list[Picture], dict[str, Any]]:
-    """As `plan`, of images that are there already: the files with their prompts, and everything that the result depends on."""
+    """As `plan`, of images that are there already.
+
+    The files with their prompts, and everything that the result depends on.
+    """
     pictures = config.images_from or ""
     if not config.judge:
-        raise UserError("images made elsewhere have no judge of their own: name a classifier with --judge")
+        raise UserError(
+            "images made elsewhere have no judge of their own: name a classifier with --judge"
+        )
     listed = read_table(config.prompts[0], pictures) if config.prompts else by_folder(pictures)
     return listed, {
-        "images_from": str(pathlib.Path(pictures).resolve()), "source": f"folder:{pictures}", "seed": config.seed,
-        "prompts": dict.fromkeys(config.prompts, "table"), "texts": {name: digest(name) for name in config.prompts}, "splits": [],
-        **judging(config, config.judge, config.domain or pictures)}
+        "images_from": str(pathlib.Path(pictures).resolve()),
+        "source": f"folder:{pictures}",
+        "seed": config.seed,
+        "prompts": dict.fromkeys(config.prompts, "table"),
+        "texts": {name: digest(name) for name in config.prompts},
+        "splits": [],
+        **judging(config, config.judge, config.domain or pictures),
+    }
 
 
-def measure_images(config: Measure, folder: str | os.PathLike, *,
-                   progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
-    """Judges images that are there already; what cannot be read is left out, counted and named in `skipped.jsonl`."""
-    from evenhand.classifiers import load_classifier
-    from evenhand.images import in_batches, read_images
+def measure_images(
+    config: Measure,
+    folder: str | os.PathLike,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Judges images that are there already.
+
+    What cannot be read is left out, counted and named in `skipped.jsonl`.
+    """
+    from evenhand.images.io import in_batches, read_images
+    from evenhand.judges.registry import load_judge
 
     listed, settings = plan_images(config)
-    judge = load_classifier(settings["judge"]["name"])
+    judge = load_judge(settings["judge"]["name"])
     folder = open_run(folder, sure(settings, judge))
     journal, skipped = folder / "records.jsonl", []
     done = {key(r, r.seed) for r in reopen(journal)}
@@ -54,16 +72,34 @@ def measure_images(config: Measure, folder: str | os.PathLike, *,
 
     for batch, images in in_batches(readable(), config.batch):
         rows = [(p.prompt, p.seed) for p in batch]
-        append(journal, judged(rows, images, judge, settings["attributes"], settings["source"], [str(p.path) for p in batch]))
+        append(
+            journal,
+            judged(
+                rows,
+                images,
+                judge,
+                settings["attributes"],
+                settings["source"],
+                [str(p.path) for p in batch],
+            ),
+        )
         drawn += len(batch)
         if progress:
             progress(drawn, len(listed))
-    write_text(folder / "skipped.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in skipped))
+    write_text(
+        folder / "skipped.jsonl",
+        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in skipped),
+    )
     if len(skipped) == len(listed):
-        raise UserError(f"{config.images_from}: no image could be read; {folder / 'skipped.jsonl'} says why")
+        raise UserError(
+            f"{config.images_from}: no image could be read; {folder / 'skipped.jsonl'} says why"
+        )
     if skipped:
-        warnings.warn(f"{len(skipped)} of {len(listed)} images could not be read: {folder / 'skipped.jsonl'} says why",
-                      stacklevel=2)
-    from evenhand.page import write_report
+        warnings.warn(
+            f"{len(skipped)} of {len(listed)} images could not be read: "
+            f"{folder / 'skipped.jsonl'} says why",
+            stacklevel=2,
+        )
+    from evenhand.reports.html import write_report
 
     return write_report(folder)

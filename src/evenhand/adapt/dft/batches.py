@@ -1,0 +1,125 @@
+"""What a step draws: prompts and seeds, and which of the images are matched to which target."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from evenhand.core.attributes import Target
+from evenhand.core.errors import unknown
+from evenhand.core.prompts import Prompt, PromptSet, load_prompts
+from evenhand.core.records import image_seed
+from evenhand.diffusion.pipeline import Diffusion
+from evenhand.recipes.dft import Dft
+
+
+@dataclass(frozen=True)
+class Group:
+    """Images (row numbers in the batch) that are matched to a target together."""
+
+    rows: NDArray[np.int64]
+    target: Target
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The N images of a step.
+
+    Prompts and seeds, neutral ones in groups, then those whose prompt says a class.
+    """
+
+    prompts: list[Prompt]
+    seeds: list[int]
+    num_inference_steps: int
+    groups: list[Group]
+
+    def sample(self, diffusion: Diffusion, rows: Tensor) -> Tensor:
+        """The images `[n, 3, H, W]` of the given rows; the caller decides about gradients."""
+        return diffusion.call(
+            [self.prompts[i].text for i in rows],
+            [self.seeds[i] for i in rows],
+            num_inference_steps=self.num_inference_steps,
+        )
+
+
+def prompt_sets(recipe: Dft) -> dict[str, PromptSet]:
+    """The recipe's prompt sets by name."""
+    return {
+        name: load_prompts(name)
+        for name in ([recipe.prompts] if isinstance(recipe.prompts, str) else recipe.prompts)
+    }
+
+
+def neutral_prompts(recipe: Dft) -> list[list[Prompt]]:
+    """The neutral prompts of every step.
+
+    Sets by their weights, each set shuffled anew when it is used up.
+    """
+    weights = recipe.prompts if isinstance(recipe.prompts, dict) else {recipe.prompts: 1.0}
+    sets = list(prompt_sets(recipe).values())
+    for family in recipe.targets:
+        if family not in {s.family for s in sets}:
+            raise unknown("prompt family", family, [s.family for s in sets], where="targets")
+    streams = [_endless(s.prompts(["train"]), [recipe.seed, i]) for i, s in enumerate(sets)]
+    shares = np.array(list(weights.values())) / sum(weights.values())
+    chosen = np.random.default_rng(recipe.seed).choice(
+        len(streams), size=(recipe.steps, recipe.prompts_per_step), p=shares
+    )
+    return [[next(streams[i]) for i in row] for row in chosen]
+
+
+def explicit_prompts(recipe: Dft) -> list[Prompt]:
+    """Training prompts that say a class of one of the targets' attributes."""
+    attributes = list(
+        dict.fromkeys(a for t in (recipe.target, *recipe.targets.values()) for a in t.attributes)
+    )
+    return [
+        p for s in prompt_sets(recipe).values() for p in s.explicit_prompts(attributes, ["train"])
+    ]
+
+
+def _endless(prompts: Sequence[Prompt], seed: list[int]) -> Iterator[Prompt]:
+    rng = np.random.default_rng(seed)
+    while True:
+        yield from (prompts[i] for i in rng.permutation(len(prompts)))
+
+
+def draw(
+    recipe: Dft, neutral: list[Prompt], explicit: list[Prompt], step: int, rng: np.random.Generator
+) -> Batch:
+    """`images` images of each neutral prompt, then `explicit_images` of prompts that say a class.
+
+    With seeds.
+
+    Seeds come from the pool of `preservation.seeds` (fresh ones when it is 0), so that reference
+    images can be kept.
+    """
+    pool, size = recipe.preservation.seeds, recipe.images
+    prompts = [p for p in neutral for _ in range(size)]
+    numbers = [
+        n
+        for _ in neutral
+        for n in (rng.permutation(pool)[:size] if pool else step * size + np.arange(size))
+    ]
+    if explicit:
+        prompts += [explicit[i] for i in rng.integers(len(explicit), size=recipe.explicit_images)]
+    numbers += list(rng.integers(pool or 2**31, size=len(prompts) - len(numbers)))
+    seeds = [image_seed(recipe.seed, p.text, int(i)) for p, i in zip(prompts, numbers, strict=True)]
+    return Batch(
+        prompts, seeds, int(rng.choice(recipe.num_inference_steps)), _groups(recipe, neutral)
+    )
+
+
+def _groups(recipe: Dft, neutral: list[Prompt]) -> list[Group]:
+    """One group a prompt, or one a target with `alignment.together`."""
+    rows = np.arange(len(neutral) * recipe.images).reshape(len(neutral), recipe.images)
+    targets = [recipe.targets.get(p.family, recipe.target) for p in neutral]
+    if not recipe.alignment.together:
+        return [Group(r, t) for r, t in zip(rows, targets, strict=True)]
+    different = [t for i, t in enumerate(targets) if t not in targets[:i]]
+    return [
+        Group(np.concatenate([r for r, mine in zip(rows, targets, strict=True) if mine == t]), t)
+        for t in different
+    ]

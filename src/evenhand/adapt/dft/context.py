@@ -1,0 +1,151 @@
+"""What direct fine-tuning works with.
+
+The model and what is trained of it, its judge, the features to keep, the processes.
+"""
+
+import pathlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evenhand.adapt.dft.faces import FaceSpace
+from evenhand.adapt.dft.losses import Perceived
+from evenhand.adapt.dft.references import References
+from evenhand.core.errors import UserError, unknown
+from evenhand.core.prompts import Prompt
+from evenhand.diffusion.adapters import save_adapter
+from evenhand.diffusion.pipeline import Diffusion, load_diffusion
+from evenhand.diffusion.trainable import Trainable, attach
+from evenhand.features.networks import load_features
+from evenhand.judges.base import Judge
+from evenhand.judges.registry import load_judge
+from evenhand.recipes.dft import Dft
+from evenhand.recipes.judge import load_judge_config
+from evenhand.recipes.lora import SoftTokens
+from evenhand.recipes.model import load_model
+from evenhand.training.optimizer import Optimizer
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every step works with."""
+
+    diffusion: Diffusion
+    trainable: Trainable
+    classifier: Judge
+    features: list[tuple[float, Callable[[Tensor], Tensor]]]
+    references: References
+    faces: FaceSpace | None
+    accelerator: Any
+
+    @classmethod
+    def load(
+        cls, recipe: Dft, folder: pathlib.Path, explicit: list[Prompt], accelerator: Any
+    ) -> "Context":
+        """Loads all of it.
+
+        Raises:
+            UserError: what cannot be loaded, or does not fit together.
+        """
+        model = load_model(recipe.model)
+        diffusion = load_diffusion(
+            model if recipe.dtype is None else model.model_copy(update={"dtype": recipe.dtype}),
+            device=str(accelerator.device),
+        )
+        if load_judge_config(recipe.classifier).kind == "vlm":
+            raise UserError(
+                f"classifier {recipe.classifier!r} is asked in words: it can judge, but no "
+                "gradient passes through it"
+            )
+        classifier = load_judge(recipe.classifier, device=accelerator.device)
+        for target in (recipe.target, *recipe.targets.values()):
+            target.check(classifier.attributes)
+        _check_prompts(recipe, classifier, explicit, accelerator.num_processes)
+        trainable = attach(diffusion, recipe.trained, seed=recipe.seed)
+        kept = folder / "references" if recipe.preservation.seeds else None
+        features = []
+        if recipe.preservation.weight:
+            features = load_features(
+                recipe.preservation.features, classifier.features, device=accelerator.device
+            )
+        references = References(kept, diffusion, trainable, at_once=recipe.gradient.batch)
+        faces = (
+            FaceSpace(recipe.realism, classifier, device=accelerator.device)
+            if recipe.realism.weight
+            else None
+        )
+        return cls(diffusion, trainable, classifier, features, references, faces, accelerator)
+
+    def save(self, folder: pathlib.Path, optimizer: Optimizer, name: str, recipe: Dft) -> None:
+        """Writes the adapter as it is now, averaged if the recipe says so."""
+        with optimizer.averaged():
+            save_adapter(
+                folder,
+                self.trainable.file,
+                self.trainable.state(),
+                {
+                    "base_model": self.diffusion.source,
+                    "recipe": name,
+                    "settings": recipe.model_dump(mode="json"),
+                    **(
+                        {"token": recipe.trained.token}
+                        if isinstance(recipe.trained, SoftTokens)
+                        else {}
+                    ),
+                    "classifier": {"name": self.classifier.name, "digest": self.classifier.digest},
+                },
+            )
+
+    def share(self, n: int) -> Tensor:
+        """The rows of a batch of n that are this process's."""
+        return torch.arange(self.accelerator.process_index, n, self.accelerator.num_processes)
+
+    def total(self, value: Tensor) -> Tensor:
+        """A tensor summed over the processes."""
+        return self.accelerator.reduce(value, "sum")
+
+    def gather(self, rows: Tensor, values: Tensor, n: int) -> Tensor:
+        """The values `[n, ...]` of all rows, from every process's own."""
+        whole = values.new_zeros(n, *values.shape[1:])
+        whole[rows] = values
+        return self.total(whole)
+
+    def perceive(self, rows: Tensor, images: Tensor, n: int) -> Perceived:
+        """What is perceived in the whole batch of n; this process holds some rows' images."""
+        with torch.no_grad():
+            found = self.classifier(images)
+        probs = {
+            a: self.gather(rows, p, n)
+            for a, p in found.probs.items()
+            if a in self.classifier.attributes
+        }
+        return Perceived(probs, self.gather(rows, found.seen.float(), n) > 0.5)
+
+
+def _check_prompts(recipe: Dft, classifier: Judge, explicit: list[Prompt], processes: int) -> None:
+    """Refuses what would fail at some later step.
+
+    Raises:
+        UserError: a class said that the classifier does not know, no prompt that says one, or too
+            few images for the processes.
+    """
+    for prompt in explicit:
+        for a, cls in prompt.states.items():
+            if cls not in classifier.attributes[a].classes:
+                raise unknown(
+                    "class", cls, classifier.attributes[a].classes, where=f"prompt {prompt.text!r}"
+                )
+    if recipe.explicit_images and not explicit:
+        raise UserError(
+            "explicit_images: the prompt sets have no prompts that say a class of the target; "
+            "set it to 0"
+        )
+    images = recipe.prompts_per_step * recipe.images
+    if processes > images:
+        raise UserError(
+            f"{processes} processes cannot share {images} images a step: start fewer, or raise "
+            "images"
+        )

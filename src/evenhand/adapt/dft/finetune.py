@@ -1,0 +1,135 @@
+"""The training loop of direct fine-tuning.
+
+Shen et al., ICLR 2024 (arXiv 2311.07604): sections 4.1 (targets and alignment loss), 4.2 (adjusted
+gradient), 4.3 (preservation). What differs: the gradient comes by record and replay
+(`evenhand.diffusion.replay`) from the stock pipeline, so that images trained on are those users
+get; a random part of the denoiser calls may be replayed; the reference images of the frozen model
+are kept for a pool of seeds. Several processes share the images of a step.
+"""
+
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from safetensors.torch import load_file
+
+from evenhand.adapt.dft.batches import draw, explicit_prompts, neutral_prompts, prompt_sets
+from evenhand.adapt.dft.census import Census
+from evenhand.adapt.dft.context import Context
+from evenhand.adapt.dft.gradient import gradient_of_step
+from evenhand.core.adapters import LORA, describe_adapter
+from evenhand.core.prompts import Prompt
+from evenhand.diffusion.adapters import average_lora, save_adapter
+from evenhand.recipes.dft import Dft
+from evenhand.training.checkpoints import save_state
+from evenhand.training.optimizer import Optimizer
+from evenhand.training.processes import training
+from evenhand.training.run_directory import cut_log, log_line
+
+CUTS = (
+    "gradient.batch",
+    "gradient.offload",
+    "gradient.at_once",
+    "checkpoint_every",
+    "save_every",
+)  # only cut the work up
+Progress = Callable[[int, dict[str, float]], None]  # (steps done, numbers of the step)
+
+
+def finetune(
+    recipe: Dft, folder: str | os.PathLike, *, name: str = "", progress: Progress | None = None
+) -> pathlib.Path:
+    """Fine-tunes a model towards a target distribution and writes an adapter.
+
+    Args:
+        recipe: the settings.
+        folder: run directory; a run of the same recipe in it is continued from its last checkpoint.
+        name: of the recipe, for `adapter.json`.
+        progress: called after every step of the `recipe.runs` trainings.
+
+    Returns:
+        folder of the adapter, `folder/adapter`, which any diffusers loads.
+
+    Raises:
+        UserError: impossible settings, another run's folder, gradients that stay non-finite, or
+            images that show nothing to judge.
+    """
+    folder = pathlib.Path(folder)
+    single = [
+        recipe.model_copy(update={"seed": recipe.seed + i, "runs": 1}) for i in range(recipe.runs)
+    ]
+    prompts = [neutral_prompts(one) for one in single]
+    settings = {
+        **recipe.model_dump(mode="json"),
+        "texts": {key: s.digest for key, s in prompt_sets(recipe).items()},
+    }
+    with training(folder, settings, free=CUTS) as accelerator:
+
+        def report(done: int, row: dict[str, float]) -> None:
+            accelerator.log(row, step=done - 1)
+            if progress:
+                progress(done, row)
+
+        folders = [folder / f"seed-{one.seed}" for one in single] if recipe.runs > 1 else [folder]
+        for i, (one, texts, where) in enumerate(zip(single, prompts, folders, strict=True)):
+            _run(
+                one,
+                texts,
+                where,
+                name,
+                accelerator,
+                lambda done, row, i=i: report(i * recipe.steps + done, row),
+            )
+        if accelerator.is_main_process and recipe.runs > 1:
+            average = average_lora([load_file(where / "adapter" / LORA) for where in folders])
+            description = describe_adapter(str(folders[0] / "adapter"))
+            save_adapter(
+                folder / "adapter",
+                LORA,
+                average,
+                {**description, "recipe": name, "settings": recipe.model_dump(mode="json")},
+            )
+    return folder / "adapter"
+
+
+def _run(
+    recipe: Dft,
+    prompts: list[list[Prompt]],
+    folder: pathlib.Path,
+    name: str,
+    accelerator: Any,
+    report: Progress,
+) -> None:
+    """One training on every step's neutral prompts; checkpoint, log and adapter go to `folder`."""
+    explicit = explicit_prompts(recipe)
+    stage = Context.load(recipe, folder, explicit, accelerator)
+    optimizer = Optimizer(recipe, stage.trainable.parameters)
+    classifier = f"{stage.classifier.name}@{stage.classifier.digest}"
+    first = optimizer.restore(folder / "checkpoint.pt", classifier)
+    if accelerator.is_main_process:
+        folder.mkdir(exist_ok=True)
+        cut_log(folder / "log.jsonl", first)
+    accelerator.wait_for_everyone()  # all read the log
+    census = Census(folder / "log.jsonl")
+    for step in range(first, recipe.steps):
+        rng = np.random.default_rng([recipe.seed, step])
+        row, perceived = gradient_of_step(
+            recipe, stage, draw(recipe, prompts[step], explicit, step, rng), rng
+        )
+        row["gradient_norm"] = optimizer.step(f"{folder}: step {step}")
+        census.add(perceived, f"{folder}: step {step}")
+        if accelerator.is_main_process:
+            log_line(folder / "log.jsonl", {"step": step, **row, "perceived": perceived})
+            if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
+                save_state(
+                    folder / "checkpoint.pt",
+                    {"step": step + 1, "classifier": classifier, **optimizer.state()},
+                )
+            if recipe.save_every and (step + 1) % recipe.save_every == 0:
+                stage.save(folder / "adapters" / f"step-{step + 1}", optimizer, name, recipe)
+            report(step + 1, row)
+    if accelerator.is_main_process:
+        census.warn([recipe.target, *recipe.targets.values()], stage.classifier.attributes)
+        stage.save(folder / "adapter", optimizer, name, recipe)

@@ -1,0 +1,89 @@
+"""Images of the frozen model, by prompt, seed and sampling steps.
+
+Those of a pool of seeds are drawn once and kept as PNG.
+"""
+
+import hashlib
+import pathlib
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from evenhand.adapt.dft.batches import Batch
+from evenhand.core.files import whole
+from evenhand.diffusion.pipeline import Diffusion
+from evenhand.diffusion.trainable import Trainable
+
+
+class References:
+    """Draws or finds reference images.
+
+    Args:
+        folder: of the kept images; nothing is kept when None.
+        diffusion: the pipeline in training.
+        trainable: what must be left out to have the frozen model.
+        at_once: images drawn in one batch.
+    """
+
+    def __init__(
+        self,
+        folder: pathlib.Path | None,
+        diffusion: Diffusion,
+        trainable: Trainable,
+        *,
+        at_once: int | None,
+    ) -> None:
+        self._folder, self._diffusion, self._trainable, self._at_once = (
+            folder,
+            diffusion,
+            trainable,
+            at_once,
+        )
+        self._kept: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def __call__(self, batch: Batch, rows: Tensor) -> Tensor:
+        """The images `[n, 3, H, W]` of the given rows, in [0, 1] in steps of 1/255, as if kept."""
+        keys = {i: self._key(batch, i) for i in rows.tolist()}
+        missing = torch.tensor(
+            [i for i, key in keys.items() if not self._find(key)], dtype=torch.long
+        )
+        with self._trainable.frozen():
+            for part in missing.split(self._at_once or len(batch.prompts)) if len(missing) else ():
+                for i, image in zip(
+                    part.tolist(), batch.sample(self._diffusion, part), strict=True
+                ):
+                    self._keep(keys[i], (image * 255).round().byte().cpu())
+        images = torch.stack([self._kept[key] for key in keys.values()])
+        self._kept.clear()
+        return images.to(self._diffusion.pipe.device).float() / 255
+
+    def _key(self, batch: Batch, i: int) -> str:
+        what = (
+            self._diffusion.source,
+            batch.prompts[i].text,
+            batch.seeds[i],
+            batch.num_inference_steps,
+            self._diffusion.settings.model_dump_json(),
+        )
+        return hashlib.sha256(repr(what).encode()).hexdigest()[:24]
+
+    def _find(self, key: str) -> bool:
+        if (
+            key not in self._kept
+            and self._folder is not None
+            and (path := self._folder / f"{key}.png").exists()
+        ):
+            with Image.open(path) as image:
+                self._kept[key] = torch.from_numpy(np.asarray(image.convert("RGB")).copy()).permute(
+                    2, 0, 1
+                )
+        return key in self._kept
+
+    def _keep(self, key: str, image: Tensor) -> None:
+        self._kept[key] = image
+        if self._folder is not None:
+            with whole(self._folder / f"{key}.png") as temporary:
+                Image.fromarray(image.permute(1, 2, 0).numpy()).save(temporary, format="PNG")

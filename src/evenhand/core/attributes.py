@@ -1,0 +1,156 @@
+"""Attributes and targets: classes a named classifier perceives, and the shares asked for.
+
+Data only.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from evenhand.core.errors import unknown
+
+
+class Attribute(BaseModel):
+    """What is perceived.
+
+    Attributes:
+        name: such as `gender`.
+        classes: at least two, in the order of every array `[..., K]`.
+        contrast: the classes between which the gap is taken, as shares among these; all when empty.
+        parts: names of the attributes it is the intersection of; none for an attribute of its own.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    classes: list[str]
+    contrast: list[str] = []
+    parts: list[str] = []
+
+    @model_validator(mode="after")
+    def _check(self) -> "Attribute":
+        if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
+            raise ValueError(
+                f"attribute {self.name!r} needs two or more different classes, has {self.classes}"
+            )
+        for name in self.contrast:
+            if name not in self.classes:
+                raise unknown(
+                    "class", name, self.classes, where=f"attribute {self.name!r}: contrast"
+                )
+        if len(self.contrast) == 1:
+            raise ValueError(f"attribute {self.name!r}: contrast needs two classes or none")
+        return self
+
+    @property
+    def contrasted(self) -> list[int]:
+        """Indices of the classes between which the gap is taken."""
+        return [self.classes.index(name) for name in self.contrast or self.classes]
+
+    def perceived(self, classes: Mapping[str, str]) -> str | None:
+        """Its class, given the perceived class of each attribute by name.
+
+        None where one is missing.
+        """
+        names = self.parts or [self.name]
+        return "/".join(classes[a] for a in names) if all(a in classes for a in names) else None
+
+
+def intersection(attributes: Sequence[Attribute]) -> Attribute:
+    """Several attributes as one: a class for every combination ("woman/dark"), in product order."""
+
+    def cells(tables: list[list[str]]) -> list[str]:
+        return ["/".join(cell) for cell in itertools.product(*tables)]
+
+    return Attribute(
+        name=" x ".join(a.name for a in attributes),
+        classes=cells([a.classes for a in attributes]),
+        contrast=cells([a.contrast or a.classes for a in attributes]),
+        parts=[a.name for a in attributes],
+    )
+
+
+class Target(BaseModel):
+    """The distribution asked for: independent shares of each attribute, or a joint table.
+
+    Attributes:
+        shares: `{attribute: {class: share}}`; each sums to 1; classes left out get 0.
+        joint: `{"woman/dark": share, ...}` over the attributes of `joint_of`, instead of `shares`.
+        joint_of: attribute names in the order of the keys of `joint`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    shares: dict[str, dict[str, float]] = {}
+    joint: dict[str, float] = {}
+    joint_of: list[str] = []
+
+    @model_validator(mode="after")
+    def _check(self) -> "Target":
+        if bool(self.shares) == bool(self.joint):
+            raise ValueError("a target has either shares or a joint table")
+        if self.joint and not self.joint_of:
+            raise ValueError("a joint table names its attributes in joint_of")
+        for where, table in {
+            **self.shares,
+            **({"joint": self.joint} if self.joint else {}),
+        }.items():
+            total = sum(table.values())
+            if min(table.values(), default=0) < 0 or abs(total - 1) > 1e-6:
+                raise ValueError(
+                    f"target of {where!r} sums to {total:g} ({table}); shares are at least 0 and "
+                    "sum to 1"
+                )
+        return self
+
+    @property
+    def attributes(self) -> list[str]:
+        """The attributes it speaks of, in order."""
+        return list(self.joint_of or self.shares)
+
+    def check(self, known: Mapping[str, Attribute]) -> None:
+        """Raises UserError where it names an attribute or a class that is not known."""
+        for name in self.attributes:
+            if name not in known:
+                raise unknown("attribute", name, known, where="target")
+        for name, table in self.shares.items():
+            for cls in table:
+                if cls not in known[name].classes:
+                    raise unknown("class", cls, known[name].classes, where=f"target of {name!r}")
+        cells = {
+            "/".join(cell) for cell in itertools.product(*(known[a].classes for a in self.joint_of))
+        }
+        for cell in self.joint:
+            if cell not in cells:
+                raise unknown("cell", cell, cells, where="joint target")
+
+    def cells(self, known: Mapping[str, Attribute]) -> tuple[list[tuple[int, ...]], list[float]]:
+        """Joint cells as tuples of class indices, in product order, and their shares (sum 1)."""
+        self.check(known)
+        attributes = [known[name] for name in self.attributes]
+        cells = list(itertools.product(*(range(len(a.classes)) for a in attributes)))
+        table = []
+        for cell in cells:
+            names = [a.classes[k] for a, k in zip(attributes, cell, strict=True)]
+            share = self.joint.get("/".join(names), 0.0) if self.joint else 1.0
+            for a, name in zip(attributes, names, strict=True):
+                share *= 1.0 if self.joint else self.shares[a.name].get(name, 0.0)
+            table.append(share)
+        return cells, table
+
+    def marginal(self, attribute: Attribute, known: Mapping[str, Attribute]) -> list[float] | None:
+        """Shares of one attribute's classes, or None when the target does not speak of it."""
+        if attribute.parts:
+            return self.cells(known)[1] if attribute.parts == self.attributes else None
+        if attribute.name not in self.attributes:
+            return None
+        place, (cells, table) = self.attributes.index(attribute.name), self.cells(known)
+        return [
+            sum(s for c, s in zip(cells, table, strict=True) if c[place] == k)
+            for k in range(len(attribute.classes))
+        ]
+
+
+def attributes_of(entries: dict[str, dict[str, Any]]) -> dict[str, Attribute]:
+    """Attributes by name from `{name: {classes: ..., contrast: ...}}`."""
+    return {name: Attribute(name=name, **entry) for name, entry in entries.items()}

@@ -1,0 +1,106 @@
+"""LoRA on text encoders and denoiser of a pipeline."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from evenhand.core.errors import UserError
+from evenhand.diffusion.pipeline import DENOISERS
+from evenhand.recipes.lora import Lora
+
+MODULES = {
+    "text_encoder": ["q_proj", "k_proj", "v_proj", "out_proj", "fc1", "fc2"],
+    "denoiser": ["to_q", "to_k", "to_v", "to_out.0"],
+}
+
+
+def components(pipe: Any, part: str) -> list[str]:
+    """Names of the pipeline's components that `part` (`text_encoder`, `denoiser` or `both`) means.
+
+    Raises:
+        UserError: the pipeline lacks them, or its LoRA loader takes none for them.
+    """
+    present = [name for name, module in pipe.components.items() if isinstance(module, nn.Module)]
+    encoders = [
+        n
+        for n in present
+        if n.startswith("text_encoder") and type(getattr(pipe, n)).__name__.startswith("CLIPText")
+    ]
+    found = {"denoiser": [n for n in DENOISERS if n in present], "text_encoder": encoders}
+    names = [
+        name
+        for wanted in (("text_encoder", "denoiser") if part == "both" else (part,))
+        for name in found[wanted]
+    ]
+    loadable = getattr(pipe, "_lora_loadable_modules", [])
+    refused = [name for name in names if name not in loadable]
+    if refused or not names or (part == "both" and not encoders):
+        raise UserError(
+            f"lora.part={part}: {type(pipe).__name__} loads LoRA for "
+            f"{', '.join(loadable) or 'nothing'} only"
+            + (f", not for {', '.join(refused)}" if refused else " and has no CLIP text encoder")
+        )
+    return names
+
+
+def attach_lora(pipe: Any, lora: Lora, *, seed: int) -> list[nn.Parameter]:
+    """Adds LoRA to parts of the pipeline.
+
+    Args:
+        pipe: a diffusers pipeline.
+        lora: part, rank and modules.
+        seed: of the initial values; the global generator is left as it was.
+
+    Returns:
+        the trainable parameters, float32; B is zero, so the model is unchanged until the first
+        step.
+    """
+    from peft import LoraConfig
+
+    parameters = []
+    with torch.random.fork_rng(range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        for name in components(pipe, lora.part):
+            modules = lora.modules or MODULES["denoiser" if name in DENOISERS else "text_encoder"]
+            module = getattr(pipe, name)
+            module.add_adapter(
+                LoraConfig(
+                    r=lora.rank,
+                    lora_alpha=lora.rank,
+                    target_modules=modules,
+                    init_lora_weights="gaussian",
+                )
+            )
+            parameters += [p for p in module.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.data = parameter.data.float()
+    return parameters
+
+
+def lora_state(pipe: Any, lora: Lora) -> dict[str, Tensor]:
+    """The LoRA's tensors under the keys of the file."""
+    from peft import get_peft_model_state_dict
+
+    state = {}
+    for name in components(pipe, lora.part):
+        for key, value in get_peft_model_state_dict(getattr(pipe, name)).items():
+            if name.startswith("text_encoder") and not key.startswith("text_model."):
+                # transformers 5.6 dropped this level from CLIPTextModel; readers expect it
+                key = f"text_model.{key}"
+            state[f"{name}.{key}"] = value.detach().cpu().contiguous()
+    return state
+
+
+@contextlib.contextmanager
+def without_lora(modules: list[Any]) -> Iterator[None]:
+    """Context in which the modules run without their LoRA."""
+    for module in modules:
+        module.disable_adapters()
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.enable_adapters()

@@ -1,0 +1,156 @@
+"""One stock diffusers pipeline with its sampler settings: prompts and seeds in, images out."""
+
+import contextlib
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from evenhand.core.errors import UserError, loading
+from evenhand.core.resources import locate
+from evenhand.diffusion.adapters import load_adapter
+from evenhand.diffusion.safety import SafetyChecker
+from evenhand.recipes.model import Model, Settings
+
+if TYPE_CHECKING:
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+
+DENOISERS = ("unet", "transformer")
+
+
+class Diffusion:
+    """A pipeline and how it is asked to sample.
+
+    Args:
+        pipe: any diffusers text-to-image pipeline; it stays as it is, in evaluation mode, without
+            progress bars.
+        settings: sampler settings; None in a field leaves the pipeline's default.
+        source: `base@revision[+adapter@digest]`, for the records.
+        prefix: what stands in front of every prompt: the name of soft tokens and a blank.
+        safety: tells of images `[N, 3, H, W]` in [0, 1] whether the model's safety checker takes
+            offence; None without one.
+    """
+
+    def __init__(
+        self,
+        pipe: "DiffusionPipeline",
+        *,
+        settings: Settings,
+        source: str = "",
+        prefix: str = "",
+        safety: Callable[[Tensor], list[bool]] | None = None,
+    ) -> None:
+        self.pipe: Any = pipe
+        self.settings = settings
+        self.source = source
+        self.prefix = prefix
+        self.safety = safety
+        pipe.set_progress_bar_config(disable=True)
+        if settings.scheduler:
+            import diffusers
+
+            scheduler = getattr(diffusers, settings.scheduler, None)
+            if scheduler is None:
+                raise UserError(f"settings.scheduler: diffusers has no {settings.scheduler!r}")
+            self.pipe.scheduler = scheduler.from_config(
+                self.pipe.scheduler.config, **settings.scheduler_options
+            )
+        for part in self.pipe.components.values():
+            if isinstance(part, nn.Module):
+                part.eval().requires_grad_(False)
+
+    @property
+    def denoiser(self) -> nn.Module:
+        """The network that is called at every sampling step."""
+        for name in DENOISERS:
+            if isinstance(getattr(self.pipe, name, None), nn.Module):
+                return getattr(self.pipe, name)
+        raise UserError(
+            f"{type(self.pipe).__name__} has no {' or '.join(DENOISERS)}: it is no pipeline that "
+            "evenhand can drive"
+        )
+
+    @contextlib.contextmanager
+    def without_prefix(self) -> Iterator[None]:
+        """Draws without the prefix inside."""
+        prefix, self.prefix = self.prefix, ""
+        try:
+            yield
+        finally:
+            self.prefix = prefix
+
+    def call(self, prompts: list[str], seeds: list[int], **overrides: Any) -> Tensor:
+        """Runs the pipeline's undecorated call, so that the caller decides about gradients.
+
+        Args:
+            prompts: N texts.
+            seeds: N seeds, one generator an image: an image does not depend on its batch.
+            overrides: arguments of the pipeline's call, such as `num_inference_steps`.
+
+        Returns:
+            images `[N, 3, H, W]`, float32 in [0, 1].
+        """
+        run = type(self.pipe).__call__
+        run = getattr(run, "__wrapped__", run)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        images = run(
+            self.pipe,
+            prompt=[self.prefix + p for p in prompts],
+            generator=generators,
+            output_type="pt",
+            **{**self.settings.call(), **overrides},
+        ).images
+        return images.float()
+
+    @torch.no_grad()
+    def sample(self, prompts: list[str], seeds: list[int], **overrides: Any) -> Tensor:
+        """`call` without gradients."""
+        return self.call(prompts, seeds, **overrides)
+
+
+def load_diffusion(
+    model: Model,
+    *,
+    adapter: str | None = None,
+    adapter_scale: float = 1.0,
+    device: str | None = None,
+    settings: dict[str, Any] | None = None,
+) -> Diffusion:
+    """Loads a stock pipeline, and an adapter into it.
+
+    Args:
+        model: which.
+        adapter: folder (or shipped name) with LoRA or soft tokens.
+        adapter_scale: strength of the adapter, 0 to 1.
+        device: `cuda` where there is one, else `cpu`, when None.
+        settings: overrides of the model's sampler settings.
+
+    Raises:
+        UserError: the model or the adapter is not there or cannot be read.
+    """
+    from diffusers.pipelines.auto_pipeline import AutoPipelineForText2Image
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+
+    path = locate(model.path)
+    kind = DiffusionPipeline if pathlib.Path(path).is_dir() else AutoPipelineForText2Image
+    with loading(f"model {model.path!r}", advice="Name a diffusers folder or a Hub model"):
+        pipe = kind.from_pretrained(
+            path,
+            revision=None if pathlib.Path(path).is_dir() else model.revision,
+            dtype=getattr(torch, model.dtype),
+        )
+    safety = SafetyChecker.of(pipe)
+    source, prefix = f"{model.path}@{model.revision or 'local'}", ""
+    if adapter:
+        loaded, prefix = load_adapter(pipe, adapter, scale=adapter_scale)
+        source += f"+{loaded}"
+    pipe.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return Diffusion(
+        pipe,
+        settings=model.settings.model_copy(update=settings or {}),
+        source=source,
+        prefix=prefix,
+        safety=safety,
+    )

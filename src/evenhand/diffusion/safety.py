@@ -1,0 +1,42 @@
+"""A pipeline's safety checker, which counts instead of blackening."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True)
+class SafetyChecker:
+    """A pipeline's safety checker, taken out of it.
+
+    Images are drawn as they are, and what it would have blackened is counted.
+    """
+
+    checker: Any
+    processor: Any
+
+    @classmethod
+    def of(cls, pipe: Any) -> "SafetyChecker | None":
+        """The pipeline's checker, taken out of it; None where it has none."""
+        checker, processor = (
+            getattr(pipe, "safety_checker", None),
+            getattr(pipe, "feature_extractor", None),
+        )
+        if checker is None:
+            return None
+        pipe.safety_checker = None
+        return cls(checker, processor) if processor is not None else None
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> list[bool]:
+        """Whether it takes offence at each of the images `[N, 3, H, W]` in [0, 1]."""
+        pictures = (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        inputs = self.processor(list(pictures), return_tensors="pt").pixel_values
+        dtype = next(self.checker.to(images.device).parameters()).dtype
+        hits = self.checker(images=pictures, clip_input=inputs.to(images.device, dtype))[1]
+        return [bool(hit) for hit in hits]

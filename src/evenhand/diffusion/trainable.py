@@ -1,0 +1,62 @@
+"""What is trained in a pipeline.
+
+LoRA on text encoders and denoiser, or soft tokens in front of the prompt.
+
+Either way the rest of the pipeline stays frozen, the frozen model can be drawn from at any time,
+and the result goes into one file that the pipeline's own loader takes
+(`evenhand.diffusion.adapters`).
+"""
+
+import functools
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from evenhand.core.adapters import LORA, SOFT_TOKENS
+from evenhand.diffusion.lora import attach_lora, components, lora_state, without_lora
+from evenhand.diffusion.pipeline import Diffusion
+from evenhand.diffusion.soft_tokens import attach_soft_tokens, soft_tokens_state
+from evenhand.recipes.lora import Lora, SoftTokens
+
+
+@dataclass(frozen=True)
+class Trainable:
+    """Parameters in training.
+
+    Attributes:
+        parameters: float32, on the pipeline's device.
+        file: name of the file that they are saved in.
+        state: the tensors of that file.
+        frozen: context in which the pipeline draws as if nothing had been trained.
+    """
+
+    parameters: list[nn.Parameter]
+    file: str
+    state: Callable[[], dict[str, Tensor]]
+    frozen: Callable[[], AbstractContextManager]
+
+
+def attach(diffusion: Diffusion, what: Lora | SoftTokens, *, seed: int) -> Trainable:
+    """Adds LoRA or soft tokens to a pipeline.
+
+    Raises:
+        UserError: the pipeline's loader could not load the result.
+    """
+    if isinstance(what, SoftTokens):
+        tokens = attach_soft_tokens(diffusion, what, seed=seed)
+        return Trainable(
+            tokens,
+            SOFT_TOKENS,
+            functools.partial(soft_tokens_state, tokens, what),
+            diffusion.without_prefix,
+        )
+    parameters = attach_lora(diffusion.pipe, what, seed=seed)
+    modules = [getattr(diffusion.pipe, name) for name in components(diffusion.pipe, what.part)]
+    return Trainable(
+        parameters,
+        LORA,
+        functools.partial(lora_state, diffusion.pipe, what),
+        functools.partial(without_lora, modules),
+    )

@@ -1,0 +1,177 @@
+"""Features in which images are compared: of a classifier, CLIP (open_clip or transformers), DINOv2.
+
+Or pixels.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from evenhand.core.errors import loading
+from evenhand.recipes.features import Feature
+
+DINO_MEAN, DINO_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
+OFFLINE = "Name a local file or folder, or go online once"
+
+
+def load_features(
+    entries: list[Feature], of_judge: Callable[[Tensor], Tensor], *, device: str | torch.device
+) -> list[tuple[float, Callable[[Tensor], Tensor]]]:
+    """Loads feature functions, frozen, differentiable in the images.
+
+    Args:
+        entries: what the YAML lists.
+        of_judge: the features of a judge, for `kind: classifier`.
+        device: of the networks.
+
+    Returns:
+        (weight, function from images `[N, 3, H, W]` in [0, 1] to `[N, D]`, or to images for `kind:
+        pixels`).
+
+    Raises:
+        UserError: weights that cannot be had.
+    """
+
+    def load(entry: Feature) -> Callable[[Tensor], Tensor]:
+        if entry.kind == "pixels":
+            return lambda images: images
+        if entry.kind == "classifier":
+            return of_judge
+        if entry.kind == "clip":
+            return Clip(entry.model or "openai/clip-vit-base-patch32", entry.weights, device=device)
+        return Dino(entry.model or "facebook/dinov2-base", device=device)
+
+    return [(entry.weight, load(entry)) for entry in entries]
+
+
+class Clip:
+    """A model that embeds images and texts in one space.
+
+    Of open_clip, or CLIP and SigLIP of transformers.
+
+    Args:
+        model: open_clip architecture, with `weights`; Hub name or folder without.
+        weights: open_clip's tag, or a local file.
+        device: of the network.
+
+    Raises:
+        UserError: there is no such model, or its weights cannot be had.
+    """
+
+    def __init__(
+        self, model: str, weights: str | None, *, device: str | torch.device = "cpu"
+    ) -> None:
+        with loading(f"features clip {model} {weights or ''}".rstrip(), advice=OFFLINE):
+            loaded = (
+                self._load_open_clip(model, weights, device)
+                if weights
+                else self._load_transformers(model, device)
+            )
+        self._embed_images, self._embed_texts, self.scale, fit = loaded
+        self._fit = functools.partial(resized, **fit)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Embeddings `[N, D]` of images `[N, 3, H, W]` in [0, 1]."""
+        return self._embed_images(self._fit(images))
+
+    @torch.no_grad()
+    def texts(self, texts: list[str]) -> Tensor:
+        """Embeddings `[M, D]` of texts, unit length."""
+        return F.normalize(self._embed_texts(texts), dim=-1)
+
+    @staticmethod
+    def _load_open_clip(model: str, weights: str, device: str | torch.device) -> tuple:
+        import open_clip  # pyright: ignore[reportMissingImports]
+
+        network = (
+            open_clip.create_model(model, pretrained=weights, device=device)
+            .eval()
+            .requires_grad_(False)
+        )
+        size, config = network.visual.image_size, getattr(network.visual, "preprocess_cfg", {})
+        tokenizer = open_clip.get_tokenizer(model)
+        fit = {
+            "size": size if isinstance(size, int) else size[0],
+            "mean": config.get("mean", open_clip.OPENAI_DATASET_MEAN),
+            "std": config.get("std", open_clip.OPENAI_DATASET_STD),
+        }
+        return (
+            network.encode_image,
+            lambda x: network.encode_text(tokenizer(x).to(device)),
+            float(network.logit_scale.exp()),
+            fit,
+        )
+
+    @staticmethod
+    def _load_transformers(model: str, device: str | torch.device) -> tuple:
+        from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+
+        network: Any = (
+            AutoModel.from_pretrained(model, dtype=torch.float32)
+            .eval()
+            .requires_grad_(False)
+            .to(device)
+        )
+        tokenizer, processor = (
+            AutoTokenizer.from_pretrained(model),
+            AutoImageProcessor.from_pretrained(model),
+        )
+
+        def tensor(output: Any) -> Tensor:
+            return output if isinstance(output, Tensor) else output.pooler_output
+
+        def texts(x: list[str]) -> Tensor:
+            ids = tokenizer(x, padding="max_length", truncation=True, return_tensors="pt").input_ids
+            return tensor(network.get_text_features(input_ids=ids.to(device)))
+
+        fit = {
+            "size": network.config.vision_config.image_size,
+            "mean": processor.image_mean,
+            "std": processor.image_std,
+        }
+        return (
+            lambda x: tensor(network.get_image_features(pixel_values=x)),
+            texts,
+            float(network.logit_scale.exp()),
+            fit,
+        )
+
+
+class Dino:
+    """Class token of a DINOv2 model of transformers.
+
+    Args:
+        model: Hub name or folder.
+        device: of the network.
+
+    Raises:
+        UserError: its weights cannot be had.
+    """
+
+    def __init__(self, model: str, *, device: str | torch.device = "cpu") -> None:
+        from transformers import AutoModel
+
+        with loading(f"features dino {model}", advice=OFFLINE):
+            self._network: Any = (
+                AutoModel.from_pretrained(model, dtype=torch.float32)
+                .eval()
+                .requires_grad_(False)
+                .to(device)
+            )
+        self._size = 224 // self._network.config.patch_size * self._network.config.patch_size
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Class tokens `[N, D]` of images `[N, 3, H, W]` in [0, 1]."""
+        return self._network(resized(images, self._size, DINO_MEAN, DINO_STD)).last_hidden_state[
+            :, 0
+        ]
+
+
+def resized(images: Tensor, size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Images `[N, 3, H, W]` in [0, 1] at a network's size, normalised."""
+    images = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
+    return (images - images.new_tensor(mean)[:, None, None]) / images.new_tensor(std)[:, None, None]

@@ -1,0 +1,105 @@
+"""Labelled images: parquet files, folders of class folders, Hub data sets."""
+
+import io
+import os
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from evenhand.core.errors import UserError, loading
+from evenhand.images.io import Unreadable, read_image
+
+
+def labelled(path: str | os.PathLike, *, split: str | None = None, seed: int = 0) -> dict[str, Any]:
+    """Labelled images as `datasets.Dataset` by split, with columns `image` (not decoded.
+
+    `pixels_of` reads it) and labels.
+
+    Args:
+        path: parquet file; folder with a folder of images for each class (column `label`), or with
+            a metadata.csv; or Hub name.
+        split: column that names the split of each row; else the data's own splits, or a random
+            80/10/10.
+        seed: of the random split.
+
+    Raises:
+        UserError: it cannot be read, or has no images.
+    """
+    import datasets
+
+    path = str(path)
+    datasets.disable_progress_bars()
+    kind = {"parquet": "parquet"}.get(path.rsplit(".", 1)[-1])
+    with loading(f"{path}: labelled images"):
+        found = (
+            datasets.load_dataset(kind, data_files=path) if kind else datasets.load_dataset(path)
+        )
+    whole = datasets.concatenate_datasets(list(found.values()))
+    if "image" not in whole.column_names:
+        raise UserError(
+            f"{path}: has no column 'image'; its columns are {', '.join(whole.column_names)}"
+        )
+    whole = whole.cast_column("image", datasets.Image(decode=False))
+    if split:
+        if split not in whole.column_names:
+            raise UserError(
+                f"{path}: has no column {split!r}; its columns are {', '.join(whole.column_names)}"
+            )
+        names = np.array(whole[split])
+        return {
+            str(name): whole.select(np.flatnonzero(names == name)) for name in sorted(set(names))
+        }
+    if len(found) > 1:
+        return {
+            str(name): part.cast_column("image", datasets.Image(decode=False))
+            for name, part in found.items()
+        }
+    order, n = np.random.default_rng(seed).permutation(len(whole)), len(whole)
+    cuts = {
+        "train": (0, int(0.8 * n)),
+        "validation": (int(0.8 * n), int(0.9 * n)),
+        "test": (int(0.9 * n), n),
+    }
+    return {name: whole.select(order[a:b]) for name, (a, b) in cuts.items()}
+
+
+def values(rows: Any, column: str, where: str) -> list[Any]:
+    """The values of a label column; class indices become their names.
+
+    Raises:
+        UserError: no such column.
+    """
+    if column not in rows.column_names:
+        raise UserError(
+            f"{where}: has no column {column!r}; its columns are {', '.join(rows.column_names)}"
+        )
+    found, feature = list(rows[column]), rows.features[column]
+    return [feature.int2str(v) for v in found] if hasattr(feature, "int2str") else found
+
+
+def pixels_of(row: dict[str, Any], size: int | None = None) -> Tensor:
+    """The image `[3, H, W]` uint8 of a row of labelled data, resized to a square where asked.
+
+    Raises:
+        UserError: it is damaged, missing, or too large.
+    """
+    image: dict[str, Any] = row["image"] or {"bytes": None, "path": None}
+    source = image["path"] if image["bytes"] is None else io.BytesIO(image["bytes"])
+    try:
+        if source is None:
+            raise Unreadable("is not there")
+        tensor = read_image(source)
+    except Unreadable as error:
+        name = image["path"] or {name: value for name, value in row.items() if name != "image"}
+        raise UserError(f"labelled images: the image of {name}: {error}; leave it out") from error
+    if size is None or tensor.shape[1:] == (size, size):
+        return tensor
+    from torch.nn.functional import interpolate
+
+    return (
+        interpolate(tensor[None].float(), (size, size), mode="bilinear", antialias=True)[0]
+        .round()
+        .clamp(0, 255)
+        .byte()
+    )

@@ -1,0 +1,154 @@
+"""Calibrating a classifier: what it calls images whose labels are known."""
+
+import datetime
+import os
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from evenhand.core.errors import UserError, unknown
+from evenhand.images.io import in_batches
+from evenhand.images.labelled import labelled, pixels_of, values
+from evenhand.judges.registry import load_judge
+from evenhand.recipes.labels import Labels
+from evenhand.stats.calibration import NOT_SEEN, Answers, Calibration
+
+
+def calibrate(
+    classifier: str,
+    data: str | os.PathLike,
+    labels: Mapping[str, Labels],
+    *,
+    split: str | None = None,
+    column: str | None = None,
+    seed: int = 0,
+    domain: str = "",
+    batch: int = 64,
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> Calibration:
+    """Counts what a judge calls labelled images of each true class; means of its probabilities.
+
+    Args:
+        classifier: name, YAML or folder.
+        data: labelled images, as `evenhand.images.labelled` reads them.
+        labels: which column says an attribute's class.
+        split: of the data; all of it when None.
+        column: that says the split; else the data's own, or a random one.
+        seed: of a random split: that of the recipe, or images it was trained on are among those it
+            is calibrated on.
+        domain: what kind of images these are, in words; the data's name when empty.
+        batch: images judged at a time, of one size.
+        device: of the classifier.
+        progress: called with (images done, images in all).
+
+    Raises:
+        UserError: unknown attribute, class, column or split; a class without an image.
+    """
+    import datasets
+
+    judge, parts = load_judge(classifier, device=device), labelled(data, split=column, seed=seed)
+    if split and split not in parts:
+        raise unknown("split", split, parts, where=str(data))
+    rows = parts[split] if split else datasets.concatenate_datasets(list(parts.values()))
+    known, truth = (
+        {a: judge.classes(a) for a in filter(None, [*judge.attributes, judge.concept])},
+        {},
+    )
+    for name, entry in labels.items():
+        if name not in known:
+            raise unknown("attribute", name, known, where=f"classifier {classifier!r}")
+        if set(entry.names) != set(known[name]):
+            raise UserError(
+                f"{name}: the labels mean {', '.join(entry.names)}; classifier {classifier!r} "
+                "knows "
+                f"{', '.join(known[name])}"
+            )
+        truth[name] = [
+            None if (k := entry.find(v)) is None else entry.names[k]
+            for v in values(rows, entry.column, str(data))
+        ]
+    found = {name: _Table(known[name]) for name in labels}
+    done = 0
+    for indices, images in in_batches(((i, pixels_of(row)) for i, row in enumerate(rows)), batch):
+        with torch.no_grad():
+            answers = judge(images.to(device))
+        seen = answers.seen.cpu().numpy()
+        for name, table in found.items():
+            table.add(
+                [truth[name][i] for i in indices], answers.probs[name].double().cpu().numpy(), seen
+            )
+        done += len(indices)
+        if progress:
+            progress(done, len(rows))
+    for name, table in found.items():
+        for cls, called in table.counts.items():
+            if not sum(called.values()):
+                raise UserError(
+                    f"{data}: no image is labelled {cls!r} of {name!r}; a calibration needs some "
+                    "of every class"
+                )
+    return Calibration(
+        classifier=classifier,
+        digest=judge.digest,
+        domain=domain or str(data),
+        data=str(data),
+        date=datetime.date.today().isoformat(),
+        attributes={a: table.counts for a, table in found.items()},
+        probabilities={a: table.answers() for a, table in found.items()},
+    )
+
+
+class _Table:
+    """What is counted of one attribute, by true class."""
+
+    def __init__(self, classes: list[str]) -> None:
+        k = len(classes)
+        self._classes = classes
+        self._calls, self._sums, self._products = (
+            np.zeros((k, k + 1), dtype=int),
+            np.zeros((k, k)),
+            np.zeros((k, k, k)),
+        )
+
+    def add(self, truth: list[str | None], probs: NDArray, seen: NDArray) -> None:
+        """Counts a batch.
+
+        True classes `[N]`, None where unlabelled, probabilities `[N, K]` and who was seen `[N]`.
+        """
+        called = np.where(seen, probs.argmax(1), len(self._classes))
+        answers = probs * seen[:, None]
+        for j, cls in enumerate(self._classes):
+            these = np.array([t == cls for t in truth])
+            self._calls[j] += np.bincount(called[these], minlength=len(self._classes) + 1)
+            self._sums[j] += answers[these].sum(0)
+            self._products[j] += answers[these].T @ answers[these]
+
+    @property
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Images by true class and call."""
+        return {
+            c: dict(zip([*self._classes, NOT_SEEN], row.tolist(), strict=True))
+            for c, row in zip(self._classes, self._calls, strict=True)
+        }
+
+    def answers(self) -> dict[str, Answers]:
+        """Mean probabilities and products by true class."""
+        n = self._calls.sum(1)
+        means, products = (
+            (self._sums / n[:, None]).round(6),
+            (self._products / n[:, None, None]).round(6),
+        )
+
+        def named(values: NDArray) -> dict[str, float]:
+            return dict(zip(self._classes, values.tolist(), strict=True))
+
+        return {
+            c: Answers(
+                mean=named(mean),
+                products={d: named(row) for d, row in zip(self._classes, square, strict=True)},
+            )
+            for c, mean, square in zip(self._classes, means, products, strict=True)
+        }

@@ -1,0 +1,239 @@
+"""What else changed between two runs on the same seeds.
+
+Nearness of the images, agreement with the prompt, variety.
+"""
+
+import importlib.util
+import os
+import pathlib
+import warnings
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from evenhand.core.errors import UserError
+from evenhand.core.records import Record, read_run
+from evenhand.features.networks import Clip, load_features
+from evenhand.images.io import Unreadable, in_batches, read_images
+from evenhand.images.tables import files_in
+from evenhand.judges.registry import load_judge
+from evenhand.recipes.features import Feature
+from evenhand.stats.shares import Estimate, mean_over_prompts
+
+
+def closeness(
+    before: str | os.PathLike,
+    after: str | os.PathLike,
+    features: Sequence[Feature],
+    *,
+    reference: str | os.PathLike | None = None,
+    batch: int = 64,
+    device: str = "cpu",
+) -> dict[str, dict[str, Any]]:
+    """Compares the images of two runs of `evenhand measure`.
+
+    Args:
+        before: run directory.
+        after: another; images with the same prompt and seed are pairs.
+        features: networks in which they are compared; `classifier` is the judge of the second run.
+        reference: folder of images as they should look, photographs for instance; needs
+            torchmetrics.
+        batch: images embedded at a time.
+        device: of the networks.
+
+    Returns:
+        by kind of features, estimates as dictionaries (means over concepts, intervals for prompts
+        like these): `same_seed`, the cosine of paired images, 1 where nothing changed;
+        `diversity_before` and `diversity_after`, one minus the mean cosine of two images of a
+        prompt in which the same classes are perceived; for CLIP `prompt_before`, `prompt_after` and
+        `prompt_change`, the cosine of image and prompt (CLIP-T); with a reference `kid_before`,
+        `kid_after`, `fid_before` and `fid_after`, the distances of all images to it (`distances`).
+
+    Raises:
+        UserError: no pair, an image that is gone, a reference without images, or weights or a
+            package that cannot be had.
+    """
+    (_, a), (run_after, b) = read_run(before), read_run(after)
+    pairs = {(r.prompt, r.seed): r for r in a}
+    rows = [(pairs[r.prompt, r.seed], r) for r in b if (r.prompt, r.seed) in pairs]
+    if not rows:
+        raise UserError(f"{before} and {after} share no image (same prompt and seed)")
+    real = _reference(reference, features) if reference else []
+    found = {}
+    for feature in features:
+        judge = load_judge(run_after["settings"]["judge"]["name"], device=device)
+        ((_, embed),) = load_features([feature], judge.features, device=device)
+        old, new = (
+            _embedded([pathlib.Path(folder) / r.image for r in side], embed, batch, device)
+            for side, folder in zip(zip(*rows, strict=True), (before, after), strict=True)
+        )
+        entry = {}
+        if real:
+            photographs = _embedded(real, embed, batch, device, skip=True)
+            entry = {
+                f"{name}_{when}": x
+                for when, side in (("before", old), ("after", new))
+                for name, x in distances(side, photographs).items()
+            }
+        old, new = F.normalize(old, dim=-1), F.normalize(new, dim=-1)
+        prompts, concepts = [r.prompt for r, _ in rows], [r.concept for r, _ in rows]
+        entry |= {
+            "same_seed": _over(concepts, (old * new).sum(-1).tolist()),
+            "diversity_before": _variety([r for r, _ in rows], old),
+            "diversity_after": _variety([r for _, r in rows], new),
+        }
+        if isinstance(embed, Clip):
+            texts = dict(
+                zip(
+                    dict.fromkeys(prompts),
+                    embed.texts(list(dict.fromkeys(prompts))).cpu(),
+                    strict=True,
+                )
+            )
+            asked = torch.stack([texts[p] for p in prompts])
+            fits = [(x * asked).sum(-1) for x in (old, new)]
+            entry |= {
+                "prompt_before": _over(concepts, fits[0].tolist()),
+                "prompt_after": _over(concepts, fits[1].tolist()),
+                "prompt_change": _over(concepts, (fits[1] - fits[0]).tolist(), (-2, 2)),
+            }
+        found[feature.kind] = entry
+    return found
+
+
+def _reference(folder: str | os.PathLike, features: Sequence[Feature]) -> list[pathlib.Path]:
+    """The reference's files; what stands against using them is said before anything is loaded."""
+    if any(f.kind == "pixels" for f in features):
+        raise UserError(
+            "--reference: no distance is computed in pixels; name classifier, clip or dino"
+        )
+    if importlib.util.find_spec("torchmetrics") is None:
+        raise UserError("--reference needs torchmetrics: pip install 'evenhand[fidelity]'")
+    return files_in(folder)
+
+
+def distances(images: Tensor, reference: Tensor) -> dict[str, Any]:
+    """Kernel and Frechet distance of two sets of features, by torchmetrics.
+
+    `kid` (Binkowski et al., ICLR 2018; times 1,000) is unbiased: the mean over random halves, with
+    1.96 times their standard deviation, the delete-half jackknife's interval (Shao & Wu 1989) for
+    images of these prompts, too wide where one set is the larger. `fid` (Heusel et al., NeurIPS
+    2017) grows with fewer images: hold it against another of as many.
+
+    Args:
+        images: `[N, D]`.
+        reference: `[M, D]`.
+
+    Raises:
+        UserError: fewer than four images.
+    """
+    from torchmetrics.image.fid import FrechetInceptionDistance
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    half = min(len(images), len(reference)) // 2
+    if half < 2:
+        raise UserError(
+            f"{len(images)} images and {len(reference)} in the reference are too few for a "
+            "distance: have four or more"
+        )
+    made = _Made(images.shape[1])
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "Metric `Kernel Inception Distance` will save", UserWarning
+        )
+        torch.manual_seed(0)
+        kid, fid = (
+            KernelInceptionDistance(feature=made, subsets=100, subset_size=half),
+            FrechetInceptionDistance(feature=made),
+        )
+        for metric in (kid, fid):
+            metric.update(reference, real=True)
+            metric.update(images, real=False)
+        mean, deviation = (1000 * float(x) for x in kid.compute())
+        frechet = float(fid.compute())
+    return {
+        "kid": Estimate(
+            mean, mean - 1.96 * deviation, mean + 1.96 * deviation, len(images)
+        ).as_dict(),
+        "fid": Estimate(frechet, None, None, len(images)).as_dict(),
+    }
+
+
+class _Made(torch.nn.Module):
+    """Stands where torchmetrics has its network: the features are there already."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.num_features = width
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features
+
+
+@torch.no_grad()
+def _embedded(
+    files: list[pathlib.Path], embed: Any, batch: int, device: str, *, skip: bool = False
+) -> Tensor:
+    """Features `[N, D]` of image files, in their order.
+
+    What cannot be read is an error, or is left out with a warning.
+    """
+    result: list[Tensor | None] = [None] * len(files)
+    numbers: dict[pathlib.Path, list[int]] = defaultdict(list)
+    for i, file in enumerate(files):
+        numbers[file].append(i)
+
+    def readable() -> Any:
+        for path, image in read_images(numbers):
+            if isinstance(image, Unreadable) and skip:
+                warnings.warn(f"{path}: {image}; left out of the reference", stacklevel=2)
+                continue
+            if isinstance(image, Unreadable):
+                raise UserError(
+                    f"{path}: {image}; images are compared as files, measure that run anew"
+                )
+            yield path, image
+
+    for paths, images in in_batches(readable(), batch):
+        for path, vector in zip(
+            paths, embed(images.to(device)).flatten(1).float().cpu(), strict=True
+        ):
+            for i in numbers[path]:
+                result[i] = vector
+    found = [x for x in result if x is not None]
+    if not found:
+        raise UserError(f"{files[0].parent}: none of {len(files)} images can be read")
+    return torch.stack(found)
+
+
+def _variety(records: list[Record], vectors: Tensor) -> dict[str, Any]:
+    """One minus the mean cosine of two images of one prompt with the same perceived classes."""
+    groups: dict[tuple, list[int]] = defaultdict(list)
+    for i, r in enumerate(records):
+        if r.seen:
+            groups[(r.prompt, *sorted(r.perceived.items()))].append(i)
+    concepts, values = [], []
+    for rows in groups.values():
+        if (n := len(rows)) > 1:
+            together = vectors[rows].sum(0)
+            concepts.append(records[rows[0]].concept)
+            values.append(1 - float(together @ together - n) / (n * (n - 1)))
+    return _over(concepts, values, (0, 2))
+
+
+def _over(
+    concepts: list[str], values: list[float], within: tuple[float, float] = (-1, 1)
+) -> dict[str, Any]:
+    """Mean over the prompts' concepts of the means within them.
+
+    Cosines unless other bounds are given.
+    """
+    groups: dict[str, list[float]] = defaultdict(list)
+    for concept, value in zip(concepts, values, strict=True):
+        groups[concept].append(value)
+    return mean_over_prompts([float(np.mean(v)) for v in groups.values()], within=within).as_dict()

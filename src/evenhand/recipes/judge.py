@@ -1,0 +1,135 @@
+"""The schema of attribute classifiers, `eval/judges/*.yaml`."""
+
+import pathlib
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from evenhand.core.attributes import Attribute, attributes_of
+from evenhand.core.resources import locate
+from evenhand.core.schema import Count, Share, Strict, load
+
+
+class Faces(Strict):
+    """Face detection in front of a classifier: the largest face, cut out square.
+
+    An image without one is not seen.
+
+    Attributes:
+        margin: added to the longer side of the face's box, as a share of it.
+        size: of the crop, pixels.
+        confidence: least of the detector's.
+    """
+
+    margin: float = Field(default=0.5, ge=0)
+    size: Count = 224
+    confidence: Share = 0.9
+
+
+class Network(Strict):
+    """An image classifier of transformers for one attribute.
+
+    Attributes:
+        path: folder or Hub name.
+        revision: of a Hub name.
+        labels: `{its label: our class}`; labels left out are dropped, several may mean one class.
+    """
+
+    path: str
+    revision: str | None = None
+    labels: dict[str, str]
+
+
+class JudgeConfig(Strict):
+    """An attribute classifier: `eval/judges/*.yaml`.
+
+    Attributes:
+        kind: `emoji` (the embedded world's), `clip` (zero-shot), `hub` (image classifiers of
+            transformers), `vlm` (a vision-language model of transformers that is asked; it judges
+            only, no gradient passes).
+        attributes: what it perceives, by name.
+        path: `emoji`: folder or `package:...`.
+        concept: `emoji`: the attribute that names a prompt's concept, for prompt fidelity.
+        seen: `emoji`: least probability of the concept's best class at which an image counts as
+            seen.
+        model: `clip` and `vlm`: Hub name or folder; with `weights`, an architecture of open_clip.
+        weights: `clip`: of open_clip, tag or file.
+        templates: `clip`: sentences with `{}` over which a description's embedding is averaged.
+        descriptions: `clip`: `{attribute: {class: [description, ...]}}`.
+        networks: `hub`: by attribute.
+        questions: `vlm`: by attribute; the classes and "unclear" follow as options.
+        faces: face detection in front; the whole image is judged without it.
+        mirror: `clip` and `hub`: the mean of the probabilities of an image and of its mirror image.
+    """
+
+    kind: Literal["emoji", "clip", "hub", "vlm"]
+    attributes: dict[str, dict[str, Any]]
+    path: str = ""
+    concept: str | None = None
+    seen: Share = 0.0
+    model: str = "openai/clip-vit-large-patch14"
+    weights: str | None = None
+    templates: list[str] = ["{}"]
+    descriptions: dict[str, dict[str, list[str]]] = {}
+    networks: dict[str, Network] = {}
+    questions: dict[str, str] = {}
+    faces: Faces | None = None
+    mirror: bool = False
+
+    @property
+    def known(self) -> dict[str, Attribute]:
+        """The attributes by name."""
+        return attributes_of(self.attributes)
+
+    def beside(self, file: str) -> pathlib.Path | None:
+        """A file that lies beside its weights, if it does."""
+        folders = [self.path, *(n.path for n in self.networks.values())]
+        found = [pathlib.Path(locate(folder)) / file for folder in folders if folder]
+        return next((path for path in found if path.is_file()), None)
+
+    @model_validator(mode="after")
+    def _check(self) -> "JudgeConfig":
+        known = attributes_of(self.attributes)
+        if self.mirror and self.kind in ("emoji", "vlm"):
+            raise ValueError(f"mirror: a judge of kind {self.kind} looks at each image once")
+        if self.kind == "emoji":
+            return self
+        if self.kind == "vlm":
+            if self.questions.keys() != known.keys():
+                raise ValueError(
+                    f"questions are of {sorted(self.questions)}, attributes of {sorted(known)}"
+                )
+            return self
+        given = (
+            self.descriptions
+            if self.kind == "clip"
+            else {a: set(n.labels.values()) for a, n in self.networks.items()}
+        )
+        place = "descriptions" if self.kind == "clip" else "networks"
+        if given.keys() != known.keys():
+            raise ValueError(f"{place} are of {sorted(given)}, attributes of {sorted(known)}")
+        for name, attribute in known.items():
+            if set(given[name]) != set(attribute.classes):
+                raise ValueError(
+                    f"{place}.{name}: of {sorted(given[name])}, the classes are {attribute.classes}"
+                )
+        return self
+
+
+def load_judge_config(name: str) -> JudgeConfig:
+    """A judge by name, by the path of its YAML, or by the folder with its `classifier.yaml`.
+
+    A network whose path is "." is that folder.
+    """
+    folder = pathlib.Path(name)
+    if not folder.is_dir():
+        return load(JudgeConfig, "eval/judges", name)
+    config = load(JudgeConfig, "eval/judges", str(folder / "classifier.yaml"))
+    return config.model_copy(
+        update={
+            "networks": {
+                a: n.model_copy(update={"path": str(folder)}) if n.path == "." else n
+                for a, n in config.networks.items()
+            }
+        }
+    )

@@ -1,0 +1,87 @@
+"""The schema of labelled data and of classifiers trained on it: `train/classifiers/*.yaml`.
+
+Data only.
+"""
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from evenhand.core.attributes import Attribute
+from evenhand.core.schema import Count, Share, Strict, load
+from evenhand.recipes.labels import Labels
+
+
+class JudgeTraining(Strict):
+    """A recipe of `evenhand classifier train`.
+
+    One network of transformers with the classes of all its attributes as labels.
+
+    Attributes:
+        attributes: what it learns to perceive.
+        path: Hub name or folder of the image classifier or backbone to start from (timm's:
+            `timm/resnet18.a1_in1k`, with timm installed).
+        config: of a network trained from nothing instead, `{model_type: resnet, ...}`, as
+            transformers' AutoConfig takes it.
+        freeze: train the last linear layer alone, on the frozen network's features. CLIP's too:
+            OpenCLIP's weights as the Hub has them for transformers
+            (`laion/CLIP-ViT-B-32-laion2B-s34B-b79K`).
+        size: height and width of its input, pixels.
+        split: column that says `train`, `validation` or `test`; the data's own splits, or a random
+            80/10/10, when None.
+        balance: weigh images so that every class of an attribute counts alike.
+        mirror: judge an image by itself and its mirror image together, once trained: surer, for
+            twice the time.
+        jitter: largest shift, turn and zoom in training, as a share of the image; brightness and
+            contrast vary as much.
+        mixup: `a` of the Beta(a, a) by which images and labels are mixed in pairs (Zhang et al.,
+            ICLR 2018); 0 mixes none.
+        epochs: the learning rate falls along a cosine to the last; the one of the best validation
+            accuracy is kept.
+        patience: stops when the validation accuracy has not risen for so many epochs; None never
+            does, since the last epochs, of the smallest rates, are often the best.
+        dtype: bfloat16 trains under autocast.
+    """
+
+    attributes: dict[str, Labels] = Field(min_length=1)
+    path: str | None = None
+    config: dict[str, Any] | None = None
+    freeze: bool = False
+    size: Count = 224
+    split: str | None = None
+    balance: bool = True
+    jitter: Share = 0.1
+    flip: bool = True
+    mirror: bool = False
+    mixup: float = Field(default=0.0, ge=0)
+    epochs: Count = 10
+    patience: Count | None = None
+    batch: Count = 64
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.05, ge=0)
+    smoothing: Share = 0.05
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> "JudgeTraining":
+        if (self.path is None) == (self.config is None):
+            raise ValueError(
+                "give either path (a network to start from) or config (one trained from nothing)"
+            )
+        if self.freeze and self.config:
+            raise ValueError("freeze keeps a trained network as it is: name one with path")
+        return self
+
+    @property
+    def known(self) -> dict[str, Attribute]:
+        """The attributes by name."""
+        return {
+            name: Attribute(name=name, classes=labels.names)
+            for name, labels in self.attributes.items()
+        }
+
+
+def load_judge_training(name: str, overrides: list[str] | None = None) -> JudgeTraining:
+    """A recipe of a trained classifier by name (`classifiers/faces`) or path."""
+    return load(JudgeTraining, "train", name, overrides)

@@ -1,0 +1,31 @@
+"""The schema of what is trained in a pipeline: LoRA or soft tokens."""
+
+from typing import Literal
+
+from evenhand.core.schema import Count, Strict
+
+
+class Lora(Strict):
+    """Which modules get LoRA; alpha is the rank, so the file loads at the strength it was trained.
+
+    Attributes:
+        part: all CLIP text encoders, the denoiser (U-Net or transformer), or both.
+        rank: of every module.
+        modules: names of linear layers; attention (text encoders: and MLP) when None.
+    """
+
+    part: Literal["text_encoder", "denoiser", "both"] = "text_encoder"
+    rank: Count = 8
+    modules: list[str] | None = None
+
+
+class SoftTokens(Strict):
+    """Learned tokens in front of every prompt (Shen et al., ICLR 2024; 5 tokens there).
+
+    Attributes:
+        count: of tokens.
+        token: their name, which users type in front of their prompts.
+    """
+
+    count: Count = 5
+    token: str = "<evenhand>"

@@ -1,0 +1,55 @@
+"""The schema of measurements: what `evenhand measure` runs."""
+
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from evenhand.core.schema import Count, Strict
+
+
+class Measure(Strict):
+    """What `evenhand measure` runs: the settings that must agree when a run is continued.
+
+    Attributes:
+        model: the generator; or `images_from`, a folder of images made elsewhere.
+        prompts: prompt sets; of `images_from`, a table of files and prompts (CSV or JSONL), or
+            none.
+        images: of a neutral prompt; at most, with `until`.
+        until: a prompt is drawn no further once each of its shares is known to +- this.
+        calibration: file that `evenhand calibrate` wrote; the one beside the judge when None.
+        domain: what kind of images these are, in words, to be compared with the calibration's.
+    """
+
+    model: str | None = None
+    images_from: str | None = None
+    prompts: list[str] = []
+    attributes: list[str] = []
+    judge: str | None = None
+    adapter: str | None = None
+    adapter_scale: float = 1.0
+    joint: bool = False
+    splits: list[str] = []
+    images: Count = 32
+    explicit_images: int = Field(default=4, ge=0)
+    until: Annotated[float, Field(gt=0, lt=0.5)] | None = None
+    seed: int = 0
+    batch: Count = 16
+    target: dict[str, dict[str, float]] = {}
+    settings: dict[str, Any] = {}
+    calibration: str | None = None
+    domain: str = ""
+
+    @model_validator(mode="after")
+    def _check(self) -> "Measure":
+        if (self.model is None) == (self.images_from is None):
+            raise ValueError("name either a model or, with --images-from, a folder of images")
+        if self.model and not self.prompts:
+            raise ValueError("name a prompt set with --prompts")
+        if self.images_from and (
+            self.adapter or self.until or self.settings or self.splits or len(self.prompts) > 1
+        ):
+            raise ValueError(
+                "images that are there already take no adapter, until, setting or split, and one "
+                "table of prompts"
+            )
+        return self

@@ -1,0 +1,61 @@
+"""The schema of base models, `eval/models/*.yaml`, and of how they sample."""
+
+import pathlib
+from typing import Any, Literal
+
+from pydantic import Field
+
+from evenhand.core.schema import Count, Strict, load
+
+
+class Settings(Strict):
+    """How the stock pipeline samples.
+
+    None leaves the pipeline's own default; `options` are further arguments of its call.
+    """
+
+    num_inference_steps: Count | None = None
+    guidance_scale: float | None = Field(default=None, ge=0)
+    height: int | None = None
+    width: int | None = None
+    scheduler: str | None = None
+    scheduler_options: dict[str, Any] = {}
+    options: dict[str, Any] = {}
+
+    def call(self) -> dict[str, Any]:
+        """The keyword arguments of the pipeline's call."""
+        named = self.model_dump(
+            include={"num_inference_steps", "guidance_scale", "height", "width"}, exclude_none=True
+        )
+        return {**named, **self.options}
+
+
+class Model(Strict):
+    """A base model: `eval/models/*.yaml`.
+
+    Attributes:
+        path: folder, Hub name or `package:...`.
+        revision: of a Hub name.
+        dtype: of its weights.
+        settings: how it samples.
+        judge: classifier that judges it when none is named.
+        domain: what kind of images it draws, in words, as in calibrations.
+    """
+
+    path: str
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    settings: Settings = Settings()
+    judge: str | None = None
+    domain: str = ""
+
+
+def load_model(name: str) -> Model:
+    """A base model by YAML name; or a diffusers folder or Hub name, with its defaults."""
+    if pathlib.Path(name).is_dir():
+        return Model(path=name)
+    return (
+        Model(path=name)
+        if "/" in name and not name.endswith((".yaml", ".yml"))
+        else load(Model, "eval/models", name)
+    )

@@ -1,0 +1,123 @@
+"""What a run asks of its records: attributes, targets, corrections; and what a reader must know."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from evenhand.core.attributes import Attribute, Target, attributes_of, intersection
+from evenhand.core.errors import UserError
+from evenhand.core.records import Record
+from evenhand.reports.tally import (
+    counts,
+    probabilities,
+)
+from evenhand.stats.calibration import Calibration
+from evenhand.stats.correction import Confusion, corrected, corrected_over_prompts
+from evenhand.stats.shares import (
+    Estimate,
+    wilson,
+)
+from evenhand.stats.stopping import at_the_stop, stopping_level
+
+
+def notes(settings: dict[str, Any]) -> list[str]:
+    """What a reader should know of a run's prompts and calibration, one sentence each."""
+    calibration, found = settings.get("calibration"), []
+    if left_out := settings.get("left_out"):
+        found.append(
+            f"{len(left_out)} explicit prompts were left out, such as {left_out[0]!r}: "
+            f"{settings['judge']['name']} does "
+            "not know the class that they say."
+        )
+    if not calibration:
+        return [
+            *found,
+            f"Shares are raw, not corrected for the errors of {settings['judge']['name']}: it "
+            "has no calibration "
+            "(evenhand calibrate writes one, --calibration names it).",
+        ]
+    means = "the judge's mean probabilities and " if calibration.get("probabilities") else ""
+    found.append(
+        f"Corrected shares use {means}the calibration of {calibration['date']} on "
+        f"{calibration['domain']}."
+    )
+    if settings.get("domain") != calibration["domain"]:
+        found.append(
+            f"The images judged are of another domain ({settings.get('domain')}): the correction "
+            "holds as far as the "
+            "classifier errs alike on both."
+        )
+    for name, attribute in attributes_of(settings["attributes"]).items():
+        try:
+            Calibration(**calibration).confusion(attribute)
+        except UserError as error:
+            found.append(f"{name} is not corrected: {error}.")
+    return found
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One attribute of a report: the shares wished for, and what is needed for intervals."""
+
+    attribute: Attribute
+    wished: list[float] | None
+    confusion: Confusion | None
+    until: dict[str, Any] | None
+
+    @property
+    def accuracy(self) -> float | None:
+        """Of the judge in its calibration, mean over classes."""
+        return None if self.confusion is None else rounded(self.confusion.accuracy)
+
+    def share(self, k: int, n: int) -> Estimate:
+        """The share of k of one prompt's n images."""
+        return at_the_stop(k, n, **self.until) if self.until else wilson(k, n)
+
+    def corrected(self, groups: list[list[Record]]) -> dict[str, Any] | None:
+        """The corrected shares of the images of one prompt, or their means over several.
+
+        None without a calibration.
+        """
+        if self.confusion is None:
+            return None
+        tables = [
+            counts(rows, self.attribute)
+            if self.confusion.means is None
+            else probabilities(rows, self.attribute)
+            for rows in groups
+        ]
+        inner = {"level": stopping_level(**self.until)} if self.until else {}
+        found = (
+            corrected(tables[0], self.confusion, **inner)
+            if len(tables) == 1
+            else corrected_over_prompts(tables, self.confusion)
+        )
+        return {c: e.as_dict() for c, e in zip(self.attribute.classes, found, strict=True)}
+
+
+def asked_of(settings: dict[str, Any]) -> dict[str, Asked]:
+    """The attributes that a run reports, with their intersection where it was asked for."""
+    known = attributes_of(settings["attributes"])
+    joint = intersection(list(known.values())) if settings.get("joint") else None
+    known = known if joint is None else {**known, joint.name: joint}
+    target = Target(shares=settings["target"]) if settings.get("target") else None
+    calibration = Calibration(**settings["calibration"]) if settings.get("calibration") else None
+
+    def confusion(attribute: Attribute) -> Confusion | None:
+        try:
+            return calibration.confusion(attribute) if calibration else None
+        except UserError:  # `notes` says why
+            return None
+
+    return {
+        name: Asked(
+            a, target.marginal(a, known) if target else None, confusion(a), settings.get("until")
+        )
+        for name, a in known.items()
+    }
+
+
+def rounded(value: float | None) -> float | None:
+    """The value to six digits; None for what is missing."""
+    return None if value is None or np.isnan(value) else round(value, 6)

@@ -1,0 +1,120 @@
+"""What a classifier made of labelled images: the file that `evenhand calibrate` writes.
+
+No torch.
+"""
+
+import json
+import os
+import pathlib
+from collections.abc import Iterable
+
+import numpy as np
+
+from evenhand.core.attributes import Attribute
+from evenhand.core.errors import UserError
+from evenhand.core.schema import Strict, check
+from evenhand.stats.correction import Confusion
+
+NOT_SEEN = "not seen"
+
+
+class Answers(Strict):
+    """The probabilities given to labelled images of one true class.
+
+    Those not seen count as 0 throughout.
+
+    Attributes:
+        mean: `{class: mean of its probability}`.
+        products: `{class: {class: mean of the product of both probabilities}}`.
+    """
+
+    mean: dict[str, float]
+    products: dict[str, dict[str, float]]
+
+
+class Calibration(Strict):
+    """What a classifier called labelled images: the file that `evenhand calibrate` writes.
+
+    Attributes:
+        classifier: its name.
+        digest: of its weights.
+        domain: what kind of images these were, in words; a report says when its own are of another.
+        data: where they came from.
+        date: of the calibration, ISO 8601.
+        attributes: `{attribute: {true class: {called class or "not seen": images}}}`.
+        probabilities: `{attribute: {true class: Answers}}`; without them calls are corrected
+            instead of probabilities.
+    """
+
+    classifier: str
+    digest: str
+    domain: str
+    data: str
+    date: str
+    attributes: dict[str, dict[str, dict[str, int]]]
+    probabilities: dict[str, dict[str, Answers]] = {}
+
+    def of(self, attributes: Iterable[str]) -> "Calibration":
+        """The same of some attributes only."""
+        kept = set(attributes)
+        return self.model_copy(
+            update={
+                part: {a: table for a, table in getattr(self, part).items() if a in kept}
+                for part in ("attributes", "probabilities")
+            }
+        )
+
+    def confusion(self, attribute: Attribute) -> "Confusion":
+        """What is known of an attribute, as `Confusion`.
+
+        Raises:
+            UserError: not calibrated, other classes, or what `Confusion` refuses.
+        """
+        table = self.attributes.get(attribute.name)
+        if table is None or set(table) != set(attribute.classes):
+            found = "nothing" if table is None else ", ".join(table)
+            raise UserError(
+                f"calibration of {self.classifier!r}: has {found} for {attribute.name!r}, whose "
+                "classes are "
+                f"{', '.join(attribute.classes)}"
+            )
+        names, given = attribute.classes, self.probabilities.get(attribute.name)
+        counts = np.array([[table[truth].get(c, 0) for truth in names] for c in [*names, NOT_SEEN]])
+        try:
+            if given is None:
+                return Confusion(counts)
+            return Confusion(
+                counts,
+                np.array([[given[truth].mean[c] for truth in names] for c in names]),
+                np.array(
+                    [
+                        [[given[truth].products[c][d] for d in names] for c in names]
+                        for truth in names
+                    ]
+                ),
+            )
+        except KeyError as error:
+            raise UserError(
+                f"{attribute.name}: the calibration's probabilities lack class {error}"
+            ) from error
+        except UserError as error:
+            raise UserError(f"{attribute.name}: {error}") from error
+
+
+def read_calibration(path: str | os.PathLike) -> Calibration:
+    """Reads what `evenhand calibrate` wrote.
+
+    The file, or a folder that holds it as `calibration.json`.
+
+    Raises:
+        UserError: there is none, or it is damaged.
+    """
+    path = pathlib.Path(path)
+    path = path / "calibration.json" if path.is_dir() else path
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{path}: no readable calibration ({error}); `evenhand calibrate` writes one"
+        ) from error
+    return check(Calibration, values, where=str(path))

@@ -1,0 +1,72 @@
+"""The processes that train together: accelerate, here and nowhere else."""
+
+import contextlib
+import json
+import pathlib
+import signal
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from evenhand.core.errors import UserError
+from evenhand.core.schema import flat
+from evenhand.training.run_directory import open_run
+
+
+@contextlib.contextmanager
+def training(
+    folder: pathlib.Path, settings: dict[str, Any], free: Collection[str] = ()
+) -> Iterator[Any]:
+    """Opens a run directory with an accelerate Accelerator and a tensorboard log.
+
+    Raises:
+        UserError: as `open_run`; or another of the processes that train together has ended.
+    """
+    import torch
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(), log_with="tensorboard", project_dir=str(folder)
+    )
+    plain = {
+        k: v if isinstance(v, int | float | str | bool) else json.dumps(v)
+        for k, v in flat(settings).items()
+    }
+    try:
+        with _ended_together(folder) if accelerator.num_processes > 1 else contextlib.nullcontext():
+            with accelerator.main_process_first():
+                open_run(folder, settings, free)
+            accelerator.init_trackers("tensorboard", config=plain)
+            yield accelerator
+            accelerator.wait_for_everyone()
+    finally:
+        accelerator.end_training()
+
+
+@contextlib.contextmanager
+def _ended_together(folder: pathlib.Path) -> Iterator[None]:
+    """Turns what a process feels when another one ended into one line."""
+    goes_on = "the same command goes on from the last checkpoint"
+
+    def ended(*_: object) -> None:
+        raise UserError(
+            f"{folder}: this training was told to end, by its launcher or because another "
+            f"process ended; {goes_on}"
+        )
+
+    before = signal.signal(signal.SIGTERM, ended)
+    try:
+        yield
+    except RuntimeError as error:
+        if any(
+            word in str(error)
+            for word in ("Connection closed", "Connection reset", "NCCL", "Gloo", "gloo")
+        ):
+            reason = str(error).splitlines()[0][:200]
+            raise UserError(
+                f"{folder}: lost the connection to another process of this training ({reason}); "
+                "if that one ended, "
+                f"{goes_on}"
+            ) from error
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
