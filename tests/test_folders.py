@@ -120,7 +120,7 @@ def test_what_cannot_be_read_is_left_out_counted_and_named(people, tmp_path, mon
     ):
         report = measure(config(folder), tmp_path / "run")
     why = {
-        json.loads(line)["image"].rsplit("/", 1)[-1]: json.loads(line)["why"]
+        json.loads(line)["skipped"].rsplit("/", 1)[-1]: json.loads(line)["why"]
         for line in (tmp_path / "run" / "skipped.jsonl").read_text().splitlines()
     }
     assert (

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from evenhand.core.errors import UserError
-from evenhand.core.records import image_seed, read
+from evenhand.core.records import image_seed, read, read_run
 from evenhand.core.resources import locate
 from evenhand.measure import measure
 from evenhand.recipes.measure import Measure
@@ -69,10 +69,9 @@ def test_a_cut_run_goes_on_and_gives_the_same_records(run, tmp_path):
     folder = tmp_path / "cut"
     with pytest.raises(Cut):
         measure(SMALL, folder, progress=cut_after(16))
-    journal = folder / "records.jsonl"
-    journal.write_bytes(journal.read_bytes()[:-40])  # killed in the middle of a line
+    assert 0 < len(read_run(folder)[1]) < 36
     measure(SMALL, folder)
-    assert journal.read_bytes() == (run[0] / "records.jsonl").read_bytes()
+    assert (folder / "records.jsonl").read_bytes() == (run[0] / "records.jsonl").read_bytes()
     assert (folder / "report.json").read_text() == (run[0] / "report.json").read_text()
     assert not list(folder.rglob("*.tmp"))
 
@@ -91,7 +90,7 @@ def test_records_hold_what_was_asked_and_perceived(run):
             r.probs["gender"].values()
         ) == pytest.approx(1, abs=1e-3)
         assert not r.states or r.states["gender"] in ("woman", "man", "person")
-    assert records[0].seed == image_seed(0, records[0].prompt, 0)
+    assert records[0].seed == image_seed("measure", 0, records[0].prompt, 0)
 
 
 def test_a_report_counts_what_the_records_say(run):

@@ -80,6 +80,23 @@ def measure(
     out: Annotated[
         Path | None, Option(help="Run directory; one with the same settings is continued.")
     ] = None,
+    shard: Annotated[
+        str | None,
+        Option(
+            help="Do only this part of the work, i/n; of n commands, anywhere, the last reports."
+        ),
+    ] = None,
+    executor: Annotated[
+        str | None,
+        Option(
+            help="Hand the work to datatrove's executor: local, slurm or ray (extra `cluster`)."
+        ),
+    ] = None,
+    tasks: Annotated[int, Option(help="With --executor: how many.", min=1)] = 2,
+    executor_option: Annotated[
+        list[str] | None,
+        Option(help="With --executor: an argument of it, such as partition=gpu; may be repeated."),
+    ] = None,
     judge_may_be_trainer: Annotated[
         bool, Option(help="Judge even with the classifier that trained the adapter.")
     ] = False,
@@ -99,6 +116,11 @@ def measure(
         evenhand measure emoji --prompts emoji-occupations --attributes gender --until .1
 
         evenhand measure sd15 --protocol full --judge siglip-faces
+
+        torchrun --nproc_per_node 4 -m evenhand measure sd15 --protocol full --judge siglip-faces
+
+        evenhand measure sd15 --protocol full --executor slurm --tasks 64 \
+            --executor-option partition=gpu
 
         evenhand measure --images-from pictures --prompts prompts.csv --judge siglip-faces \
             --attributes gender
@@ -128,20 +150,33 @@ def measure(
     folder = out or Path("runs/measure") / "-".join(
         Path(x).name for x in (model, config.images_from, *asked, adapter) if x
     )
-    from evenhand.measure import plan, plan_images
+    from evenhand.core.work import share_of
+    from evenhand.measure import plan
 
-    rows, settings = (
-        plan(config) if config.model else plan_images(config)
-    )  # what is unknown is said before models are loaded
+    planned = plan(config)  # what is unknown is said before models are loaded
     if dry_run:
-        _dry(config, rows, settings, folder)
+        _dry(planned, folder)
+        return
+    if executor:
+        from evenhand.measure.executors import execute
+
+        execute(config, folder, executor, tasks, executor_option or [])
         return
     from evenhand.cli.show import progress
     from evenhand.measure import measure as run
 
+    share = share_of(shard)
     with progress("measuring") as update:
-        report = run(config, folder, progress=update, judge_may_be_trainer=judge_may_be_trainer)
-    _tell(report, folder)
+        report = run(
+            config, folder, share=share, progress=update, judge_may_be_trainer=judge_may_be_trainer
+        )
+    if report:
+        _tell(report, folder)
+    elif share.only:
+        print(
+            f"shard {shard} is done; the report is made by the last of the shards to end, or by "
+            "the same command without --shard"
+        )
 
 
 def _tell(report: dict[str, Any], folder: Path) -> None:
@@ -180,21 +215,26 @@ def _configured(protocol: str | None, **given: Any) -> Any:
     )
 
 
-def _dry(config: Any, rows: list, settings: dict[str, Any], folder: Path) -> None:
+def _dry(planned: Any, folder: Path) -> None:
     """Says what would run, and what it will cost where something is drawn."""
     import yaml
 
-    from evenhand.measure import cost
-
+    settings = planned.settings
     shown = {
         **settings,
         "attributes": list(settings["attributes"]),
         "calibration": bool(settings["calibration"]),
     }
     print(yaml.safe_dump(shown, sort_keys=False), end="")
-    print(f"# {len(rows)} images of {len({row[0].text for row in rows})} prompts into {folder}")
-    if not config.images_from:
-        seconds, memory = cost(config)
+    if planned.config.images_from:
+        texts = [picture.prompt.text for picture in planned.pictures]
+    else:
+        texts = [prompt.text for prompt, _ in planned.rows]
+    print(f"# {len(texts)} images of {len(set(texts))} prompts into {folder}")
+    if not planned.config.images_from:
+        from evenhand.measure.generator import cost
+
+        seconds, memory = cost(planned)
         print(
             f"# about {seconds / 60:.1f} minutes, {memory / 2**30:.1f} GiB at most (from two "
             "batches)"

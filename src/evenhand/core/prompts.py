@@ -32,6 +32,9 @@ class Prompt:
     states: dict[str, str] = field(default_factory=dict)
 
 
+Row = tuple[Prompt, int]  # what is asked, and the seed of the image's own generator
+
+
 class PromptSet(BaseModel):
     """A prompt file.
 

@@ -83,6 +83,15 @@ def override(values: dict[str, Any], pairs: list[str]) -> dict[str, Any]:
     return values
 
 
+def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """A copy of nested values with others laid over them, group by group."""
+    result = copy.deepcopy(below)
+    for name, value in above.items():
+        both = isinstance(value, dict) and isinstance(result.get(name), dict)
+        result[name] = merged(result[name], value) if both else copy.deepcopy(value)
+    return result
+
+
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """`{"a": {"b": 1}}` -> `{"a.b": 1}`."""
     rows = {}

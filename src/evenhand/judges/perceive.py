@@ -1,32 +1,58 @@
-"""A record for each image that was judged."""
+"""A record for each image that was judged, and the image's file."""
 
+import pathlib
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-from evenhand.core.prompts import Prompt
-from evenhand.core.records import Record
+import torch
+from PIL import Image
+from torch import Tensor
 
-if TYPE_CHECKING:
-    from torch import Tensor
+from evenhand.core.errors import UserError
+from evenhand.core.files import whole
+from evenhand.core.prompts import Row
+from evenhand.core.records import Record, hash63
+from evenhand.judges.base import Judge
 
-    from evenhand.judges.base import Judge
 
+def with_digest(settings: dict[str, Any], judge: Judge) -> dict[str, Any]:
+    """A run's settings with the judge's digest.
 
-Row = tuple[Prompt, int]
+    Raises:
+        UserError: the calibration is of another judge.
+    """
+    calibration = settings["calibration"]
+    if calibration and calibration["digest"] != judge.digest:
+        raise UserError(
+            "the calibration is of classifier "
+            f"{calibration['classifier']}@{calibration['digest']}, the judge is "
+            f"{judge.name}@{judge.digest}: calibrate it anew with `evenhand calibrate`"
+        )
+    return {**settings, "judge": {**settings["judge"], "digest": judge.digest}}
 
 
 def judged(
-    batch: list[Row],
-    images: "Tensor",
-    judge: "Judge",
+    rows: Sequence[Row],
+    images: Tensor,
+    judge: Judge,
     attributes: dict[str, Any],
     source: str,
     files: list[str] | None = None,
     flagged: list[bool] | None = None,
 ) -> list[Record]:
-    """A record for each image `[N, 3, H, W]`: what was asked, drawn and perceived."""
-    import torch
+    """A record for each image `[N, 3, H, W]`: what was asked, drawn and perceived.
 
+    Args:
+        rows: prompts and seeds.
+        images: in [0, 1].
+        judge: who perceives.
+        attributes: names of those that the run reports.
+        source: of the images.
+        files: their files; a name in the run directory when None.
+        flagged: what the model's safety checker said of each.
+    """
     with torch.no_grad():
         predictions = judge(images)
     names = [
@@ -52,10 +78,26 @@ def judged(
             flagged=flagged[i] if flagged else None,
             states=p.states,
         )
-        for i, (p, seed) in enumerate(batch)
+        for i, (p, seed) in enumerate(rows)
     ]
 
 
+def save_images(images: Tensor, paths: Sequence[pathlib.Path]) -> None:
+    """Writes images `[N, 3, H, W]` in [0, 1] as PNG files, each whole, several at a time."""
+    arrays = (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+    def save(item: tuple[Any, pathlib.Path]) -> None:
+        with whole(item[1]) as temporary:
+            Image.fromarray(item[0]).save(temporary, format="PNG")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(save, zip(arrays, paths, strict=True)))
+
+
 def _file(prompt: str, seed: int) -> str:
-    """Where an image is kept, relative to the run directory."""
-    return f"images/{re.sub(r'[^a-z0-9]+', '-', prompt.lower())[:60].strip('-')}-{seed:08x}.png"
+    """Where an image is kept, relative to the run directory.
+
+    Readable, and different for different prompts in any script.
+    """
+    words = re.sub(r"[^a-z0-9]+", "-", prompt.lower())[:60].strip("-")
+    return f"images/{words or 'image'}-{hash63(prompt, seed):016x}.png"

@@ -4,33 +4,55 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from evenhand.measure.folder import measure_images, plan_images
-from evenhand.measure.generator import cost, measure_generator, plan
+from evenhand.core.errors import UserError
+from evenhand.core.work import Share, share_of
+from evenhand.measure.plan import FolderPlan, plan
 from evenhand.recipes.measure import Measure
 
-__all__ = ["measure", "plan", "plan_images", "cost"]
+__all__ = ["measure", "plan"]
 
 
 def measure(
     config: Measure,
     folder: str | os.PathLike,
     *,
+    share: Share | None = None,
     progress: Callable[[int, int], None] | None = None,
     judge_may_be_trainer: bool = False,
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Measures into a run directory and returns the report.
+
+    Processes that measure the same into one folder share the work, whether a launcher (torchrun,
+    accelerate, Slurm) started them, two people typed the command twice, or one goes on where others
+    were killed.
 
     Args:
         config: what to measure.
         folder: run directory; a run of the same settings in it is continued.
+        share: of this process in the work; what its launcher says when None.
         progress: called with (images done, images in all).
         judge_may_be_trainer: judge even an adapter that was trained against the judge.
+
+    Returns:
+        the report; None in processes that do not write it: those of a launcher but the first, and
+        shards of an unfinished run.
 
     Raises:
         UserError: bad settings, another run's folder, or a judge that trained the adapter.
     """
-    if config.images_from:
-        return measure_images(config, folder, progress=progress)
+    share = share or share_of()
+    if share.only and config.until:
+        raise UserError(
+            "--until decides by the images of all processes: start several of the same command, "
+            "or torchrun, instead of --shard"
+        )
+    planned = plan(config)
+    if isinstance(planned, FolderPlan):
+        from evenhand.measure.folder import measure_folder
+
+        return measure_folder(planned, folder, share=share, progress=progress)
+    from evenhand.measure.generator import measure_generator
+
     return measure_generator(
-        config, folder, progress=progress, judge_may_be_trainer=judge_may_be_trainer
+        planned, folder, share=share, progress=progress, judge_may_be_trainer=judge_may_be_trainer
     )

@@ -1,105 +1,118 @@
 """Measuring images that are there already, made by whatever generator."""
 
-import json
 import os
-import pathlib
 import warnings
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from torch import Tensor
 
 from evenhand.core.errors import UserError
-from evenhand.core.files import digest, write_text
-from evenhand.core.records import append, key, reopen
-from evenhand.images.tables import Picture, by_folder, read_table
-from evenhand.judges.perceive import judged
-from evenhand.measure.settings import judging, sure
-from evenhand.recipes.measure import Measure
-from evenhand.training.run_directory import open_run
+from evenhand.core.files import digest_of
+from evenhand.core.records import (
+    Record,
+    lines_of,
+    read_parts,
+    skipped_in_parts,
+    skipped_lines,
+    write_records,
+)
+from evenhand.core.work import Share, work
+from evenhand.images.io import in_batches, read_images
+from evenhand.images.tables import Picture
+from evenhand.judges.base import Judge
+from evenhand.judges.perceive import judged, with_digest
+from evenhand.judges.registry import load_judge
+from evenhand.measure.plan import FolderPlan
+from evenhand.reports.html import write_report
+from evenhand.training.run_directory import check_run, claim_run
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-
-def plan_images(config: Measure) -> tuple[list[Picture], dict[str, Any]]:
-    """As `plan`, of images that are there already.
-
-    The files with their prompts, and everything that the result depends on.
-    """
-    pictures = config.images_from or ""
-    if not config.judge:
-        raise UserError(
-            "images made elsewhere have no judge of their own: name a classifier with --judge"
-        )
-    listed = read_table(config.prompts[0], pictures) if config.prompts else by_folder(pictures)
-    return listed, {
-        "images_from": str(pathlib.Path(pictures).resolve()),
-        "source": f"folder:{pictures}",
-        "seed": config.seed,
-        "prompts": dict.fromkeys(config.prompts, "table"),
-        "texts": {name: digest(name) for name in config.prompts},
-        "splits": [],
-        **judging(config, config.judge, config.domain or pictures),
-    }
+UNIT = 128  # pictures: more are decoded ahead of the judge, fewer are judged anew after a kill
 
 
-def measure_images(
-    config: Measure,
+def measure_folder(
+    plan: FolderPlan,
     folder: str | os.PathLike,
     *,
+    share: Share = Share(),
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Judges images that are there already.
 
     What cannot be read is left out, counted and named in `skipped.jsonl`.
     """
-    from evenhand.images.io import in_batches, read_images
-    from evenhand.judges.registry import load_judge
+    judge = load_judge(plan.judge.name)
+    settings = with_digest(plan.settings, judge)
+    folder = check_run(folder, settings)
 
-    listed, settings = plan_images(config)
-    judge = load_judge(settings["judge"]["name"])
-    folder = open_run(folder, sure(settings, judge))
-    journal, skipped = folder / "records.jsonl", []
-    done = {key(r, r.seed) for r in reopen(journal)}
-    missing = [picture for picture in listed if key(picture.prompt, picture.seed) not in done]
-    drawn = len(listed) - len(missing)
+    def do(pictures: list[Picture]) -> str:
+        records, skipped = _judge(pictures, judge, settings, plan.config.batch)
+        claim_run(folder, settings)
+        return lines_of(records) + skipped_lines(skipped)
 
-    def readable() -> Iterator[tuple[Picture, "Tensor"]]:
-        for picture, image in read_images(missing):
+    units = _units(plan.pictures, UNIT)
+
+    def tell(done: int) -> None:
+        if progress:
+            progress(done, len(plan.pictures))
+
+    if not work(units, folder, do, share=share, progress=tell):
+        return None
+    skipped = skipped_in_parts(folder, units)
+    write_records(folder, read_parts(folder, units), skipped)
+    for part in (folder / "parts").glob("*.jsonl"):
+        if part.stem not in units:  # of pictures that are gone, or have changed since
+            part.unlink(missing_ok=True)
+    if share.rank and not share.only:
+        return None
+    if skipped:
+        message = (
+            f"{len(skipped)} of {len(plan.pictures)} images could not be read: "
+            f"{folder / 'skipped.jsonl'} says why"
+        )
+        if len(skipped) == len(plan.pictures):
+            raise UserError(message)
+        warnings.warn(message, stacklevel=2)
+    return write_report(folder)
+
+
+def _judge(
+    pictures: list[Picture], judge: Judge, settings: dict[str, Any], size: int
+) -> tuple[list[Record], list[dict[str, str]]]:
+    """The records of a unit in its order, and what of it could not be read."""
+    records, skipped = {}, []
+
+    def readable() -> Iterator[tuple[Picture, Tensor]]:
+        for picture, image in read_images(pictures):
             if isinstance(image, Exception):
-                skipped.append({"image": str(picture.path), "why": str(image)})
+                skipped.append({"skipped": str(picture.path), "why": str(image)})
             else:
                 yield picture, image
 
-    for batch, images in in_batches(readable(), config.batch):
-        rows = [(p.prompt, p.seed) for p in batch]
-        append(
-            journal,
-            judged(
-                rows,
-                images,
-                judge,
-                settings["attributes"],
-                settings["source"],
-                [str(p.path) for p in batch],
-            ),
-        )
-        drawn += len(batch)
-        if progress:
-            progress(drawn, len(listed))
-    write_text(
-        folder / "skipped.jsonl",
-        "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in skipped),
-    )
-    if len(skipped) == len(listed):
-        raise UserError(
-            f"{config.images_from}: no image could be read; {folder / 'skipped.jsonl'} says why"
-        )
-    if skipped:
-        warnings.warn(
-            f"{len(skipped)} of {len(listed)} images could not be read: "
-            f"{folder / 'skipped.jsonl'} says why",
-            stacklevel=2,
-        )
-    from evenhand.reports.html import write_report
+    for batch, images in in_batches(readable(), size):
+        rows, files = [(p.prompt, p.seed) for p in batch], [str(p.path) for p in batch]
+        found = judged(rows, images, judge, settings["attributes"], settings["source"], files)
+        records |= {r.image: r for r in found}
+    return [records[str(p.path)] for p in pictures if str(p.path) in records], skipped
 
-    return write_report(folder)
+
+def _units(pictures: list[Picture], size: int) -> dict[str, list[Picture]]:
+    """Pictures cut into units.
+
+    The name follows from their files as they are now: one that was overwritten is judged anew.
+    """
+    found = {}
+    for start in range(0, len(pictures), size):
+        part = pictures[start : start + size]
+        files = [[str(p.path), p.prompt.text, p.prompt.states, *_stamp(p)] for p in part]
+        found[f"000-{start // size:06d}-{digest_of(files)}"] = part
+    return found
+
+
+def _stamp(picture: Picture) -> list[int]:
+    """Size and time of a file; nothing where it cannot be asked."""
+    try:
+        found = picture.path.stat()
+    except OSError:
+        return []
+    return [found.st_size, found.st_mtime_ns]

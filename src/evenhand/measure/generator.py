@@ -3,191 +3,103 @@
 import os
 import pathlib
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection
+from typing import Any
 
+from evenhand.core.adapters import describe_adapter
 from evenhand.core.attributes import attributes_of
 from evenhand.core.errors import UserError
-from evenhand.core.files import whole
-from evenhand.core.prompts import load_prompts
-from evenhand.core.records import Record, append, image_seed, key, reopen
-from evenhand.core.schema import check
-from evenhand.judges.perceive import Row, judged
-from evenhand.measure.settings import judging, sure
-from evenhand.recipes.measure import Measure
-from evenhand.recipes.model import Settings, load_model
+from evenhand.core.prompts import Row
+from evenhand.core.records import Record, key, lines_of, read, read_parts, write_records
+from evenhand.core.work import Share, work
+from evenhand.diffusion.pipeline import Diffusion, load_diffusion
+from evenhand.diffusion.sampling import draw
+from evenhand.judges.base import Judge
+from evenhand.judges.perceive import judged, save_images, with_digest
+from evenhand.judges.registry import load_judge
+from evenhand.measure.plan import GeneratorPlan, units_of
+from evenhand.reports.html import write_report
 from evenhand.reports.tally import counts
-from evenhand.stats.stopping import LOOK, enough
-from evenhand.training.run_directory import open_run, peak_memory
+from evenhand.stats.stopping import enough
+from evenhand.training.run_directory import check_run, claim_run, peak_memory
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from evenhand.diffusion.pipeline import Diffusion
-    from evenhand.judges.base import Judge
-
-
-def plan(config: Measure) -> tuple[list[Row], dict[str, Any]]:
-    """What a measurement will draw.
-
-    Rows (prompt, seed) in order, and everything that its result depends on.
-
-    No model is loaded: every unknown name and impossible value is found here.
-
-    Raises:
-        UserError: what is unknown or impossible, and what is known instead.
-    """
-    assert config.model
-    model, sets = load_model(config.model), [load_prompts(name) for name in config.prompts]
-    if not (config.judge or model.judge):
-        raise UserError(f"model {config.model!r} names no judge; name a classifier with --judge")
-    judgement = judging(
-        config, str(config.judge or model.judge), config.domain or model.domain or model.path
-    )
-    if config.adapter:
-        from evenhand.core.adapters import find_adapter
-
-        find_adapter(config.adapter)
-    settings = check(Settings, {**model.settings.model_dump(), **config.settings}, where="settings")
-    splits = config.splits or None
-    rows = [
-        (p, image_seed(config.seed, p.text, i))
-        for s in sets
-        for p in s.prompts(splits)
-        for i in range(config.images)
-    ]
-    explicit = [p for s in sets for p in s.explicit_prompts(list(judgement["attributes"]), splits)]
-    unknown_to_judge = [
-        p
-        for p in explicit
-        if any(c not in judgement["attributes"][a]["classes"] for a, c in p.states.items())
-    ]
-    rows += [
-        (p, image_seed(config.seed, p.text, i))
-        for p in explicit
-        if p not in unknown_to_judge
-        for i in range(config.explicit_images)
-    ]
-    rows = list({key(*row): row for row in rows}.values())  # two sets may share a prompt
-    return rows, {
-        "model": config.model,
-        "dtype": model.dtype,
-        "adapter": config.adapter,
-        "adapter_scale": config.adapter_scale,
-        "prompts": {name: s.version for name, s in zip(config.prompts, sets, strict=True)},
-        "texts": {name: s.digest for name, s in zip(config.prompts, sets, strict=True)},
-        "splits": config.splits,
-        "images": config.images,
-        "explicit_images": config.explicit_images,
-        "seed": config.seed,
-        "batch": config.batch,
-        **({"until": {"width": config.until, "every": LOOK}} if config.until else {}),
-        **(
-            {"left_out": [p.text for p in unknown_to_judge]}
-            if unknown_to_judge and config.explicit_images
-            else {}
-        ),
-        "settings": settings.model_dump(mode="json"),
-        **judgement,
-    }
+FREE = ("batch",)  # only cuts the work up
 
 
 def measure_generator(
-    config: Measure,
+    plan: GeneratorPlan,
     folder: str | os.PathLike,
     *,
+    share: Share = Share(),
     progress: Callable[[int, int], None] | None = None,
     judge_may_be_trainer: bool = False,
-) -> dict[str, Any]:
-    """As `measure`, of a generator.
+) -> dict[str, Any] | None:
+    """As `evenhand.measure.measure`, of a generator.
 
-    Every batch holds the same rows however often the run is cut and continued, so the records are
-    the same.
+    The plan's rows are cut into units, each a batch of fixed composition, which any number of
+    processes share; so the records are the same however often the run is cut and by how many it is
+    done.
     """
-    rows, settings = plan(config)
-    from evenhand.core.adapters import describe_adapter
+    diffusion, judge = _load(plan)
+    settings = {**with_digest(plan.settings, judge), "source": diffusion.source}
+    _check_trainer(plan, judge, judge_may_be_trainer)
+    folder = check_run(folder, settings, free=FREE)
 
-    trainer = describe_adapter(config.adapter).get("classifier", {}) if config.adapter else {}
-    diffusion, judge = _load(config, settings)
-    if trainer.get("digest") == judge.digest and not judge_may_be_trainer:
-        raise UserError(
-            f"judge {judge.name!r} trained the adapter {config.adapter!r}: its numbers would "
-            "flatter. Name another "
-            "with --judge, or insist with --judge-may-be-trainer"
+    def do(rows: list[Row]) -> str:
+        ((_, images),) = draw(diffusion, rows)
+        flagged = diffusion.safety(images) if diffusion.safety else None
+        records = judged(
+            rows, images, judge, settings["attributes"], diffusion.source, flagged=flagged
         )
-    settings["source"] = diffusion.source
-    folder = open_run(folder, sure(settings, judge), free=["batch"])
-    journal = folder / "records.jsonl"
-    done, left, drawn = {key(r, r.seed): r for r in reopen(journal)}, len(rows), 0
-    found: dict[
-        str, list[Record]
-    ] = {}  # of the blocks before: a run that is continued decides as it did
-    for block in _blocks(rows, config):
-        wanted = [row for row in block if not _may_stop(found.get(row[0].text, []), settings)]
-        left -= len(block) - len(wanted)
-        for start in range(0, len(wanted), config.batch):
-            batch = wanted[start : start + config.batch]
-            missing = [i for i, row in enumerate(batch) if key(*row) not in done]
-            if missing:
-                images = diffusion.sample([p.text for p, _ in batch], [seed for _, seed in batch])
-                records = judged(
-                    batch,
-                    images,
-                    judge,
-                    settings["attributes"],
-                    diffusion.source,
-                    flagged=diffusion.safety(images) if diffusion.safety else None,
-                )
-                for i in missing:
-                    _save(images[i], folder / records[i].image)
-                    done[key(*batch[i])] = records[i]
-                append(journal, [records[i] for i in missing])
-            drawn += len(batch)
+        save_images(images, [folder / r.image for r in records])
+        claim_run(folder, settings, free=FREE)
+        return lines_of(records)
+
+    found: dict[str, list[Record]] = {}  # of the rounds before: every process decides alike
+    kept, stopped = {}, 0
+    for number, rows in enumerate(plan.rounds()):
+        wanted = [row for row in rows if not _may_stop(found.get(row[0].text, []), settings)]
+        stopped += len(rows) - len(wanted)
+        records = _of_other_batches(folder, units_of(wanted, plan.config.batch, number))
+        units = units_of([r for r in wanted if key(*r) not in records], plan.config.batch, number)
+        before = len(kept) + len(wanted) - sum(map(len, units.values()))
+        left = len(plan.rows) - stopped
+
+        def tell(done: int, before: int = before, left: int = left) -> None:
             if progress:
-                progress(drawn, left)
+                progress(before + done, left)
+
+        if not work(units, folder, do, share=share, progress=tell):
+            return None
+        records |= {(r.prompt, r.seed): r for r in read_parts(folder, units)}
         for row in wanted:
-            found.setdefault(row[0].text, []).append(done[key(*row)])
-    from evenhand.reports.html import write_report
+            kept[key(*row)] = records[key(*row)]
+            found.setdefault(row[0].text, []).append(records[key(*row)])
+    write_records(folder, [kept[key(*row)] for row in plan.rows if key(*row) in kept])
+    return write_report(folder) if share.only or share.rank == 0 else None
 
-    return write_report(folder)
+
+def _of_other_batches(
+    folder: pathlib.Path, units: Collection[str]
+) -> dict[tuple[str, int], Record]:
+    """Records of parts that are no units now: drawn in batches of another size; they count."""
+    parts = sorted((folder / "parts").glob("*.jsonl"))
+    return {(r.prompt, r.seed): r for part in parts if part.stem not in units for r in read(part)}
 
 
-def cost(config: Measure) -> tuple[float, int]:
+def cost(plan: GeneratorPlan) -> tuple[float, int]:
     """What a measurement will cost.
 
     (seconds, peak memory in bytes), from drawing and judging its first batch twice.
     """
-    rows, settings = plan(config)
-    diffusion, judge = _load(config, settings)
-    batch, seconds = rows[: config.batch], 0.0
+    diffusion, judge = _load(plan)
+    rows, seconds = plan.rows[: plan.config.batch], 0.0
     for _ in range(2):  # the first time is slower than all others
         started = time.perf_counter()
-        judged(
-            batch,
-            diffusion.sample([p.text for p, _ in batch], [seed for _, seed in batch]),
-            judge,
-            settings["attributes"],
-            "",
-        )
+        for batch, images in draw(diffusion, rows):
+            judged(batch, images, judge, plan.settings["attributes"], "")
         seconds = time.perf_counter() - started
-    return seconds * len(rows) / len(batch), peak_memory()
-
-
-def _blocks(rows: list[Row], config: Measure) -> list[list[Row]]:
-    """All rows at once.
-
-    Or, where prompts may stop, the next images of every prompt, a look at a time.
-    """
-    if not config.until:
-        return [rows]
-    place: dict[str, int] = {}
-    blocks: dict[int, list[Row]] = {}
-    for prompt, seed in rows:
-        place[prompt.text] = place.get(prompt.text, -1) + 1
-        blocks.setdefault(0 if prompt.states else place[prompt.text] // LOOK, []).append(
-            (prompt, seed)
-        )
-    return [blocks[k] for k in sorted(blocks)]
+    return seconds * len(plan.rows) / len(rows), peak_memory()
 
 
 def _may_stop(found: list[Record], settings: dict[str, Any]) -> bool:
@@ -200,24 +112,22 @@ def _may_stop(found: list[Record], settings: dict[str, Any]) -> bool:
     )
 
 
-def _load(config: Measure, settings: dict[str, Any]) -> tuple["Diffusion", "Judge"]:
+def _check_trainer(plan: GeneratorPlan, judge: Judge, allowed: bool) -> None:
+    trainer = describe_adapter(plan.adapter).get("classifier", {}) if plan.adapter else {}
+    if trainer.get("digest") == judge.digest and not allowed:
+        raise UserError(
+            f"judge {judge.name!r} trained the adapter {plan.adapter!r}: its numbers would "
+            "flatter. Name another "
+            "with --judge, or insist with --judge-may-be-trainer"
+        )
+
+
+def _load(plan: GeneratorPlan) -> tuple[Diffusion, Judge]:
     """The generator and the judge of a planned measurement."""
-    from evenhand.diffusion.pipeline import load_diffusion
-    from evenhand.judges.registry import load_judge
-
     diffusion = load_diffusion(
-        load_model(config.model or ""),
-        adapter=config.adapter,
-        adapter_scale=config.adapter_scale,
-        settings=settings["settings"],
+        plan.model,
+        adapter=plan.adapter,
+        adapter_scale=plan.config.adapter_scale,
+        settings=plan.settings["settings"],
     )
-    return diffusion, load_judge(settings["judge"]["name"], device=diffusion.pipe.device)
-
-
-def _save(image: "Tensor", path: pathlib.Path) -> None:
-    """Writes one image `[3, H, W]` in [0, 1] as PNG, whole."""
-    from PIL import Image
-
-    array = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-    with whole(path) as temporary:
-        Image.fromarray(array).save(temporary, format="PNG")
+    return diffusion, load_judge(plan.judge.name, device=diffusion.pipe.device)

@@ -44,6 +44,7 @@ class JudgeConfig(Strict):
     """An attribute classifier: `eval/judges/*.yaml`.
 
     Attributes:
+        name: by which it was found.
         kind: `emoji` (the embedded world's), `clip` (zero-shot), `hub` (image classifiers of
             transformers), `vlm` (a vision-language model of transformers that is asked; it judges
             only, no gradient passes).
@@ -62,6 +63,7 @@ class JudgeConfig(Strict):
         mirror: `clip` and `hub`: the mean of the probabilities of an image and of its mirror image.
     """
 
+    name: str = Field(default="", exclude=True)
     kind: Literal["emoji", "clip", "hub", "vlm"]
     attributes: dict[str, dict[str, Any]]
     path: str = ""
@@ -123,13 +125,14 @@ def load_judge_config(name: str) -> JudgeConfig:
     """
     folder = pathlib.Path(name)
     if not folder.is_dir():
-        return load(JudgeConfig, "eval/judges", name)
+        return load(JudgeConfig, "eval/judges", name).model_copy(update={"name": name})
     config = load(JudgeConfig, "eval/judges", str(folder / "classifier.yaml"))
     return config.model_copy(
         update={
+            "name": name,
             "networks": {
                 a: n.model_copy(update={"path": str(folder)}) if n.path == "." else n
                 for a, n in config.networks.items()
-            }
+            },
         }
     )

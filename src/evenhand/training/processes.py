@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from evenhand.core.errors import UserError
+from evenhand.core.locks import exclusive
 from evenhand.core.schema import flat
 from evenhand.training.run_directory import open_run
 
@@ -19,7 +20,8 @@ def training(
     """Opens a run directory with an accelerate Accelerator and a tensorboard log.
 
     Raises:
-        UserError: as `open_run`; or another of the processes that train together has ended.
+        UserError: as `open_run`; another command trains in the folder; or another of the processes
+            that train together has ended.
     """
     import torch
     from accelerate import Accelerator
@@ -32,9 +34,13 @@ def training(
         for k, v in flat(settings).items()
     }
     try:
-        with _ended_together(folder) if accelerator.num_processes > 1 else contextlib.nullcontext():
-            with accelerator.main_process_first():
+        with contextlib.ExitStack() as stack:
+            if accelerator.num_processes > 1:
+                stack.enter_context(_ended_together(folder))
+            if accelerator.is_main_process:
+                stack.enter_context(exclusive(folder, "training"))
                 open_run(folder, settings, free)
+            accelerator.wait_for_everyone()
             accelerator.init_trackers("tensorboard", config=plain)
             yield accelerator
             accelerator.wait_for_everyone()

@@ -9,11 +9,14 @@ import json
 import os
 import pathlib
 import platform
+import sys
 from collections.abc import Collection
 from typing import Any
 
 from evenhand.core.errors import UserError
 from evenhand.core.files import write_json, write_text
+from evenhand.core.locks import lease
+from evenhand.core.records import SCHEMA
 from evenhand.core.schema import flat
 
 
@@ -40,10 +43,10 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def open_run(
+def check_run(
     folder: str | os.PathLike, settings: dict[str, Any], free: Collection[str] = ()
 ) -> pathlib.Path:
-    """Opens a run directory, new or to be continued.
+    """Says whether a run of these settings may begin or go on in a folder. Writes nothing.
 
     Args:
         folder: of the run.
@@ -52,30 +55,13 @@ def open_run(
             run goes on.
 
     Raises:
-        UserError: the folder holds a run of other settings (every difference is named), or cannot
-            be written.
+        UserError: the folder holds a run of other settings (every difference is named), or
+            something else.
     """
     folder = pathlib.Path(folder)
     path = folder / "run.json"
     if path.exists():
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))["settings"]
-        except (ValueError, KeyError) as error:
-            raise UserError(
-                f"{path}: not a run's settings ({error}); name another directory with --out"
-            ) from error
-        old, new = flat(before), flat(json.loads(json.dumps(settings)))
-        differing = [
-            f"{k} was {old.get(k)!r}, is {new.get(k)!r}"
-            for k in sorted(old.keys() | new.keys())
-            if k not in free and old.get(k) != new.get(k)
-        ]
-        if differing:
-            more = f"; and {len(differing) - 5} more" if len(differing) > 5 else ""
-            raise UserError(
-                f"{folder} holds a run of other settings: {'; '.join(differing[:5])}{more}. "
-                "Name another directory with --out, or delete this one"
-            )
+        _compare(path, settings, free)
         return folder
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file; name a directory with --out")
@@ -83,8 +69,89 @@ def open_run(
         raise UserError(
             f"{folder}: holds files but no run.json; name an empty or new directory with --out"
         )
-    write_json(path, {"settings": settings, "versions": versions()})
     return folder
+
+
+def _compare(path: pathlib.Path, settings: dict[str, Any], free: Collection[str]) -> None:
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))
+        before, schema = dict(run["settings"]), int(run.get("schema", 1))
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path}: not a run's settings ({error}); name another directory with --out"
+        ) from error
+    if schema != SCHEMA:
+        raise UserError(
+            f"{path.parent}: holds a run of {'a newer' if schema > SCHEMA else 'an older'} "
+            f"evenhand (schema {schema}, this "
+            f"one goes on with {SCHEMA}); name another directory with --out"
+        )
+    old, new = flat(before), flat(json.loads(json.dumps(settings)))
+    differing = [
+        f"{k} was {old.get(k)!r}, is {new.get(k)!r}"
+        for k in sorted(old.keys() | new.keys())
+        if k not in free and old.get(k) != new.get(k)
+    ]
+    if differing:
+        more = f"; and {len(differing) - 5} more" if len(differing) > 5 else ""
+        raise UserError(
+            f"{path.parent} holds a run of other settings: {'; '.join(differing[:5])}{more}. "
+            "Name another directory with --out, or delete this one"
+        )
+
+
+def claim_run(folder: pathlib.Path, settings: dict[str, Any], free: Collection[str] = ()) -> None:
+    """Writes `run.json`, to be called when there is a first result.
+
+    A start that fails does not block its folder.
+
+    Raises:
+        UserError: another command with other settings has had its first result here meanwhile.
+    """
+    with lease(folder / ".leases" / "run", wait=True):
+        if (folder / "run.json").exists():
+            _compare(folder / "run.json", settings, free)
+        else:
+            write_json(
+                folder / "run.json",
+                {
+                    "schema": SCHEMA,
+                    "settings": settings,
+                    "versions": versions(),
+                    "threads": threads(),
+                },
+            )
+
+
+def open_run(
+    folder: str | os.PathLike, settings: dict[str, Any], free: Collection[str] = ()
+) -> pathlib.Path:
+    """Opens the run directory of a training, new or to be continued.
+
+    The caller holds its lock (`evenhand.core.locks.exclusive`).
+
+    Settings of a run that never came to a checkpoint are replaced: a start that failed does not
+    block its folder.
+
+    Raises:
+        UserError: as `check_run`.
+    """
+    folder = pathlib.Path(folder)
+    if (folder / "run.json").exists() and not any(folder.rglob("checkpoint*")):
+        (folder / "run.json").unlink()
+    else:
+        check_run(folder, settings, free)
+    claim_run(folder, settings, free)
+    return folder
+
+
+def threads() -> int | None:
+    """Threads of torch in this process: their number moves single pixels by 1/255.
+
+    None where torch is not loaded.
+    """
+    torch = sys.modules.get("torch")
+    return None if torch is None else torch.get_num_threads()
 
 
 def cut_log(path: pathlib.Path, steps: int) -> None:

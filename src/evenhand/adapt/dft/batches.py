@@ -1,5 +1,6 @@
 """What a step draws: prompts and seeds, and which of the images are matched to which target."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -91,25 +92,28 @@ def draw(
 ) -> Batch:
     """`images` images of each neutral prompt, then `explicit_images` of prompts that say a class.
 
-    With seeds.
-
-    Seeds come from the pool of `preservation.seeds` (fresh ones when it is 0), so that reference
-    images can be kept.
+    Image numbers come from the pool of `preservation.seeds` (fresh ones when it is 0), so that
+    reference images can be kept. A prompt that comes twice in a step has a pool of its own each
+    time: no image is drawn twice.
     """
     pool, size = recipe.preservation.seeds, recipe.images
     prompts = [p for p in neutral for _ in range(size)]
-    numbers = [
-        n
-        for _ in neutral
-        for n in (rng.permutation(pool)[:size] if pool else step * size + np.arange(size))
+    prompts += [explicit[i] for i in rng.integers(len(explicit), size=recipe.explicit_images)]
+    seen: Counter[str] = Counter()
+    numbers: list[int] = []
+    for p in neutral:
+        chosen = rng.permutation(pool)[:size] if pool else step * size + np.arange(size)
+        numbers += (chosen + seen[p.text] * (pool or recipe.steps * size)).tolist()
+        seen[p.text] += 1
+    for p in prompts[len(numbers) :]:
+        numbers.append(int(rng.integers(pool or 2**31)) + seen[p.text] * pool)
+        seen[p.text] += 1
+    seeds = [
+        image_seed("train", recipe.seed, p.text, int(i))
+        for p, i in zip(prompts, numbers, strict=True)
     ]
-    if explicit:
-        prompts += [explicit[i] for i in rng.integers(len(explicit), size=recipe.explicit_images)]
-    numbers += list(rng.integers(pool or 2**31, size=len(prompts) - len(numbers)))
-    seeds = [image_seed(recipe.seed, p.text, int(i)) for p, i in zip(prompts, numbers, strict=True)]
-    return Batch(
-        prompts, seeds, int(rng.choice(recipe.num_inference_steps)), _groups(recipe, neutral)
-    )
+    steps = int(rng.choice(recipe.num_inference_steps))
+    return Batch(prompts, seeds, steps, _groups(recipe, neutral))
 
 
 def _groups(recipe: Dft, neutral: list[Prompt]) -> list[Group]:

@@ -1,0 +1,83 @@
+"""Measuring on many machines by an engine that is there already.
+
+Datatrove's executors (local processes, Slurm, Ray).
+"""
+
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+from evenhand.core.errors import UserError, unknown
+from evenhand.core.schema import override
+from evenhand.core.work import Share
+from evenhand.measure.plan import plan
+from evenhand.recipes.measure import Measure
+
+EXECUTORS = {
+    "local": "LocalPipelineExecutor",
+    "slurm": "SlurmPipelineExecutor",
+    "ray": "RayPipelineExecutor",
+}
+
+
+class Task:
+    """A step of datatrove: one shard of a measurement."""
+
+    def __init__(self, config: Measure, folder: pathlib.Path) -> None:
+        self.config, self.folder = config, folder
+
+    def __call__(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[None]:
+        """Measures the units of this rank; hands no documents on."""
+        from evenhand.measure import measure
+
+        measure(self.config, self.folder, share=Share(rank, world_size, only=True))
+        yield from ()
+
+
+def execute(
+    config: Measure, folder: str | os.PathLike, kind: str, tasks: int, options: list[str]
+) -> None:
+    """Runs a measurement in tasks of an executor.
+
+    Parts decide what is done, not the engine's own marks, so it may be repeated.
+
+    Args:
+        config: what to measure.
+        folder: run directory, which every task must reach.
+        kind: `local`, `slurm` or `ray`.
+        tasks: number of shards.
+        options: further arguments of the executor, `name=value`, such as Slurm's `partition=gpu`
+            and `time=08:00:00`.
+
+    Raises:
+        UserError: unknown executor, an option that it does not know, or datatrove is not installed.
+    """
+    if kind not in EXECUTORS:
+        raise unknown("executor", kind, EXECUTORS)
+    plan(config)  # what is unknown is said here, not in a log of some node
+    if config.until:
+        raise UserError(
+            "--until decides by the images of all processes: start several of the same command, "
+            "or torchrun, instead"
+        )
+    try:
+        import datatrove.executor as executors
+    except ImportError as error:
+        raise UserError("--executor needs datatrove: pip install 'evenhand[cluster]'") from error
+    folder = pathlib.Path(folder).absolute()
+    given = {
+        "tasks": tasks,
+        "logging_dir": str(folder / ".executor"),
+        "skip_completed": False,
+        **override({}, options),
+    }
+    if kind == "local":
+        given.setdefault("workers", tasks)
+    if kind == "slurm":
+        given.setdefault("job_name", "evenhand")
+    try:
+        engine = getattr(executors, EXECUTORS[kind])(pipeline=[Task(config, folder)], **given)
+    except TypeError as error:
+        raise UserError(f"--executor {kind}: {error}") from error
+    engine.run()

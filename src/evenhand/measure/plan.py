@@ -1,0 +1,237 @@
+"""What a measurement will draw and judge.
+
+Names are looked up here and nowhere after; no model is loaded.
+"""
+
+import pathlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from evenhand.core.adapters import find_adapter
+from evenhand.core.attributes import Target
+from evenhand.core.errors import UserError, unknown
+from evenhand.core.files import digest, digest_of
+from evenhand.core.prompts import Prompt, PromptSet, Row, load_prompts
+from evenhand.core.records import image_seed, key
+from evenhand.core.schema import check, merged
+from evenhand.images.tables import Picture, by_folder, read_table
+from evenhand.recipes.judge import JudgeConfig, load_judge_config
+from evenhand.recipes.measure import Measure
+from evenhand.recipes.model import Model, Settings, load_model
+from evenhand.stats.calibration import read_calibration
+from evenhand.stats.stopping import LOOK
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A measurement, ready to run.
+
+    Attributes:
+        config: what was asked for.
+        judge: who judges.
+        settings: everything that the result depends on, JSON values; what only the loaded models
+            know is added later.
+    """
+
+    config: Measure
+    judge: JudgeConfig
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class GeneratorPlan(Plan):
+    """Of a generator: the model, its adapter's name or folder, and prompts and seeds in order."""
+
+    model: Model
+    adapter: str | None
+    rows: list[Row]
+
+    def rounds(self) -> list[list[Row]]:
+        """All rows at once.
+
+        Where prompts may stop (`until`), the next images of every prompt, a look at a time.
+        """
+        if not self.config.until:
+            return [self.rows]
+        place: dict[str, int] = {}
+        looks: dict[int, list[Row]] = {}
+        for prompt, seed in self.rows:
+            place[prompt.text] = place.get(prompt.text, -1) + 1
+            looks.setdefault(0 if prompt.states else place[prompt.text] // LOOK, []).append(
+                (prompt, seed)
+            )
+        return [looks[k] for k in sorted(looks)]
+
+
+@dataclass(frozen=True)
+class FolderPlan(Plan):
+    """Of images that are there already."""
+
+    pictures: list[Picture]
+
+
+def plan(config: Measure) -> GeneratorPlan | FolderPlan:
+    """Finds every unknown name and impossible value.
+
+    Raises:
+        UserError: what is unknown or impossible, and what is known instead.
+    """
+    return (
+        _of_folder(config, config.images_from)
+        if config.images_from
+        else _of_generator(config, config.model or "")
+    )
+
+
+def units_of(rows: Iterable[Row], size: int, number: int = 0) -> dict[str, list[Row]]:
+    """Rows cut into units by name, `size` in each.
+
+    The name holds the round's number, the place and a digest of the rows.
+    """
+    rows = list(rows)
+    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+    return {
+        f"{number:03d}-{i:06d}-{digest_of([[p.text, p.states, seed] for p, seed in part])}": part
+        for i, part in enumerate(parts)
+    }
+
+
+def _of_generator(config: Measure, name: str) -> GeneratorPlan:
+    model, sets = load_model(name), {name: load_prompts(name) for name in config.prompts}
+    judge = _judge(
+        config,
+        config.judge or model.judge,
+        f"model {config.model!r} names no judge; name a classifier with --judge",
+    )
+    settings = check(
+        Settings, merged(model.settings.model_dump(), config.settings), where="settings"
+    )
+    if config.adapter:
+        find_adapter(config.adapter)
+    rows, left_out = _rows(config, sets.values(), judge)
+    folder = pathlib.Path(name)
+    return GeneratorPlan(
+        config,
+        judge,
+        {
+            "model": str(folder.resolve()) if folder.is_dir() else name,
+            "dtype": model.dtype,
+            "adapter": config.adapter,
+            "adapter_scale": config.adapter_scale,
+            "prompts": {name: s.version for name, s in sets.items()},
+            "texts": {name: s.digest for name, s in sets.items()},
+            "splits": config.splits,
+            "images": config.images,
+            "explicit_images": config.explicit_images,
+            "seed": config.seed,
+            "batch": config.batch,
+            **({"until": {"width": config.until, "every": LOOK}} if config.until else {}),
+            **({"left_out": left_out} if left_out else {}),
+            "settings": settings.model_dump(mode="json"),
+            **_judging(config, judge, config.domain or model.domain or model.path),
+        },
+        model,
+        config.adapter,
+        rows,
+    )
+
+
+def _rows(
+    config: Measure, sets: Iterable[PromptSet], judge: JudgeConfig
+) -> tuple[list[Row], list[str]]:
+    """Prompts and seeds, neutral ones first; and the explicit prompts left out."""
+    sets, splits = list(sets), config.splits or None
+    names = config.attributes or list(judge.known)
+    explicit = (
+        [p for s in sets for p in s.explicit_prompts(names, splits)]
+        if config.explicit_images
+        else []
+    )
+    judged = [p for p in explicit if all(c in judge.known[a].classes for a, c in p.states.items())]
+    rows = [
+        (p, image_seed("measure", config.seed, p.text, i))
+        for s in sets
+        for p in s.prompts(splits)
+        for i in range(config.images)
+    ]
+    rows += [
+        (p, image_seed("measure", config.seed, p.text, i))
+        for p in judged
+        for i in range(config.explicit_images)
+    ]
+    return list({key(*row): row for row in rows}.values()), [
+        p.text for p in explicit if p not in judged
+    ]  # two sets may share a prompt
+
+
+def _of_folder(config: Measure, folder: str) -> FolderPlan:
+    judge = _judge(
+        config,
+        config.judge,
+        "images made elsewhere have no judge of their own: name a classifier with --judge",
+    )
+    pictures = read_table(config.prompts[0], folder) if config.prompts else by_folder(folder)
+    names = config.attributes or list(judge.known)
+    for picture in pictures:
+        _check_states(picture.prompt, names, judge)
+    return FolderPlan(
+        config,
+        judge,
+        {
+            "images_from": str(pathlib.Path(folder).resolve()),
+            "source": f"folder:{folder}",
+            "seed": config.seed,
+            "prompts": dict.fromkeys(config.prompts, "table"),
+            "texts": {name: digest(name) for name in config.prompts},
+            "splits": [],
+            **_judging(config, judge, config.domain or folder),
+        },
+        pictures,
+    )
+
+
+def _check_states(prompt: Prompt, names: list[str], judge: JudgeConfig) -> None:
+    """Refuses a class that a table says and the judge does not know.
+
+    Its images would be in no number.
+    """
+    for a in prompt.states.keys() & set(names):
+        if prompt.states[a] not in judge.known[a].classes:
+            raise unknown(
+                "class",
+                prompt.states[a],
+                judge.known[a].classes,
+                where=f"states.{a} of {prompt.text!r}",
+            )
+
+
+def _judge(config: Measure, name: str | None, missing: str) -> JudgeConfig:
+    if not name:
+        raise UserError(missing)
+    judge = load_judge_config(name)
+    for attribute in config.attributes:
+        if attribute not in judge.known:
+            raise unknown("attribute", attribute, judge.known, where=f"judge {name!r}")
+    if config.target:
+        Target(shares=config.target).check(judge.known)
+    return judge
+
+
+def _judging(config: Measure, judge: JudgeConfig, domain: str) -> dict[str, Any]:
+    """The settings that say what is perceived, by whom, and how that judge errs."""
+    names = config.attributes or list(judge.known)
+    file = config.calibration or judge.beside("calibration.json")
+    calibration = read_calibration(file).of(names) if file else None
+    if config.calibration and calibration:
+        for name in names:
+            calibration.confusion(judge.known[name])  # what cannot be corrected is refused now
+    return {
+        "judge": {"name": judge.name},
+        "concept": judge.concept,
+        "domain": domain,
+        "attributes": {name: judge.attributes[name] for name in names},
+        "calibration": calibration.model_dump(mode="json") if calibration else None,
+        **({"joint": True} if config.joint and len(names) > 1 else {}),
+        "target": {a: config.target[a] for a in names if a in config.target},
+    }
