@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from evenhand.core.adapters import Adapter
 from evenhand.core.errors import UserError, loading
+from evenhand.core.files import digest_of_folder
 from evenhand.core.resources import locate
 from evenhand.diffusion.adapters import load_adapter
 from evenhand.diffusion.safety import SafetyChecker
@@ -57,6 +59,7 @@ class Diffusion:
             self.pipe.scheduler = scheduler.from_config(
                 self.pipe.scheduler.config, **settings.scheduler_options
             )
+        _decode_in_float32(pipe)
         for part in self.pipe.components.values():
             if isinstance(part, nn.Module):
                 part.eval().requires_grad_(False)
@@ -113,7 +116,7 @@ class Diffusion:
 def load_diffusion(
     model: Model,
     *,
-    adapter: str | None = None,
+    adapter: Adapter | None = None,
     adapter_scale: float = 1.0,
     device: str | None = None,
     settings: dict[str, Any] | None = None,
@@ -122,10 +125,10 @@ def load_diffusion(
 
     Args:
         model: which.
-        adapter: folder (or shipped name) with LoRA or soft tokens.
+        adapter: LoRA or soft tokens.
         adapter_scale: strength of the adapter, 0 to 1.
         device: `cuda` where there is one, else `cpu`, when None.
-        settings: overrides of the model's sampler settings.
+        settings: changes of the model's sampler settings.
 
     Raises:
         UserError: the model or the adapter is not there or cannot be read.
@@ -134,23 +137,49 @@ def load_diffusion(
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
     path = locate(model.path)
-    kind = DiffusionPipeline if pathlib.Path(path).is_dir() else AutoPipelineForText2Image
+    local = pathlib.Path(path).is_dir()
+    kind = DiffusionPipeline if local else AutoPipelineForText2Image
     with loading(f"model {model.path!r}", advice="Name a diffusers folder or a Hub model"):
         pipe = kind.from_pretrained(
-            path,
-            revision=None if pathlib.Path(path).is_dir() else model.revision,
-            dtype=getattr(torch, model.dtype),
+            path, revision=None if local else model.revision, dtype=getattr(torch, model.dtype)
         )
     safety = SafetyChecker.of(pipe)
-    source, prefix = f"{model.path}@{model.revision or 'local'}", ""
+    source = f"{model.path}@{digest_of_folder(path) if local else _commit(model)}"
+    prefix = ""
     if adapter:
         loaded, prefix = load_adapter(pipe, adapter, scale=adapter_scale)
         source += f"+{loaded}"
     pipe.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return Diffusion(
         pipe,
-        settings=model.settings.model_copy(update=settings or {}),
+        settings=model.sampling(settings or {}),
         source=source,
         prefix=prefix,
         safety=safety,
     )
+
+
+def _commit(model: Model) -> str:
+    """The commit of the Hub model that was just loaded, as the local cache has it."""
+    from huggingface_hub import try_to_load_from_cache
+
+    file = try_to_load_from_cache(model.path, "model_index.json", revision=model.revision)
+    if isinstance(file, str):
+        return pathlib.Path(file).parent.name
+    return model.revision or "main"
+
+
+def _decode_in_float32(pipe: Any) -> None:
+    """Keeps the autoencoder in float32 where a pipeline would cast it back and forth.
+
+    SDXL and its kin do so in float16, whose range their autoencoder leaves: they cast it for every
+    decoding and back, which changes the weights under a graph that still needs them.
+    """
+    vae = getattr(pipe, "vae", None)
+    if not hasattr(pipe, "upcast_vae") or vae is None or vae.dtype != torch.float16:
+        return
+    if vae.config.force_upcast:
+        vae.to(torch.float32)
+        for entrance in (vae.post_quant_conv, vae.decoder):
+            if entrance is not None:
+                entrance.register_forward_pre_hook(lambda _, args: (args[0].float(), *args[1:]))

@@ -6,16 +6,16 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from evenhand.core.adapters import find_adapter
 from evenhand.core.attributes import attributes_of
 from evenhand.core.errors import UserError
 from evenhand.core.files import whole
 from evenhand.core.prompts import load_prompts
 from evenhand.core.records import Record, append, image_seed, key, reopen
-from evenhand.core.schema import check
 from evenhand.judges.perceive import Row, judged
 from evenhand.measure.settings import judging, sure
 from evenhand.recipes.measure import Measure
-from evenhand.recipes.model import Settings, load_model
+from evenhand.recipes.model import load_model
 from evenhand.reports.tally import counts
 from evenhand.stats.stopping import LOOK, enough
 from evenhand.training.run_directory import open_run, peak_memory
@@ -45,10 +45,8 @@ def plan(config: Measure) -> tuple[list[Row], dict[str, Any]]:
         config, str(config.judge or model.judge), config.domain or model.domain or model.path
     )
     if config.adapter:
-        from evenhand.core.adapters import find_adapter
-
         find_adapter(config.adapter)
-    settings = check(Settings, {**model.settings.model_dump(), **config.settings}, where="settings")
+    settings = model.sampling(config.settings)
     splits = config.splits or None
     rows = [
         (p, image_seed(config.seed, p.text, i))
@@ -105,9 +103,7 @@ def measure_generator(
     the same.
     """
     rows, settings = plan(config)
-    from evenhand.core.adapters import describe_adapter
-
-    trainer = describe_adapter(config.adapter).get("classifier", {}) if config.adapter else {}
+    trainer = find_adapter(config.adapter).described.get("classifier", {}) if config.adapter else {}
     diffusion, judge = _load(config, settings)
     if trainer.get("digest") == judge.digest and not judge_may_be_trainer:
         raise UserError(
@@ -207,7 +203,7 @@ def _load(config: Measure, settings: dict[str, Any]) -> tuple["Diffusion", "Judg
 
     diffusion = load_diffusion(
         load_model(config.model or ""),
-        adapter=config.adapter,
+        adapter=find_adapter(config.adapter) if config.adapter else None,
         adapter_scale=config.adapter_scale,
         settings=settings["settings"],
     )

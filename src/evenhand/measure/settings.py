@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from evenhand.core.attributes import Target
 from evenhand.core.errors import UserError, unknown
+from evenhand.core.schema import check
 from evenhand.recipes.judge import load_judge_config
 from evenhand.recipes.measure import Measure
 from evenhand.stats.calibration import read_calibration
@@ -20,7 +21,7 @@ def judging(config: Measure, judge_name: str, domain: str) -> dict[str, Any]:
         if name not in judge.known:
             raise unknown("attribute", name, judge.known, where=f"judge {judge_name!r}")
     if config.target:
-        Target(shares=config.target).check(judge.known)
+        check(Target, {"shares": config.target}, where="target").check(judge.known)
     file = config.calibration or judge.beside("calibration.json")
     calibration = read_calibration(file) if file else None
     if calibration:

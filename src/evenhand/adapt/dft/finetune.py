@@ -19,7 +19,7 @@ from evenhand.adapt.dft.batches import draw, explicit_prompts, neutral_prompts, 
 from evenhand.adapt.dft.census import Census
 from evenhand.adapt.dft.context import Context
 from evenhand.adapt.dft.gradient import gradient_of_step
-from evenhand.core.adapters import LORA, describe_adapter
+from evenhand.core.adapters import LORA, find_adapter
 from evenhand.core.prompts import Prompt
 from evenhand.diffusion.adapters import average_lora, save_adapter
 from evenhand.recipes.dft import Dft
@@ -84,7 +84,7 @@ def finetune(
             )
         if accelerator.is_main_process and recipe.runs > 1:
             average = average_lora([load_file(where / "adapter" / LORA) for where in folders])
-            description = describe_adapter(str(folders[0] / "adapter"))
+            description = find_adapter(folders[0] / "adapter").described
             save_adapter(
                 folder / "adapter",
                 LORA,
