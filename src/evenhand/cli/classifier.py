@@ -139,12 +139,12 @@ def _calibrated(classifier: str, data: str, labels: dict, out: Path, **how: Any)
     from rich.table import Table
 
     from evenhand.cli.show import console, progress
-    from evenhand.core.files import write_json
     from evenhand.judges.calibrate import calibrate as run
+    from evenhand.stats.calibration import write_calibration
 
     with progress("calibrating") as update:
         found = run(classifier, data, labels, progress=update, **how)
-    write_json(out, found.model_dump(mode="json"))
+    write_calibration(out, found)
     for name, rows in found.attributes.items():
         table = Table(box=None, header_style="bold", title=f"{name}: called", title_justify="left")
         for heading in ["truly", "images", *next(iter(rows.values()))]:

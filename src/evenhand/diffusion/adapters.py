@@ -162,7 +162,7 @@ def _check_loaded(pipe: Any, adapter: Adapter) -> None:
 def _content(value: Tensor) -> tuple[tuple[int, ...], bytes]:
     """What tells tensors of one type apart."""
     data = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
-    return tuple(value.shape), hashlib.sha256(data).digest()
+    return tuple(value.shape), hashlib.sha256(data.tobytes()).digest()
 
 
 def _check_finite(state: dict[str, Tensor], adapter: Adapter) -> None:

@@ -1,6 +1,7 @@
 """One stock diffusers pipeline with its sampler settings: prompts and seeds in, images out."""
 
 import contextlib
+import inspect
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from evenhand.core.adapters import Adapter
-from evenhand.core.errors import UserError, loading
+from evenhand.core.errors import UserError, loading, unknown
 from evenhand.core.files import digest_of_folder
 from evenhand.core.resources import locate
 from evenhand.diffusion.adapters import load_adapter
@@ -50,15 +51,9 @@ class Diffusion:
         self.prefix = prefix
         self.safety = safety
         pipe.set_progress_bar_config(disable=True)
-        if settings.scheduler:
-            import diffusers
-
-            scheduler = getattr(diffusers, settings.scheduler, None)
-            if scheduler is None:
-                raise UserError(f"settings.scheduler: diffusers has no {settings.scheduler!r}")
-            self.pipe.scheduler = scheduler.from_config(
-                self.pipe.scheduler.config, **settings.scheduler_options
-            )
+        _check_call(pipe, settings)
+        if settings.scheduler or settings.scheduler_options:
+            self.pipe.scheduler = _scheduler(pipe, settings)
         _decode_in_float32(pipe)
         for part in self.pipe.components.values():
             if isinstance(part, nn.Module):
@@ -98,19 +93,62 @@ class Diffusion:
         run = type(self.pipe).__call__
         run = getattr(run, "__wrapped__", run)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        images = run(
-            self.pipe,
-            prompt=[self.prefix + p for p in prompts],
-            generator=generators,
-            output_type="pt",
-            **{**self.settings.call(), **overrides},
-        ).images
+        arguments = {**self.settings.call(), **overrides}
+        try:
+            images = run(
+                self.pipe,
+                prompt=[self.prefix + p for p in prompts],
+                generator=generators,
+                output_type="pt",
+                **arguments,
+            ).images
+        except UserError:
+            raise
+        except ValueError as error:  # the pipeline's own check of what it is asked
+            raise UserError(
+                f"{type(self.pipe).__name__} refuses its settings ({arguments}): {error}"
+            ) from error
         return images.float()
 
     @torch.no_grad()
     def sample(self, prompts: list[str], seeds: list[int], **overrides: Any) -> Tensor:
         """`call` without gradients."""
         return self.call(prompts, seeds, **overrides)
+
+
+OURS = ("prompt", "generator", "output_type", "return_dict")  # arguments that `call` gives
+
+
+def _check_call(pipe: Any, settings: Settings) -> None:
+    """Refuses a pipeline that draws no text, and settings that its call does not take."""
+    run = type(pipe).__call__
+    known = inspect.signature(getattr(run, "__wrapped__", run)).parameters
+    if not {"prompt", "generator", "output_type"} <= known.keys():
+        raise UserError(f"{type(pipe).__name__} is no pipeline that draws images of a text")
+    for name in settings.options:
+        if name in OURS:
+            raise UserError(f"settings.options.{name}: evenhand sets it; leave it out")
+    for name in settings.call():
+        if name not in known:
+            free = [x for x in known if x not in ("self", *OURS)]
+            raise unknown("setting", name, free, where=type(pipe).__name__)
+
+
+def _scheduler(pipe: Any, settings: Settings) -> Any:
+    """The scheduler that the settings ask for, with the configuration of the pipeline's own."""
+    import diffusers
+    from diffusers.schedulers.scheduling_utils import SchedulerMixin
+
+    name, options = settings.scheduler, settings.scheduler_options
+    kind: Any = getattr(diffusers, name, None) if name else type(pipe.scheduler)
+    if not (isinstance(kind, type) and issubclass(kind, SchedulerMixin)):
+        raise UserError(f"settings.scheduler: diffusers has no scheduler {name!r}")
+    known = inspect.signature(kind.__init__).parameters
+    for option in options:
+        if option not in known:
+            raise unknown("option", option, known, where=f"scheduler {kind.__name__}")
+    with loading(f"scheduler {kind.__name__}", advice="Look at settings.scheduler_options"):
+        return kind.from_config(pipe.scheduler.config, **options)
 
 
 def load_diffusion(

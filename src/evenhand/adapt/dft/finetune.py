@@ -25,7 +25,7 @@ from evenhand.diffusion.adapters import average_lora, save_adapter
 from evenhand.recipes.dft import Dft
 from evenhand.training.checkpoints import save_state
 from evenhand.training.optimizer import Optimizer
-from evenhand.training.processes import training
+from evenhand.training.processes import same_everywhere, training
 from evenhand.training.run_directory import cut_log, log_line
 
 CUTS = (
@@ -107,12 +107,12 @@ def _run(
     stage = Context.load(recipe, folder, explicit, accelerator)
     optimizer = Optimizer(recipe, stage.trainable.parameters)
     classifier = f"{stage.classifier.name}@{stage.classifier.digest}"
-    first = optimizer.restore(folder / "checkpoint.pt", classifier)
+    first = optimizer.restore(same_everywhere(accelerator, folder / "checkpoint.pt"), classifier)
     if accelerator.is_main_process:
         folder.mkdir(exist_ok=True)
         cut_log(folder / "log.jsonl", first)
     accelerator.wait_for_everyone()  # all read the log
-    census = Census(folder / "log.jsonl")
+    census = Census(same_everywhere(accelerator, folder / "log.jsonl"))
     for step in range(first, recipe.steps):
         rng = np.random.default_rng([recipe.seed, step])
         row, perceived = gradient_of_step(
