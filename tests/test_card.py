@@ -6,7 +6,7 @@ import shutil
 
 from huggingface_hub import ModelCard
 
-from evenhand.core.adapters import describe_adapter
+from evenhand.core.adapters import find_adapter
 from evenhand.core.resources import ROOT
 from evenhand.reports.card import write_card
 
@@ -32,5 +32,5 @@ def test_a_card_says_what_was_measured_at_every_strength(tmp_path):
     ]
     assert row.count("|") == 6 and " 0.43 " in row
     assert "share woman" in card.text and "corrected |" not in card.text.split("By strength")[1]
-    numbers = describe_adapter(str(folder))["measured"]["numbers"]
+    numbers = find_adapter(folder).described["measured"]["numbers"]
     assert {"gap woman / man", "share person"} <= {x["what"] for x in numbers}

@@ -169,7 +169,7 @@ def test_a_wording_that_cannot_be_filled_in_is_named(capsys, monkeypatch, tmp_pa
 )
 def test_a_damaged_adapter_is_named(capsys, monkeypatch, tmp_path, damage):
     (tmp_path / "bad").mkdir()
-    (tmp_path / "bad" / LORA).write_bytes(damage(find_adapter("emoji-gender").read_bytes()))
+    (tmp_path / "bad" / LORA).write_bytes(damage(find_adapter("emoji-gender").weights.read_bytes()))
     code, _, err = run(
         capsys, monkeypatch, *SMALL, "--adapter", tmp_path / "bad", "--out", tmp_path / "run"
     )
@@ -180,7 +180,7 @@ def test_a_damaged_adapter_is_named(capsys, monkeypatch, tmp_path, damage):
 def test_an_adapter_of_another_model_is_refused(capsys, monkeypatch, tmp_path):
     state = {
         k: v[:, :3].clone() if "lora_A" in k else v
-        for k, v in load_file(find_adapter("emoji-gender")).items()
+        for k, v in load_file(find_adapter("emoji-gender").weights).items()
     }
     (tmp_path / "other").mkdir()
     save_file(state, tmp_path / "other" / LORA)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from pipelines import FAMILIES, draw, gradients, loss_of, make, one_graph, relative_error, replayed
 
+from evenhand.core.adapters import find_adapter
 from evenhand.core.errors import UserError
 from evenhand.diffusion.adapters import load_adapter, save_adapter
 from evenhand.diffusion.pipeline import Diffusion
@@ -106,7 +107,7 @@ def test_an_exported_adapter_draws_what_was_trained(name, part, tmp_path):
     save_adapter(tmp_path / "adapter", trainable.file, trainable.state(), {"family": name})
     with torch.no_grad():
         base = draw(fresh)
-        load_adapter(fresh.pipe, str(tmp_path / "adapter"))
+        load_adapter(fresh.pipe, find_adapter(tmp_path / "adapter"))
         assert (draw(fresh) - base).abs().max() > 5 / 255
         assert (draw(fresh) - draw(trained)).abs().max() < 2 / 255
 

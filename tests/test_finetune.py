@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from evenhand.adapt.dft import context as stage
 from evenhand.adapt.dft.finetune import finetune
-from evenhand.core.adapters import LORA, describe_adapter, find_adapter
+from evenhand.core.adapters import LORA, find_adapter
 from evenhand.core.errors import UserError
 from evenhand.diffusion.lora import attach_lora, lora_state
 from evenhand.diffusion.pipeline import load_diffusion
@@ -144,7 +144,7 @@ def test_the_adapter_says_how_it_was_made(trained):
 def test_adapters_on_the_way(tmp_path):
     adapter = train(tmp_path, "text_encoder", "steps=2", "save_every=1", "ema=0.9")
     first, second, last = (
-        load_file(find_adapter(str(folder)))
+        load_file(find_adapter(folder).weights)
         for folder in (tmp_path / "adapters" / "step-1", tmp_path / "adapters" / "step-2", adapter)
     )
     assert all(torch.equal(second[k], last[k]) for k in last) and any(
@@ -228,7 +228,7 @@ def test_the_wished_classes_become_more_probable(tmp_path):
         load_diffusion(load_model("emoji"), adapter=a, device="cpu").sample(
             prompts, seeds, num_inference_steps=8
         )
-        for a in (None, str(adapter))
+        for a in (None, find_adapter(adapter))
     )
     women = [float(judge(images).probs["gender"][:, 0].mean()) for images in (before, after)]
     assert women[1] > women[0] + 0.3
@@ -340,7 +340,7 @@ def test_the_average_of_several_runs_draws_as_the_mean_of_their_weights_and_goes
             torch.allclose(changes[0], (changes[1] + changes[2]) / 2, atol=1e-6)
             and average[key].shape[0] == 4
         )
-    assert describe_adapter(str(adapter))["settings"]["runs"] == 2
+    assert find_adapter(adapter).described["settings"]["runs"] == 2
     diffusion = load_diffusion(load_model("emoji"), device="cpu")
     for part, dense in (
         (diffusion.pipe.text_encoder, "text_encoder"),
@@ -354,7 +354,7 @@ def test_the_average_of_several_runs_draws_as_the_mean_of_their_weights_and_goes
             if name and key:
                 module.weight.data += average[key.replace("lora_A", "lora_B")] @ average[key]
     prompts, seeds = ["an emoji of a farmer"] * 2, [0, 1]
-    adapted = load_diffusion(load_model("emoji"), adapter=str(adapter), device="cpu")
+    adapted = load_diffusion(load_model("emoji"), adapter=find_adapter(adapter), device="cpu")
     found, wanted = (d.sample(prompts, seeds, num_inference_steps=4) for d in (adapted, diffusion))
     assert (found - wanted).abs().max() < 2 / 255
     with pytest.raises(UserError, match="runs: soft tokens of different runs"):

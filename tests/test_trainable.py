@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from evenhand.adapt.dft.batches import draw, explicit_prompts, neutral_prompts
 from evenhand.adapt.dft.coefficients import published, published_factors
-from evenhand.core.adapters import SOFT_TOKENS
+from evenhand.core.adapters import SOFT_TOKENS, find_adapter
 from evenhand.core.errors import UserError
 from evenhand.diffusion.adapters import load_adapter, save_adapter
 from evenhand.diffusion.replay import attach as attach_tape
@@ -53,7 +53,7 @@ def test_soft_tokens_train_alone_and_load_in_the_stock_pipeline(family, tmp_path
         assert torch.equal(pipelines.draw(diffusion), base)
     save_adapter(tmp_path / "adapter", trainable.file, trainable.state(), {"token": SOFT.token})
     fresh = pipelines.make(family, frozen=True)
-    source, fresh.prefix = load_adapter(fresh.pipe, str(tmp_path / "adapter"))
+    source, fresh.prefix = load_adapter(fresh.pipe, find_adapter(tmp_path / "adapter"))
     assert source.startswith("adapter@") and fresh.prefix == f"{SOFT.token} "
     assert (pipelines.draw(fresh) - drawn).abs().max() < 2 / 255
     assert (drawn - base).abs().max() > 2 / 255
@@ -88,7 +88,7 @@ def test_a_strength_of_soft_tokens_is_refused(tmp_path):
     trainable = attach(diffusion, SOFT, seed=0)
     save_adapter(tmp_path / "a", trainable.file, trainable.state(), {"token": SOFT.token})
     with pytest.raises(UserError, match="soft tokens have no strength"):
-        load_adapter(pipelines.make("sd").pipe, str(tmp_path / "a"), scale=0.5)
+        load_adapter(pipelines.make("sd").pipe, find_adapter(tmp_path / "a"), scale=0.5)
 
 
 def test_published_coefficients():

@@ -95,7 +95,7 @@ def main() -> None:
             "run was finished before)"
         )
         folder.mkdir(parents=True, exist_ok=True)
-        for file in (find_adapter(str(trained)).name, "adapter.json"):
+        for file in (find_adapter(trained).weights.name, "adapter.json"):
             shutil.copy(trained / file, folder / file)
     prompts, wished = recipe.prompts, recipe.target
     config = Measure(

@@ -32,6 +32,7 @@ from evenhand.judges.calibrate import calibrate
 from evenhand.measure import measure
 from evenhand.recipes.judge_training import load_judge_training
 from evenhand.recipes.measure import Measure
+from evenhand.stats.calibration import write_calibration
 from evenhand.training.run_directory import versions
 
 OUT = pathlib.Path(__file__).parents[1] / "results" / "utkface.json"
@@ -60,7 +61,7 @@ def accuracies(head: str, data: str) -> dict:
             column=recipe.split,
             domain="UTKFace 64x64",
         )
-        write_json(made / "calibration.json", found.model_dump(mode="json"))
+        write_calibration(made / "calibration.json", found)
     test = calibrate(str(made), data, recipe.attributes, split="test", column=recipe.split)
     result = {}
     for name, table in test.attributes.items():

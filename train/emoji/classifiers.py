@@ -19,12 +19,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from evenhand.core.attributes import Attribute
-from evenhand.core.files import write_json
 from evenhand.emoji.world import HERE, Scene, draw, load_world, sample_scene
 from evenhand.judges.calibrate import calibrate
 from evenhand.judges.registry import load_judge
 from evenhand.judges.small_network import SmallNetwork
 from evenhand.recipes.labels import Labels
+from evenhand.stats.calibration import write_calibration
 from evenhand.training.checkpoints import load_state, save_state, step_generator
 
 NETWORKS = {"trainer": ("strided", [24, 40, 64, 80]), "judge": ("residual", [24, 32, 48, 64])}
@@ -107,7 +107,7 @@ def held_out(path: pathlib.Path, n: int) -> None:
     datasets.Dataset.from_list(rows, features=features).to_parquet(path)
 
 
-def write_calibration(name: str, data: pathlib.Path) -> dict[str, float]:
+def calibrate_judge(name: str, data: pathlib.Path) -> dict[str, float]:
     """Writes what the classifier calls the renderings beside its weights.
 
     Returns the accuracies, means over classes.
@@ -123,7 +123,7 @@ def write_calibration(name: str, data: pathlib.Path) -> dict[str, float]:
             },
         }
     )  # 20 x 20 x 20 else
-    write_json(HERE / "classifiers" / name / "calibration.json", found.model_dump(mode="json"))
+    write_calibration(HERE / "classifiers" / name / "calibration.json", found)
     return {
         a: found.confusion(Attribute(name=a, classes=judge.classes(a))).accuracy for a in ATTRIBUTES
     }
@@ -151,7 +151,7 @@ def main() -> None:
             print(
                 name,
                 f"{size / 1e6:.2f} MB",
-                {a: round(r, 4) for a, r in write_calibration(name, data).items()},
+                {a: round(r, 4) for a, r in calibrate_judge(name, data).items()},
                 flush=True,
             )
 

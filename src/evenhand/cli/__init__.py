@@ -14,6 +14,7 @@ import typer
 
 from evenhand.cli import classifier, compare, demo, measure, plan, report, train
 from evenhand.cli.catalogue import catalogue
+from evenhand.core.errors import UserError
 
 # typer carries its own click in some versions and imports it in others
 UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
@@ -63,17 +64,8 @@ def main() -> None:
     except UsageError as error:
         error.show()
         code = error.exit_code
-    except ValueError as error:
+    except UserError as error:
         code = _say(str(error), 2)
-    except RuntimeError as error:
-        if type(error).__name__ != "OutOfMemoryError" and "can't allocate memory" not in str(error):
-            raise
-        code = _say(
-            f"out of memory on the device: {str(error).splitlines()[0]} Lower --batch or, in "
-            "training, set "
-            "gradient.batch=1 gradient.offload=true; what was finished is kept",
-            1,
-        )
     except OSError as error:
         what = f"{error.filename}: " if error.filename else ""
         hint = (
@@ -82,6 +74,8 @@ def main() -> None:
             else ""
         )
         code = _say(f"{what}{error.strerror or error}{hint}", 1)
+    except Exception as error:
+        code = _fault(error)
     if code == 130:
         print(
             "evenhand: interrupted; what was finished is kept, the same command goes on from there",
@@ -98,6 +92,28 @@ def _warn(
         print(f"evenhand: {message}", file=sys.stderr)
     elif "--debug" in sys.argv:
         print(warnings.formatwarning(message, category, filename, lineno), end="", file=sys.stderr)
+
+
+def _fault(error: Exception) -> int:
+    """What the user cannot mend: one line where the memory ran out, else the traceback and a hint.
+
+    Returns the exit code.
+    """
+    if type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
+        return _say(
+            f"out of memory on the device: {str(error).splitlines()[0]} Lower --batch or, in "
+            "training, set "
+            "gradient.batch=1 gradient.offload=true; what was finished is kept",
+            1,
+        )
+    if "--debug" in sys.argv:
+        raise error
+    import traceback
+
+    traceback.print_exception(error)
+    return _say(
+        "this is a fault of evenhand, not of yours: please report it with all of the above", 1
+    )
 
 
 def _say(message: str, code: int) -> int:

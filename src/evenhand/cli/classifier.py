@@ -106,13 +106,17 @@ def calibrate(
             --split test --split-column split
     """
     from evenhand.core.errors import UserError, unknown
+    from evenhand.core.resources import is_path
     from evenhand.core.schema import check, read_yaml
     from evenhand.recipes.judge import load_judge_config
     from evenhand.recipes.labels import Labels
 
     known = load_judge_config(classifier).known
     folder = Path(classifier)
-    source = labels_from or (folder / "labels.yaml" if (folder / "labels.yaml").is_file() else None)
+    own = is_path(classifier) and folder.is_dir()  # a bare name is a judge that ships
+    source = labels_from or (
+        folder / "labels.yaml" if own and (folder / "labels.yaml").is_file() else None
+    )
     tables = {}
     for text in labels or []:
         name, _, column = text.partition("=")
@@ -126,9 +130,7 @@ def calibrate(
     parsed = {
         name: check(Labels, table, where=f"labels of {name}") for name, table in tables.items()
     }
-    target = out or (
-        folder / "calibration.json" if folder.is_dir() else Path(f"{Path(classifier).stem}.json")
-    )
+    target = out or (folder / "calibration.json" if own else Path(f"{folder.stem}.json"))
     _calibrated(classifier, data, parsed, target, split=split, column=split_column, domain=domain)
 
 
@@ -137,12 +139,12 @@ def _calibrated(classifier: str, data: str, labels: dict, out: Path, **how: Any)
     from rich.table import Table
 
     from evenhand.cli.show import console, progress
-    from evenhand.core.files import write_json
     from evenhand.judges.calibrate import calibrate as run
+    from evenhand.stats.calibration import write_calibration
 
     with progress("calibrating") as update:
         found = run(classifier, data, labels, progress=update, **how)
-    write_json(out, found.model_dump(mode="json"))
+    write_calibration(out, found)
     for name, rows in found.attributes.items():
         table = Table(box=None, header_style="bold", title=f"{name}: called", title_justify="left")
         for heading in ["truly", "images", *next(iter(rows.values()))]:

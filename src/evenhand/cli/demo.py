@@ -52,6 +52,6 @@ def demo(
         measure(config.model_copy(update={"adapter": adapter}), out / "after", progress=update)
     result = write_comparison(out / "before", out / "after", out)
     if not quick:
-        write_card(adapter, result)
+        write_card(find_adapter(adapter).folder, result)
     console.print(summary([result["before"], result["after"]], result["change"]))
-    print(f"adapter: {find_adapter(adapter).parent}\nreport:  {out / 'report.html'}")
+    print(f"adapter: {find_adapter(adapter).folder}\nreport:  {out / 'report.html'}")

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, model_validator
 
 from evenhand.core.errors import unknown
+from evenhand.core.schema import check
 
 
 class Attribute(BaseModel):
@@ -153,4 +154,7 @@ class Target(BaseModel):
 
 def attributes_of(entries: dict[str, dict[str, Any]]) -> dict[str, Attribute]:
     """Attributes by name from `{name: {classes: ..., contrast: ...}}`."""
-    return {name: Attribute(name=name, **entry) for name, entry in entries.items()}
+    return {
+        name: check(Attribute, {**entry, "name": name}, where=f"attribute {name!r}")
+        for name, entry in entries.items()
+    }

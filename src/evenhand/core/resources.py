@@ -3,9 +3,10 @@
 Recipes, protocols, prompt sets and adapters, in a clone or inside the wheel.
 """
 
+import os
 import pathlib
 
-from evenhand.core.errors import unknown
+from evenhand.core.errors import UserError, unknown
 
 PACKAGE = pathlib.Path(__file__).parents[1]
 ROOT = PACKAGE / "data" if (PACKAGE / "data").is_dir() else PACKAGE.parents[1]
@@ -22,6 +23,22 @@ def names(kind: str) -> list[str]:
     )
 
 
+def is_path(name: str | os.PathLike) -> bool:
+    """Whether a name means a file or a folder of the user.
+
+    A bare word ("emoji") always means what ships, whatever lies in the working directory;
+    "./emoji" is the folder there.
+    """
+    name = os.fspath(name)
+    return name in {".", ".."} or "/" in name or os.sep in name
+
+
+def no_such(kind: str, name: str, known: list[str]) -> UserError:
+    """The error for a name that does not ship, with a hint where a file of that name lies here."""
+    here = "" if is_path(name) or not os.path.exists(name) else f"; for the one here: ./{name}"
+    return UserError(f"{unknown(kind, name, known)}{here}")
+
+
 def find_yaml(kind: str, name: str) -> pathlib.Path:
     """The YAML file of that name: a path the user gives, or one that ships.
 
@@ -31,12 +48,13 @@ def find_yaml(kind: str, name: str) -> pathlib.Path:
     given = pathlib.Path(name)
     if given.suffix in {".yaml", ".yml"} and given.is_file():
         return given
-    shipped = ROOT / kind / f"{name.removesuffix('.yaml')}.yaml"
-    if not shipped.is_file():
+    folder = ROOT / kind
+    shipped = folder / f"{name.removesuffix('.yaml')}.yaml"
+    if not (shipped.is_file() and shipped.resolve().is_relative_to(folder.resolve())):
         label = {"prompts": "prompt set", "train": "recipe"}.get(
             kind, kind.removeprefix("eval/").removesuffix("s")
         )
-        raise unknown(label, name, names(kind))
+        raise no_such(label, name, names(kind))
     return shipped
 
 
@@ -44,5 +62,15 @@ def locate(path: str) -> str:
     """Turns `package:emoji/model` into a folder of the installed package.
 
     Leaves paths and Hub names as they are.
+
+    Raises:
+        UserError: it leads out of the package.
     """
-    return str(PACKAGE / path.removeprefix("package:")) if path.startswith("package:") else path
+    if not path.startswith("package:"):
+        return path
+    inside = PACKAGE / path.removeprefix("package:")
+    if not inside.resolve().is_relative_to(PACKAGE.resolve()):
+        raise UserError(
+            f"{path}: leads out of the installed package; write a path without package:"
+        )
+    return str(inside)

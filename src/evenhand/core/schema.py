@@ -6,6 +6,8 @@ Unknown keys, wrong types and impossible values are reported together.
 import copy
 import os
 import pathlib
+import re
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, TypeVar
 
 import yaml
@@ -34,28 +36,67 @@ def check(model: type[T], values: Any, *, where: str) -> T:
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        lines = []
-        for problem in error.errors():
-            spot = ".".join(map(str, problem["loc"]))
-            message = problem["msg"].removeprefix("Value error, ")
-            got = (
-                ""
-                if problem["type"] in {"missing", "value_error"}
-                else f" (got {problem['input']!r})"
-            )
-            lines.append(f"{where}: {spot + ': ' if spot else ''}{message}{got}")
-        raise UserError("\n".join(lines)) from error
+        raise UserError("\n".join(_problems(error, where))) from error
+
+
+def _problems(error: ValidationError, where: str) -> Iterator[str]:
+    """One line a problem; those of a model built inside a validator stand for themselves."""
+    for problem in error.errors(include_url=False):
+        spot = ".".join(map(str, problem["loc"]))
+        place = f"{where}: {spot}" if spot else where
+        cause = problem.get("ctx", {}).get("error")
+        if isinstance(cause, ValidationError):
+            yield from _problems(cause, place)
+            continue
+        message = problem["msg"].removeprefix("Value error, ")
+        says_all = problem["type"] in {"missing", "value_error"}
+        got = "" if says_all else f" (got {problem['input']!r})"
+        yield f"{place}: {message}{got}"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which `1e-4` is a number, as in YAML 1.2, and a key that stands twice an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A dictionary."""
+        keys = [(k.tag, k.value) for k, _ in node.value if isinstance(k, yaml.ScalarNode)]
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and keys.count((key.tag, key.value)) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"key {key.value!r} stands twice", key.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
+
+
+def parse_yaml(text: str, *, where: str) -> Any:
+    """The value that a YAML text stands for.
+
+    Raises:
+        UserError: it is no YAML.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-01
+        raise UserError(
+            f"{where}: cannot be read as YAML: {' '.join(str(error).split())}"
+        ) from error
 
 
 def read_yaml(path: str | os.PathLike) -> dict[str, Any]:
     """A YAML file that holds a mapping. Raises UserError where it does not."""
     path = pathlib.Path(path)
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(
-            f"{path}: cannot be read as YAML: {' '.join(str(error).split())}"
-        ) from error
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+    values = parse_yaml(text, where=str(path))
     if not isinstance(values, dict):
         raise UserError(f"{path}: holds no mapping of keys to values")
     return values
@@ -74,22 +115,45 @@ def override(values: dict[str, Any], pairs: list[str]) -> dict[str, Any]:
             place = place.setdefault(parent, {})
             if not isinstance(place, dict):
                 raise UserError(f"{pair!r}: {parent} is a value, not a group of keys")
-        try:
-            place[last] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise UserError(
-                f"{pair!r}: the value cannot be read as YAML: {' '.join(str(error).split())}"
-            ) from error
+        place[last] = parse_yaml(text, where=repr(pair))
     return values
 
 
-def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """A copy of nested values with others laid over them, group by group."""
-    result = copy.deepcopy(below)
-    for name, value in above.items():
-        both = isinstance(value, dict) and isinstance(result.get(name), dict)
-        result[name] = merged(result[name], value) if both else copy.deepcopy(value)
-    return result
+def merged(values: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with others laid over them, group by group.
+
+    `{"a": {"b": 1}}` and `{"a": {"c": 2}}` give `{"a": {"b": 1, "c": 2}}`.
+    """
+    found = dict(values)
+    for key, value in over.items():
+        before = found.get(key)
+        if isinstance(before, Mapping) and isinstance(value, Mapping):
+            value = merged(before, value)
+        found[key] = value
+    return found
+
+
+def versioned(values: Mapping[str, Any], *, kind: str, newest: int, where: str) -> int:
+    """The version of the schema that a file was written in; files without one are of version 1.
+
+    Args:
+        values: of the file, whose key `schema` says it.
+        kind: of file, in words ("adapter description").
+        newest: version that this evenhand writes.
+        where: the file.
+
+    Raises:
+        UserError: a newer evenhand wrote it, or the version is none.
+    """
+    version = values.get("schema", 1)
+    if isinstance(version, bool) or not isinstance(version, int) or version < 1:
+        raise UserError(f"{where}: schema: {version!r} is no version of a {kind}")
+    if version > newest:
+        raise UserError(
+            f"{where}: this {kind} was written by a newer evenhand (schema {version}; this one "
+            f"reads up to {newest}); update evenhand"
+        )
+    return version
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -5,15 +5,18 @@ rank and no adapter metadata: without metadata readers take alpha = rank, with i
 Soft tokens are textual-inversion files.
 """
 
+import hashlib
+import math
 import os
 import pathlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from evenhand.core.adapters import CLIP_NAMES, LORA, SOFT_TOKENS, describe_adapter, find_adapter
+from evenhand.core.adapters import CLIP_NAMES, SCHEMA, Adapter
 from evenhand.core.errors import UserError, loading
 from evenhand.core.files import digest, whole, write_json
 
@@ -62,9 +65,8 @@ def save_adapter(
     folder = pathlib.Path(folder)
     with whole(folder / file) as temporary:
         save_file(state, temporary, metadata={"format": "pt", "evenhand": "1"})
-    write_json(
-        folder / "adapter.json", {**description, "weights": file, "digest": digest(folder / file)}
-    )
+    facts = {"weights": file, "digest": digest(folder / file)}
+    write_json(folder / "adapter.json", {"schema": SCHEMA, **description, **facts})
 
 
 def average_lora(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
@@ -86,7 +88,7 @@ def average_lora(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
     }
 
 
-def load_adapter(pipe: Any, name: str, *, scale: float = 1.0) -> tuple[str, str]:
+def load_adapter(pipe: Any, adapter: Adapter, *, scale: float = 1.0) -> tuple[str, str]:
     """Loads an adapter into a stock pipeline with its own loader.
 
     Returns:
@@ -94,41 +96,106 @@ def load_adapter(pipe: Any, name: str, *, scale: float = 1.0) -> tuple[str, str]
         with LoRA).
 
     Raises:
-        UserError: not there, damaged, or not of this model.
+        UserError: damaged, not of this model, loaded in part only, or with weights that are not
+            finite.
     """
-    path, prefix = find_adapter(name), ""
-    if path.name == SOFT_TOKENS and scale != 1:
-        raise UserError(
-            f"adapter {name!r}: soft tokens have no strength; leave --adapter-scale at 1"
-        )
-    with loading(f"adapter {name!r}: {path}", advice=f"Is it one of {type(pipe).__name__}?"):
-        if path.name == LORA:
-            pipe.load_lora_weights(str(path.parent), weight_name=LORA, adapter_name="evenhand")
+    prefix, what = "", f"adapter {adapter.name!r}"
+    if not math.isfinite(scale):
+        raise UserError(f"{what}: its strength is {scale}; it is a number, usually from 0 to 1")
+    if not adapter.is_lora and scale != 1:
+        raise UserError(f"{what}: soft tokens have no strength; leave --adapter-scale at 1")
+    with loading(f"{what}: {adapter.weights}", advice=f"Is it one of {type(pipe).__name__}?"):
+        if adapter.is_lora:
+            pipe.load_lora_weights(
+                str(adapter.folder), weight_name=adapter.weights.name, adapter_name="evenhand"
+            )
+            _check_loaded(pipe, adapter)
             pipe.set_adapters("evenhand", scale)
         else:
-            prefix = _load_soft_tokens(pipe, path)
-    return f"{path.parent.name}@{digest(path)}" + (f"*{scale:g}" if scale != 1 else ""), prefix
+            prefix = _load_soft_tokens(pipe, adapter)
+    return adapter.source + (f"*{scale:g}" if scale != 1 else ""), prefix
 
 
-def _load_soft_tokens(pipe: Any, path: pathlib.Path) -> str:
+def _check_loaded(pipe: Any, adapter: Adapter) -> None:
+    """Refuses a LoRA of whose file not every tensor has arrived in the pipeline.
+
+    The pipeline's loader renames keys, splits joined layers and drops what it does not know with a
+    warning at most. So its own reading of the file is compared with what its networks hold now, by
+    content.
+
+    Raises:
+        UserError: names what was not loaded, or what is not finite.
+    """
+    from peft import get_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    loaded = {
+        f"{name}.{key}": value
+        for name, module in pipe.components.items()
+        if "evenhand" in getattr(module, "peft_config", {})
+        for key, value in get_peft_model_state_dict(module, adapter_name="evenhand").items()
+    }
+    _check_finite(loaded, adapter)
+    read = pipe.lora_state_dict(str(adapter.folder), weight_name=adapter.weights.name)
+    read = read[0] if isinstance(read, tuple) else read
+    there = Counter((value.dtype, *_content(value)) for value in loaded.values())
+    dtypes = {value.dtype for value in loaded.values()}
+    lost = [key for key in load_file(adapter.weights) if "dora_scale" in key]
+    for key, value in read.items():
+        if key.endswith(".alpha"):  # strength of a layer: no tensor of a network
+            continue
+        here = ((dtype, *_content(value.to(dtype))) for dtype in dtypes)
+        found = next((content for content in here if there[content]), None)
+        if found is None:
+            lost.append(key)
+        else:
+            there[found] -= 1
+    if lost:
+        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+        raise UserError(
+            f"adapter {adapter.name!r}: {type(pipe).__name__} has not loaded all of "
+            f"{adapter.weights}: {', '.join(lost[:3])}{more} are left over; it was made for "
+            "another model, or by a method that this loader does not know"
+        )
+
+
+def _content(value: Tensor) -> tuple[tuple[int, ...], bytes]:
+    """What tells tensors of one type apart."""
+    data = value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+    return tuple(value.shape), hashlib.sha256(data.tobytes()).digest()
+
+
+def _check_finite(state: dict[str, Tensor], adapter: Adapter) -> None:
+    """Refuses weights that are not finite."""
+    for key, value in state.items():
+        if not torch.isfinite(value).all():
+            raise UserError(
+                f"adapter {adapter.name!r}: {key} holds values that are not finite in "
+                f"{str(value.dtype).removeprefix('torch.')}: its training diverged (lower its "
+                "learning rate), or the model's dtype is too narrow for it"
+            )
+
+
+def _load_soft_tokens(pipe: Any, adapter: Adapter) -> str:
     """Puts the tokens of a file into every text encoder.
 
     Returns the prefix that stands for them.
     """
     from safetensors.torch import load_file
 
-    state, pairs = load_file(path), clip_encoders(pipe)
-    token = describe_adapter(str(path.parent)).get("token", next(iter(state)))
+    state, pairs = load_file(adapter.weights), clip_encoders(pipe)
+    _check_finite(state, adapter)
+    if len(state) != len(pairs):
+        raise UserError(
+            f"{adapter.weights} holds tokens for {len(state)} text encoders, "
+            f"{type(pipe).__name__} has {len(pairs)}"
+        )
+    token = adapter.described.get("token", next(iter(state)))
     tensors = (
         [state[name] for name in CLIP_NAMES]
         if set(CLIP_NAMES) <= state.keys()
         else list(state.values())
     )
-    if len(state) != len(pairs):
-        raise UserError(
-            f"{path} holds tokens for {len(state)} text encoders, {type(pipe).__name__} has "
-            f"{len(pairs)}"
-        )
     for (tokenizer, encoder), tokens in zip(pairs, tensors, strict=True):
         pipe.load_textual_inversion(tokens, token=token, tokenizer=tokenizer, text_encoder=encoder)
     return f"{token} "

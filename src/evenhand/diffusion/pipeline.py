@@ -1,6 +1,7 @@
 """One stock diffusers pipeline with its sampler settings: prompts and seeds in, images out."""
 
 import contextlib
+import inspect
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -8,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from evenhand.core.errors import UserError, loading
+from evenhand.core.adapters import Adapter
+from evenhand.core.errors import UserError, loading, unknown
+from evenhand.core.files import digest_of_folder
 from evenhand.core.resources import locate
 from evenhand.diffusion.adapters import load_adapter
 from evenhand.diffusion.safety import SafetyChecker
@@ -48,15 +51,10 @@ class Diffusion:
         self.prefix = prefix
         self.safety = safety
         pipe.set_progress_bar_config(disable=True)
-        if settings.scheduler:
-            import diffusers
-
-            scheduler = getattr(diffusers, settings.scheduler, None)
-            if scheduler is None:
-                raise UserError(f"settings.scheduler: diffusers has no {settings.scheduler!r}")
-            self.pipe.scheduler = scheduler.from_config(
-                self.pipe.scheduler.config, **settings.scheduler_options
-            )
+        _check_call(pipe, settings)
+        if settings.scheduler or settings.scheduler_options:
+            self.pipe.scheduler = _scheduler(pipe, settings)
+        _decode_in_float32(pipe)
         for part in self.pipe.components.values():
             if isinstance(part, nn.Module):
                 part.eval().requires_grad_(False)
@@ -95,13 +93,21 @@ class Diffusion:
         run = type(self.pipe).__call__
         run = getattr(run, "__wrapped__", run)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        images = run(
-            self.pipe,
-            prompt=[self.prefix + p for p in prompts],
-            generator=generators,
-            output_type="pt",
-            **{**self.settings.call(), **overrides},
-        ).images
+        arguments = {**self.settings.call(), **overrides}
+        try:
+            images = run(
+                self.pipe,
+                prompt=[self.prefix + p for p in prompts],
+                generator=generators,
+                output_type="pt",
+                **arguments,
+            ).images
+        except UserError:
+            raise
+        except ValueError as error:  # the pipeline's own check of what it is asked
+            raise UserError(
+                f"{type(self.pipe).__name__} refuses its settings ({arguments}): {error}"
+            ) from error
         return images.float()
 
     @torch.no_grad()
@@ -110,10 +116,45 @@ class Diffusion:
         return self.call(prompts, seeds, **overrides)
 
 
+OURS = ("prompt", "generator", "output_type", "return_dict")  # arguments that `call` gives
+
+
+def _check_call(pipe: Any, settings: Settings) -> None:
+    """Refuses a pipeline that draws no text, and settings that its call does not take."""
+    run = type(pipe).__call__
+    known = inspect.signature(getattr(run, "__wrapped__", run)).parameters
+    if not {"prompt", "generator", "output_type"} <= known.keys():
+        raise UserError(f"{type(pipe).__name__} is no pipeline that draws images of a text")
+    for name in settings.options:
+        if name in OURS:
+            raise UserError(f"settings.options.{name}: evenhand sets it; leave it out")
+    for name in settings.call():
+        if name not in known:
+            free = [x for x in known if x not in ("self", *OURS)]
+            raise unknown("setting", name, free, where=type(pipe).__name__)
+
+
+def _scheduler(pipe: Any, settings: Settings) -> Any:
+    """The scheduler that the settings ask for, with the configuration of the pipeline's own."""
+    import diffusers
+    from diffusers.schedulers.scheduling_utils import SchedulerMixin
+
+    name, options = settings.scheduler, settings.scheduler_options
+    kind: Any = getattr(diffusers, name, None) if name else type(pipe.scheduler)
+    if not (isinstance(kind, type) and issubclass(kind, SchedulerMixin)):
+        raise UserError(f"settings.scheduler: diffusers has no scheduler {name!r}")
+    known = inspect.signature(kind.__init__).parameters
+    for option in options:
+        if option not in known:
+            raise unknown("option", option, known, where=f"scheduler {kind.__name__}")
+    with loading(f"scheduler {kind.__name__}", advice="Look at settings.scheduler_options"):
+        return kind.from_config(pipe.scheduler.config, **options)
+
+
 def load_diffusion(
     model: Model,
     *,
-    adapter: str | None = None,
+    adapter: Adapter | None = None,
     adapter_scale: float = 1.0,
     device: str | None = None,
     settings: dict[str, Any] | None = None,
@@ -122,10 +163,10 @@ def load_diffusion(
 
     Args:
         model: which.
-        adapter: folder (or shipped name) with LoRA or soft tokens.
+        adapter: LoRA or soft tokens.
         adapter_scale: strength of the adapter, 0 to 1.
         device: `cuda` where there is one, else `cpu`, when None.
-        settings: overrides of the model's sampler settings.
+        settings: changes of the model's sampler settings.
 
     Raises:
         UserError: the model or the adapter is not there or cannot be read.
@@ -134,23 +175,49 @@ def load_diffusion(
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
     path = locate(model.path)
-    kind = DiffusionPipeline if pathlib.Path(path).is_dir() else AutoPipelineForText2Image
+    local = pathlib.Path(path).is_dir()
+    kind = DiffusionPipeline if local else AutoPipelineForText2Image
     with loading(f"model {model.path!r}", advice="Name a diffusers folder or a Hub model"):
         pipe = kind.from_pretrained(
-            path,
-            revision=None if pathlib.Path(path).is_dir() else model.revision,
-            dtype=getattr(torch, model.dtype),
+            path, revision=None if local else model.revision, dtype=getattr(torch, model.dtype)
         )
     safety = SafetyChecker.of(pipe)
-    source, prefix = f"{model.path}@{model.revision or 'local'}", ""
+    source = f"{model.path}@{digest_of_folder(path) if local else _commit(model)}"
+    prefix = ""
     if adapter:
         loaded, prefix = load_adapter(pipe, adapter, scale=adapter_scale)
         source += f"+{loaded}"
     pipe.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     return Diffusion(
         pipe,
-        settings=model.settings.model_copy(update=settings or {}),
+        settings=model.sampling(settings or {}),
         source=source,
         prefix=prefix,
         safety=safety,
     )
+
+
+def _commit(model: Model) -> str:
+    """The commit of the Hub model that was just loaded, as the local cache has it."""
+    from huggingface_hub import try_to_load_from_cache
+
+    file = try_to_load_from_cache(model.path, "model_index.json", revision=model.revision)
+    if isinstance(file, str):
+        return pathlib.Path(file).parent.name
+    return model.revision or "main"
+
+
+def _decode_in_float32(pipe: Any) -> None:
+    """Keeps the autoencoder in float32 where a pipeline would cast it back and forth.
+
+    SDXL and its kin do so in float16, whose range their autoencoder leaves: they cast it for every
+    decoding and back, which changes the weights under a graph that still needs them.
+    """
+    vae = getattr(pipe, "vae", None)
+    if not hasattr(pipe, "upcast_vae") or vae is None or vae.dtype != torch.float16:
+        return
+    if vae.config.force_upcast:
+        vae.to(torch.float32)
+        for entrance in (vae.post_quant_conv, vae.decoder):
+            if entrance is not None:
+                entrance.register_forward_pre_hook(lambda _, args: (args[0].float(), *args[1:]))

@@ -78,7 +78,7 @@ def record(denoiser: nn.Module, run: Run, *, offload: bool = False) -> Recording
 
     def recording(*args: Any, **kwargs: Any) -> Any:
         output = forward(*args, **kwargs)
-        outputs.append(move(output, "cpu") if offload else output)
+        outputs.append(_copy(output, "cpu" if offload else None))
         return output
 
     with torch.no_grad(), _forward(denoiser, recording):
@@ -126,23 +126,12 @@ def attach(
         return move(recording.outputs[len(calls)], device)
 
     def handing_back(*args: Any, **kwargs: Any) -> Any:
-        output = tree_map(
-            lambda x: (
-                x.detach().requires_grad_()
-                if isinstance(x, Tensor) and x.is_floating_point()
-                else x
-            ),
-            output_of(*args, **kwargs),
-        )
         arguments = {**dict(zip(names, args, strict=False)), **kwargs}
-        latents = {
-            k: tree_map(lambda x: x.detach() if isinstance(x, Tensor) else x, v)
-            for k, v in arguments.items()
-            if k in LATENTS
-        }
+        latents = {k: _copy(v) for k, v in arguments.items() if k in LATENTS}
         arguments = {**arguments, **latents}
-        calls.append(Call(move(arguments, "cpu") if offload else arguments, tensors(output)))
-        return output
+        leaves = tree_map(_leaf, output_of(*args, **kwargs))
+        calls.append(Call.of(move(arguments, "cpu") if offload else arguments, tensors(leaves)))
+        return tree_map(_handed_out, leaves)
 
     with torch.enable_grad(), _forward(denoiser, handing_back):
         images = run()
@@ -156,6 +145,23 @@ def attach(
             "(output_type other than 'pt', a safety checker or a watermark in between)"
         )
     return Tape(denoiser, images, calls)
+
+
+def _copy(tree: Any, device: str | None = None) -> Any:
+    """Copies without a graph: pipelines and schedulers may change theirs in place."""
+    return tree_map(
+        lambda x: x.detach().to(device or x.device, copy=True) if isinstance(x, Tensor) else x, tree
+    )
+
+
+def _leaf(x: Any) -> Any:
+    """A floating-point tensor as a leaf that collects its gradient; anything else as it is."""
+    return x.detach().requires_grad_() if isinstance(x, Tensor) and x.is_floating_point() else x
+
+
+def _handed_out(x: Any) -> Any:
+    """A leaf's copy in the graph, which the pipeline may change in place, unlike the leaf."""
+    return x.clone() if isinstance(x, Tensor) and x.requires_grad else x
 
 
 def _compare(recording: Recording, images: Tensor, calls: int, tolerance: float) -> None:

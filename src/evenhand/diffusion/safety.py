@@ -1,13 +1,11 @@
 """A pipeline's safety checker, which counts instead of blackening."""
 
+import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,14 @@ class SafetyChecker:
         if checker is None:
             return None
         pipe.safety_checker = None
-        return cls(checker, processor) if processor is not None else None
+        if processor is None:
+            warnings.warn(
+                "the model's safety checker has no feature extractor to see images with: it was "
+                "taken out, and no image is checked",
+                stacklevel=2,
+            )
+            return None
+        return cls(checker, processor)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> list[bool]:

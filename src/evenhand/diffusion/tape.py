@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
+from evenhand.core.errors import UserError
 from evenhand.diffusion.merging import merge
 
 
-class ReplayError(ValueError):
+class ReplayError(UserError):
     """A pipeline that cannot be replayed."""
 
 
@@ -33,11 +34,32 @@ def move(tree: Any, device: torch.device | str) -> Any:
 class Call:
     """One denoiser call.
 
-    Its arguments by name (latents detached) and its outputs as leaves of the image graph.
+    Attributes:
+        arguments: by name; latents are copies without a graph.
+        outputs: as leaves of the image graph.
+        versions: of the arguments' tensors, which count their changes in place.
     """
 
     arguments: dict[str, Any]
     outputs: list[Tensor]
+    versions: list[int]
+
+    @classmethod
+    def of(cls, arguments: dict[str, Any], outputs: list[Tensor]) -> "Call":
+        """A call as it is now."""
+        return cls(arguments, outputs, _versions(arguments))
+
+    def check(self) -> None:
+        """Raises ReplayError where the pipeline has changed an argument since."""
+        if _versions(self.arguments) != self.versions:
+            raise ReplayError(
+                "the pipeline changed an argument of its denoiser in place after the call: it "
+                "cannot be replayed"
+            )
+
+
+def _versions(tree: Any) -> list[int]:
+    return [leaf._version for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
 
 
 @dataclass(frozen=True)
@@ -116,6 +138,8 @@ class Tape:
     ) -> None:
         """Runs calls with gradients, as one where that can be, and pushes their gradients in."""
         device = next(self.denoiser.parameters()).device
+        for call in calls:
+            call.check()
         arguments = (
             calls[0].arguments
             if len(calls) == 1

@@ -11,7 +11,7 @@ def load_judge(name: str, *, device: str | torch.device = "cpu") -> Judge:
     """Loads a classifier by the name of its YAML; frozen.
 
     Raises:
-        ValueError: unknown name, weights missing or damaged, or classes that differ from the
+        UserError: unknown name, weights missing or damaged, or classes that differ from the
             YAML's.
     """
     kind = load_judge_config(name).kind

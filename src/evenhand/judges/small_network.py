@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from evenhand.core.errors import UserError
 from evenhand.core.files import digest, whole, write_json
 from evenhand.core.resources import locate
 from evenhand.judges.base import Predictions
@@ -113,14 +114,14 @@ class SmallNetwork(nn.Module):
         """Reads what `save` wrote; frozen, in evaluation mode.
 
         Raises:
-            ValueError: a file is missing or damaged.
+            UserError: a file is missing or damaged.
         """
         folder = pathlib.Path(folder)
         try:
             model = cls(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
             model.load_state_dict(load_file(folder / "model.safetensors"))
         except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(
+            raise UserError(
                 f"{folder}: no readable classifier ({error}); it holds config.json and "
                 "model.safetensors"
             ) from error
@@ -140,7 +141,7 @@ class SmallNetworkJudge:
         self.network = SmallNetwork.load(folder).to(device)
         for attribute in self.attributes.values():
             if self.network.config["classes"].get(attribute.name) != attribute.classes:
-                raise ValueError(
+                raise UserError(
                     f"classifier {name!r}: {folder} has classes "
                     f"{self.network.config['classes'].get(attribute.name)} for {attribute.name!r}, "
                     f"its YAML says {attribute.classes}"

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Collection
 from typing import Any
 
-from evenhand.core.adapters import describe_adapter
 from evenhand.core.attributes import attributes_of
 from evenhand.core.errors import UserError
 from evenhand.core.prompts import Row
@@ -113,10 +112,10 @@ def _may_stop(found: list[Record], settings: dict[str, Any]) -> bool:
 
 
 def _check_trainer(plan: GeneratorPlan, judge: Judge, allowed: bool) -> None:
-    trainer = describe_adapter(plan.adapter).get("classifier", {}) if plan.adapter else {}
-    if trainer.get("digest") == judge.digest and not allowed:
+    trainer = plan.adapter.described.get("classifier", {}) if plan.adapter else {}
+    if plan.adapter and trainer.get("digest") == judge.digest and not allowed:
         raise UserError(
-            f"judge {judge.name!r} trained the adapter {plan.adapter!r}: its numbers would "
+            f"judge {judge.name!r} trained the adapter {plan.adapter.name!r}: its numbers would "
             "flatter. Name another "
             "with --judge, or insist with --judge-may-be-trainer"
         )

@@ -8,17 +8,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from evenhand.core.adapters import find_adapter
+from evenhand.core.adapters import Adapter, find_adapter
 from evenhand.core.attributes import Target
 from evenhand.core.errors import UserError, unknown
 from evenhand.core.files import digest, digest_of
 from evenhand.core.prompts import Prompt, PromptSet, Row, load_prompts
 from evenhand.core.records import image_seed, key
-from evenhand.core.schema import check, merged
+from evenhand.core.schema import check
 from evenhand.images.tables import Picture, by_folder, read_table
 from evenhand.recipes.judge import JudgeConfig, load_judge_config
 from evenhand.recipes.measure import Measure
-from evenhand.recipes.model import Model, Settings, load_model
+from evenhand.recipes.model import Model, load_model
 from evenhand.stats.calibration import read_calibration
 from evenhand.stats.stopping import LOOK
 
@@ -41,10 +41,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class GeneratorPlan(Plan):
-    """Of a generator: the model, its adapter's name or folder, and prompts and seeds in order."""
+    """Of a generator: the model, its adapter, and prompts and seeds in order."""
 
     model: Model
-    adapter: str | None
+    adapter: Adapter | None
     rows: list[Row]
 
     def rounds(self) -> list[list[Row]]:
@@ -104,11 +104,8 @@ def _of_generator(config: Measure, name: str) -> GeneratorPlan:
         config.judge or model.judge,
         f"model {config.model!r} names no judge; name a classifier with --judge",
     )
-    settings = check(
-        Settings, merged(model.settings.model_dump(), config.settings), where="settings"
-    )
-    if config.adapter:
-        find_adapter(config.adapter)
+    settings = model.sampling(config.settings)
+    adapter = find_adapter(config.adapter) if config.adapter else None
     rows, left_out = _rows(config, sets.values(), judge)
     folder = pathlib.Path(name)
     return GeneratorPlan(
@@ -117,7 +114,7 @@ def _of_generator(config: Measure, name: str) -> GeneratorPlan:
         {
             "model": str(folder.resolve()) if folder.is_dir() else name,
             "dtype": model.dtype,
-            "adapter": config.adapter,
+            "adapter": f"{adapter.name}@{adapter.digest}" if adapter else None,
             "adapter_scale": config.adapter_scale,
             "prompts": {name: s.version for name, s in sets.items()},
             "texts": {name: s.digest for name, s in sets.items()},
@@ -132,7 +129,7 @@ def _of_generator(config: Measure, name: str) -> GeneratorPlan:
             **_judging(config, judge, config.domain or model.domain or model.path),
         },
         model,
-        config.adapter,
+        adapter,
         rows,
     )
 
@@ -214,7 +211,7 @@ def _judge(config: Measure, name: str | None, missing: str) -> JudgeConfig:
         if attribute not in judge.known:
             raise unknown("attribute", attribute, judge.known, where=f"judge {name!r}")
     if config.target:
-        Target(shares=config.target).check(judge.known)
+        check(Target, {"shares": config.target}, where="target").check(judge.known)
     return judge
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from evenhand.core.attributes import Attribute, attributes_of
-from evenhand.core.resources import locate
+from evenhand.core.resources import is_path, locate
 from evenhand.core.schema import Count, Share, Strict, load
 
 
@@ -124,7 +124,7 @@ def load_judge_config(name: str) -> JudgeConfig:
     A network whose path is "." is that folder.
     """
     folder = pathlib.Path(name)
-    if not folder.is_dir():
+    if not (is_path(name) and folder.is_dir()):
         return load(JudgeConfig, "eval/judges", name).model_copy(update={"name": name})
     config = load(JudgeConfig, "eval/judges", str(folder / "classifier.yaml"))
     return config.model_copy(

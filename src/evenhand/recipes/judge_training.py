@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from evenhand.core.attributes import Attribute
+from evenhand.core.attributes import Attribute, attributes_of
 from evenhand.core.schema import Count, Share, Strict, load
 from evenhand.recipes.labels import Labels
 
@@ -76,10 +76,7 @@ class JudgeTraining(Strict):
     @property
     def known(self) -> dict[str, Attribute]:
         """The attributes by name."""
-        return {
-            name: Attribute(name=name, classes=labels.names)
-            for name, labels in self.attributes.items()
-        }
+        return attributes_of({a: {"classes": x.names} for a, x in self.attributes.items()})
 
 
 def load_judge_training(name: str, overrides: list[str] | None = None) -> JudgeTraining:

@@ -3,9 +3,10 @@
 import pathlib
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
-from evenhand.core.schema import Count, Strict, load
+from evenhand.core.resources import is_path
+from evenhand.core.schema import Count, Strict, check, load, merged
 
 
 class Settings(Strict):
@@ -48,14 +49,27 @@ class Model(Strict):
     settings: Settings = Settings()
     judge: str | None = None
     domain: str = ""
+    _name: str = PrivateAttr("")
+
+    @property
+    def name(self) -> str:
+        """What the user called it."""
+        return self._name or self.path
+
+    def sampling(self, changes: dict[str, Any]) -> Settings:
+        """How it samples with some settings changed, group by group.
+
+        Raises:
+            UserError: unknown or impossible ones.
+        """
+        return check(Settings, merged(self.settings.model_dump(), changes), where="settings")
 
 
 def load_model(name: str) -> Model:
     """A base model by YAML name; or a diffusers folder or Hub name, with its defaults."""
-    if pathlib.Path(name).is_dir():
-        return Model(path=name)
-    return (
-        Model(path=name)
-        if "/" in name and not name.endswith((".yaml", ".yml"))
-        else load(Model, "eval/models", name)
-    )
+    yaml = name.endswith((".yaml", ".yml"))
+    folder = is_path(name) and pathlib.Path(name).is_dir()
+    hub = "/" in name and not yaml
+    model = Model(path=name) if folder or hub else load(Model, "eval/models", name)
+    model._name = name
+    return model

@@ -7,7 +7,7 @@ import os
 import pathlib
 from typing import Any
 
-from evenhand.core.adapters import CLIP_NAMES, LORA, describe_adapter, find_adapter
+from evenhand.core.adapters import CLIP_NAMES, LORA, find_adapter
 from evenhand.core.files import write_json, write_text
 from evenhand.core.resources import ROOT
 from evenhand.recipes.model import load_model
@@ -71,11 +71,11 @@ def write_card(
 
     folder = pathlib.Path(folder)
     lines = headlines([comparison["before"], comparison["after"]], comparison["change"])
-    described = {k: v for k, v in describe_adapter(str(folder)).items() if k != "measured"}
+    adapter = find_adapter(folder)
+    described = {k: v for k, v in adapter.described.items() if k != "measured"}
     after, settings = comparison["after"], comparison["after"]["run"]["settings"]
     write_json(folder / "adapter.json", {**described, "measured": _measured(settings, lines)})
-    model, weights = load_model(settings["model"]), find_adapter(str(folder))
-    lora = weights.name == LORA
+    model, weights, lora = load_model(settings["model"]), adapter.weights, adapter.is_lora
     sets = ", ".join(settings["prompts"])
     results = [
         EvalResult(

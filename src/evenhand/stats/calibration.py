@@ -12,10 +12,12 @@ import numpy as np
 
 from evenhand.core.attributes import Attribute
 from evenhand.core.errors import UserError
-from evenhand.core.schema import Strict, check
+from evenhand.core.files import write_json
+from evenhand.core.schema import Strict, check, versioned
 from evenhand.stats.correction import Confusion
 
 NOT_SEEN = "not seen"
+SCHEMA = 1  # of calibration.json; a file without `schema` is of 1
 
 
 class Answers(Strict):
@@ -117,4 +119,12 @@ def read_calibration(path: str | os.PathLike) -> Calibration:
         raise UserError(
             f"{path}: no readable calibration ({error}); `evenhand calibrate` writes one"
         ) from error
+    if isinstance(values, dict):
+        versioned(values, kind="calibration", newest=SCHEMA, where=str(path))
+        values.pop("schema", None)
     return check(Calibration, values, where=str(path))
+
+
+def write_calibration(path: str | os.PathLike, calibration: Calibration) -> None:
+    """Writes the file that `read_calibration` reads."""
+    write_json(path, {"schema": SCHEMA, **calibration.model_dump(mode="json")})

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from evenhand.core.errors import UserError
 from evenhand.core.files import whole
 
 
@@ -23,7 +24,7 @@ def load_state(path: str | os.PathLike) -> dict[str, Any] | None:
     """Loads what `save_state` wrote, or None where nothing was written yet.
 
     Raises:
-        ValueError: the file is damaged.
+        UserError: the file is damaged.
     """
     path = pathlib.Path(path)
     if not path.exists():
@@ -31,7 +32,7 @@ def load_state(path: str | os.PathLike) -> dict[str, Any] | None:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(
+        raise UserError(
             f"{path}: cannot be read as a checkpoint ({type(error).__name__}); delete it to "
             "start anew"
         ) from error

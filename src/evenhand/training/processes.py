@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from evenhand.core.errors import UserError
+from evenhand.core.files import whole
 from evenhand.core.locks import exclusive
 from evenhand.core.schema import flat
 from evenhand.training.run_directory import open_run
@@ -17,7 +18,9 @@ from evenhand.training.run_directory import open_run
 def training(
     folder: pathlib.Path, settings: dict[str, Any], free: Collection[str] = ()
 ) -> Iterator[Any]:
-    """Opens a run directory with an accelerate Accelerator and a tensorboard log.
+    """Opens a run directory with an accelerate Accelerator.
+
+    It keeps a tensorboard log where that is installed (`pip install 'evenhand[tensorboard]'`).
 
     Raises:
         UserError: as `open_run`; another command trains in the folder; or another of the processes
@@ -25,9 +28,12 @@ def training(
     """
     import torch
     from accelerate import Accelerator
+    from accelerate.utils import is_tensorboard_available
 
     accelerator = Accelerator(
-        cpu=not torch.cuda.is_available(), log_with="tensorboard", project_dir=str(folder)
+        cpu=not torch.cuda.is_available(),
+        log_with="tensorboard" if is_tensorboard_available() else None,
+        project_dir=str(folder),
     )
     plain = {
         k: v if isinstance(v, int | float | str | bool) else json.dumps(v)
@@ -46,6 +52,29 @@ def training(
             accelerator.wait_for_everyone()
     finally:
         accelerator.end_training()
+
+
+def same_everywhere(accelerator: Any, path: pathlib.Path) -> pathlib.Path:
+    """Gives every process the main process's file, or none where that has none.
+
+    Hosts need not share the folder: each may have a checkpoint of its own, of another step.
+    """
+    if accelerator.num_processes == 1:
+        return path
+    from accelerate.utils import broadcast_object_list
+
+    def content() -> bytes | None:
+        return path.read_bytes() if path.exists() else None
+
+    box = [content() if accelerator.is_main_process else None]
+    broadcast_object_list(box)
+    if not accelerator.is_main_process and content() != box[0]:
+        if box[0] is None:
+            path.unlink()
+        else:
+            with whole(path) as temporary:
+                temporary.write_bytes(box[0])
+    return path
 
 
 @contextlib.contextmanager

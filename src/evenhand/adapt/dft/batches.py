@@ -72,7 +72,9 @@ def neutral_prompts(recipe: Dft) -> list[list[Prompt]]:
 
 
 def explicit_prompts(recipe: Dft) -> list[Prompt]:
-    """Training prompts that say a class of one of the targets' attributes."""
+    """Training prompts that say a class of one of the targets' attributes, if any are drawn."""
+    if not recipe.explicit_images:
+        return []
     attributes = list(
         dict.fromkeys(a for t in (recipe.target, *recipe.targets.values()) for a in t.attributes)
     )

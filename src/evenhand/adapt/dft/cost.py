@@ -41,7 +41,7 @@ def cost(recipe: Dft) -> Cost:
         adapter = finetune(
             short, pathlib.Path(folder) / "run", progress=lambda *_: times.append(time.monotonic())
         )
-        parameters = sum(x.numel() for x in load_file(find_adapter(str(adapter))).values())
+        parameters = sum(x.numel() for x in load_file(find_adapter(adapter).weights).values())
     steps, seconds = (
         max(recipe.num_inference_steps),
         (times[1] - times[0]) * recipe.steps * recipe.runs,

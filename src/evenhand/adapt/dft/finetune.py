@@ -19,13 +19,13 @@ from evenhand.adapt.dft.batches import draw, explicit_prompts, neutral_prompts, 
 from evenhand.adapt.dft.census import Census
 from evenhand.adapt.dft.context import Context
 from evenhand.adapt.dft.gradient import gradient_of_step
-from evenhand.core.adapters import LORA, describe_adapter
+from evenhand.core.adapters import LORA, find_adapter
 from evenhand.core.prompts import Prompt
 from evenhand.diffusion.adapters import average_lora, save_adapter
 from evenhand.recipes.dft import Dft
 from evenhand.training.checkpoints import save_state
 from evenhand.training.optimizer import Optimizer
-from evenhand.training.processes import training
+from evenhand.training.processes import same_everywhere, training
 from evenhand.training.run_directory import cut_log, log_line
 
 CUTS = (
@@ -84,7 +84,7 @@ def finetune(
             )
         if accelerator.is_main_process and recipe.runs > 1:
             average = average_lora([load_file(where / "adapter" / LORA) for where in folders])
-            description = describe_adapter(str(folders[0] / "adapter"))
+            description = find_adapter(folders[0] / "adapter").described
             save_adapter(
                 folder / "adapter",
                 LORA,
@@ -107,12 +107,12 @@ def _run(
     stage = Context.load(recipe, folder, explicit, accelerator)
     optimizer = Optimizer(recipe, stage.trainable.parameters)
     classifier = f"{stage.classifier.name}@{stage.classifier.digest}"
-    first = optimizer.restore(folder / "checkpoint.pt", classifier)
+    first = optimizer.restore(same_everywhere(accelerator, folder / "checkpoint.pt"), classifier)
     if accelerator.is_main_process:
         folder.mkdir(exist_ok=True)
         cut_log(folder / "log.jsonl", first)
     accelerator.wait_for_everyone()  # all read the log
-    census = Census(folder / "log.jsonl")
+    census = Census(same_everywhere(accelerator, folder / "log.jsonl"))
     for step in range(first, recipe.steps):
         rng = np.random.default_rng([recipe.seed, step])
         row, perceived = gradient_of_step(
