@@ -31,8 +31,8 @@ QUICK = [
     "checkpoint_every=2",
     "preservation.seeds=8",
     "prompts_per_step=1",
-    "warmup=0",
-    "schedule=constant",
+    "optimisation.warmup=0",
+    "optimisation.schedule=constant",
     "alignment.confidence=0.6",
 ]
 
@@ -142,7 +142,7 @@ def test_the_adapter_says_how_it_was_made(trained):
 
 
 def test_adapters_on_the_way(tmp_path):
-    adapter = train(tmp_path, "text_encoder", "steps=2", "save_every=1", "ema=0.9")
+    adapter = train(tmp_path, "text_encoder", "steps=2", "save_every=1", "optimisation.ema=0.9")
     first, second, last = (
         load_file(find_adapter(str(folder)))
         for folder in (tmp_path / "adapters" / "step-1", tmp_path / "adapters" / "step-2", adapter)
@@ -153,8 +153,8 @@ def test_adapters_on_the_way(tmp_path):
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(trained):
-    with pytest.raises(UserError, match=r"learning_rate was 0\.\d+, is 0\.001"):
-        train(trained[1] / "whole", trained[0], "learning_rate=1e-3")
+    with pytest.raises(UserError, match=r"optimisation.learning_rate was 0\.\d+, is 0\.001"):
+        train(trained[1] / "whole", trained[0], "optimisation.learning_rate=1e-3")
 
 
 def test_how_the_work_is_cut_up_may_change_and_the_prompts_may_not(tmp_path):
@@ -209,9 +209,9 @@ def test_the_wished_classes_become_more_probable(tmp_path):
             "explicit_images=0",
             "num_inference_steps=[6]",
             "gradient.calls=3",
-            "warmup=0",
+            "optimisation.warmup=0",
             "lora.part=denoiser",
-            "learning_rate=1e-2",
+            "optimisation.learning_rate=1e-2",
             "target.shares.gender={woman: 1.0}",
             "preservation.seeds=8",
         ],
@@ -266,6 +266,7 @@ def test_a_step_with_realism_and_pixels_and_a_dry_run_that_counts_it(tmp_path):
     )
 
 
+@pytest.mark.filterwarnings("ignore:.*float32 on this device")  # where it is emulated
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_trains_float32_parameters(dtype, tmp_path):
     rows = []

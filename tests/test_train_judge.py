@@ -11,7 +11,8 @@ import torch
 import yaml
 from PIL import Image
 
-from evenhand.classify.train_judge import new_network, train_judge, write_judge
+from evenhand.classify.judge_network import new_network, write_judge
+from evenhand.classify.train_judge import train_judge
 from evenhand.core.errors import UserError
 from evenhand.emoji.world import draw, load_world, sample_scene
 from evenhand.images.augmentation import augmented, mixed
