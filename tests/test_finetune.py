@@ -21,6 +21,7 @@ from evenhand.diffusion.pipeline import load_diffusion
 from evenhand.recipes.dft import load_recipe
 from evenhand.recipes.lora import Lora
 from evenhand.recipes.model import load_model
+from evenhand.training.devices import best_dtype
 
 QUICK = [
     "steps=3",
@@ -31,8 +32,8 @@ QUICK = [
     "checkpoint_every=2",
     "preservation.seeds=8",
     "prompts_per_step=1",
-    "warmup=0",
-    "schedule=constant",
+    "optimisation.warmup=0",
+    "optimisation.schedule=constant",
     "alignment.confidence=0.6",
 ]
 
@@ -142,7 +143,7 @@ def test_the_adapter_says_how_it_was_made(trained):
 
 
 def test_adapters_on_the_way(tmp_path):
-    adapter = train(tmp_path, "text_encoder", "steps=2", "save_every=1", "ema=0.9")
+    adapter = train(tmp_path, "text_encoder", "steps=2", "save_every=1", "optimisation.ema=0.9")
     first, second, last = (
         load_file(find_adapter(folder).weights)
         for folder in (tmp_path / "adapters" / "step-1", tmp_path / "adapters" / "step-2", adapter)
@@ -152,9 +153,33 @@ def test_adapters_on_the_way(tmp_path):
     )
 
 
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.filterwarnings("ignore:.*showed nothing to judge")
+def test_a_diverged_training_writes_no_adapter_and_names_the_cause(tmp_path, steps):
+    for _ in range(2):  # also when it is repeated, from its checkpoint
+        with pytest.raises(UserError, match="nothing is written; lower optimisation.learning_rate"):
+            train(
+                tmp_path / "run",
+                "text_encoder",
+                f"steps={steps}",
+                "images=2",
+                "explicit_images=0",
+                "preservation.seeds=2",
+                "optimisation.learning_rate=1e30",
+            )
+    assert not (tmp_path / "run" / "adapter").exists()
+
+
+def test_dtype_auto_trains_in_what_this_device_computes_best(tmp_path):
+    small = ["steps=1", "images=2", "explicit_images=0", "preservation.seeds=2", "dtype=auto"]
+    adapter = train(tmp_path / "run", "text_encoder", *small)
+    settings = json.loads((adapter / "adapter.json").read_text())["settings"]
+    assert settings["dtype"] == best_dtype("cpu")
+
+
 def test_a_checkpoint_of_another_recipe_is_refused(trained):
-    with pytest.raises(UserError, match=r"learning_rate was 0\.\d+, is 0\.001"):
-        train(trained[1] / "whole", trained[0], "learning_rate=1e-3")
+    with pytest.raises(UserError, match=r"optimisation.learning_rate was 0\.\d+, is 0\.001"):
+        train(trained[1] / "whole", trained[0], "optimisation.learning_rate=1e-3")
 
 
 def test_how_the_work_is_cut_up_may_change_and_the_prompts_may_not(tmp_path):
@@ -209,9 +234,9 @@ def test_the_wished_classes_become_more_probable(tmp_path):
             "explicit_images=0",
             "num_inference_steps=[6]",
             "gradient.calls=3",
-            "warmup=0",
+            "optimisation.warmup=0",
             "lora.part=denoiser",
-            "learning_rate=1e-2",
+            "optimisation.learning_rate=1e-2",
             "target.shares.gender={woman: 1.0}",
             "preservation.seeds=8",
         ],
@@ -266,11 +291,14 @@ def test_a_step_with_realism_and_pixels_and_a_dry_run_that_counts_it(tmp_path):
     )
 
 
+@pytest.mark.filterwarnings("ignore:.*float32 on this device")  # where it is emulated
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_trains_float32_parameters(dtype, tmp_path):
     rows = []
+    small = ["steps=1", "images=2", "explicit_images=0", "num_inference_steps=[2]"]
+    small += ["gradient.calls=1", "preservation.seeds=2", f"dtype={dtype}"]
     adapter = finetune(
-        load_recipe("dft/emoji-gender", [*QUICK, "steps=2", f"dtype={dtype}"]),
+        load_recipe("dft/emoji-gender", [*QUICK, *small]),
         tmp_path / "run",
         progress=lambda step, row: rows.append(row),
     )

@@ -25,12 +25,12 @@ RECIPE = [
     "gradient.calls=2",
     "gradient.batch=3",
     "preservation.seeds=8",
-    "warmup=0",
+    "optimisation.warmup=0",
     "lora.rank=2",
     "alignment.confidence=0.5",
     "checkpoint_every=1",
     "prompts_per_step=1",
-    "learning_rate=1e-3",
+    "optimisation.learning_rate=1e-3",
 ]
 
 

@@ -81,7 +81,7 @@ def worker(case: Case, way: str, steps: int, gradient_file: str) -> None:
     """Measures one way in this process and prints a JSON line."""
     diffusion, logits = case.load()
     denoiser, batch = diffusion.denoiser, case.batch
-    parameters = attach_lora(diffusion.pipe, Lora(rank=8), seed=0)
+    parameters = list(attach_lora(diffusion.pipe, Lora(rank=8), seed=0).values())
     generator = torch.Generator().manual_seed(0)
     for parameter in parameters:  # B starts at zero, which would make every gradient of A zero
         parameter.data += 0.02 * torch.randn(parameter.shape, generator=generator).to(

@@ -30,7 +30,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from evenhand.classify.train_judge import new_network, write_judge
+from evenhand.classify.judge_network import new_network, write_judge
 from evenhand.core.files import write_json
 from evenhand.core.records import Record, append
 from evenhand.diffusion.pipeline import load_diffusion

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from evenhand.emoji.world import draw, load_world, sample_scene
 from evenhand.training.checkpoints import load_state, save_state, step_generator
+from evenhand.training.devices import autocast, best_dtype
 
 CONFIG = {
     "sample_size": 64,
@@ -43,7 +44,7 @@ def loss_of(
     vae: AutoencoderKL, images: Tensor, generator: torch.Generator, *, squared: float
 ) -> Tensor:
     """L1 on pixels and on edges, squared error, and a weak pull of the latents to N(0, 1)."""
-    with torch.autocast("cpu", torch.bfloat16):
+    with autocast(best_dtype("cpu"), "cpu"):
         posterior = vae.encode(images * 2 - 1).latent_dist
         noise = torch.randn(posterior.mean.shape, generator=generator)
         output = vae.decode(posterior.mean + posterior.std * noise).sample

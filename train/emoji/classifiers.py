@@ -26,6 +26,7 @@ from evenhand.judges.small_network import SmallNetwork
 from evenhand.recipes.labels import Labels
 from evenhand.stats.calibration import write_calibration
 from evenhand.training.checkpoints import load_state, save_state, step_generator
+from evenhand.training.devices import autocast, best_dtype
 
 NETWORKS = {"trainer": ("strided", [24, 40, 64, 80]), "judge": ("residual", [24, 32, 48, 64])}
 ATTRIBUTES = ("occupation", "gender", "tone")
@@ -35,7 +36,7 @@ def pictures(scene: Scene, vae: AutoencoderKL, generator: torch.Generator) -> Te
     """Drawings `[N, 3, 64, 64]`, half of them through the autoencoder, with a little noise."""
     images = draw(scene, generator=generator)
     half = len(images) // 2
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+    with torch.no_grad(), autocast(best_dtype("cpu"), "cpu"):
         latents = vae.encode(images[:half] * 2 - 1).latent_dist.mode()
         latents = (
             latents

@@ -33,6 +33,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from evenhand.emoji.world import HERE, Scene, caption, draw, load_world, sample_scene
 from evenhand.training.checkpoints import load_state, save_state, step_generator
+from evenhand.training.devices import autocast, best_dtype
 
 BOS, EOS, LENGTH, WIDTH = "<|startoftext|>", "<|endoftext|>", 24, 128
 # The text encoder learns more slowly and in float32: at the U-Net's rate under bfloat16 its
@@ -157,7 +158,7 @@ def encode_drawings(vae: AutoencoderKL, each: int) -> Tensor:
     parts = []
     for rows in index.split(100):
         images = draw(Scene(rows[:, 0], rows[:, 1], rows[:, 2], []), generator=generator)
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(best_dtype("cpu"), "cpu"):
             parts.append(vae.encode(images * 2 - 1).latent_dist.mode().float())
     return (torch.cat(parts) * vae.config.scaling_factor).unflatten(0, (-1, each))
 
@@ -216,7 +217,7 @@ def main() -> None:
             x[:, None, None, None] for x in (signals[t].sqrt(), (1 - signals[t]).sqrt())
         )
         condition = pipe.text_encoder(tokens.input_ids).last_hidden_state
-        with torch.autocast("cpu", torch.bfloat16):
+        with autocast(best_dtype("cpu"), "cpu"):
             output = pipe.unet(alpha * clean + sigma * noise, t, condition).sample
         loss = F.mse_loss(output.float(), alpha * noise - sigma * clean)
         loss.backward()

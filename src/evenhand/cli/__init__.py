@@ -53,6 +53,9 @@ def main() -> None:
     """Entry point: one clear line and an exit code other than 0 on anything the user can mend."""
     for library in ("TRANSFORMERS", "DIFFUSERS"):  # remarks on optional parts are not for our users
         os.environ.setdefault(f"{library}_VERBOSITY", "error")
+    # Threads of torch that wait for work spin, and on a busy machine keep those from their cores
+    # that have some: eval/bench/busy.py. Before torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.showwarning = _warn
     code = 0
     try:

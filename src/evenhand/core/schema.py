@@ -108,7 +108,7 @@ def override(values: dict[str, Any], pairs: list[str]) -> dict[str, Any]:
     for pair in pairs:
         dotted, equals, text = pair.partition("=")
         if not equals or not dotted:
-            raise UserError(f"{pair!r}: write key=value, such as learning_rate=1e-3 or lora.rank=4")
+            raise UserError(f"{pair!r}: write key=value, such as steps=40 or lora.rank=4")
         *parents, last = dotted.split(".")
         place = values
         for parent in parents:

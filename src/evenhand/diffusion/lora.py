@@ -46,7 +46,7 @@ def components(pipe: Any, part: str) -> list[str]:
     return names
 
 
-def attach_lora(pipe: Any, lora: Lora, *, seed: int) -> list[nn.Parameter]:
+def attach_lora(pipe: Any, lora: Lora, *, seed: int) -> dict[str, nn.Parameter]:
     """Adds LoRA to parts of the pipeline.
 
     Args:
@@ -55,12 +55,12 @@ def attach_lora(pipe: Any, lora: Lora, *, seed: int) -> list[nn.Parameter]:
         seed: of the initial values; the global generator is left as it was.
 
     Returns:
-        the trainable parameters, float32; B is zero, so the model is unchanged until the first
-        step.
+        the trainable parameters by name, `component.module...`, float32; B is zero, so the model
+        is unchanged until the first step.
     """
     from peft import LoraConfig
 
-    parameters = []
+    parameters = {}
     with torch.random.fork_rng(range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         for name in components(pipe, lora.part):
@@ -74,8 +74,9 @@ def attach_lora(pipe: Any, lora: Lora, *, seed: int) -> list[nn.Parameter]:
                     init_lora_weights="gaussian",
                 )
             )
-            parameters += [p for p in module.parameters() if p.requires_grad]
-    for parameter in parameters:
+            trained = [(key, p) for key, p in module.named_parameters() if p.requires_grad]
+            parameters.update({f"{name}.{key}": p for key, p in trained})
+    for parameter in parameters.values():
         parameter.data = parameter.data.float()
     return parameters
 

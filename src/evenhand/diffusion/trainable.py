@@ -26,16 +26,21 @@ class Trainable:
     """Parameters in training.
 
     Attributes:
-        parameters: float32, on the pipeline's device.
+        named: the parameters by name, float32, on the pipeline's device.
         file: name of the file that they are saved in.
         state: the tensors of that file.
         frozen: context in which the pipeline draws as if nothing had been trained.
     """
 
-    parameters: list[nn.Parameter]
+    named: dict[str, nn.Parameter]
     file: str
     state: Callable[[], dict[str, Tensor]]
     frozen: Callable[[], AbstractContextManager]
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The parameters, in order."""
+        return list(self.named.values())
 
 
 def attach(diffusion: Diffusion, what: Lora | SoftTokens, *, seed: int) -> Trainable:
@@ -47,7 +52,7 @@ def attach(diffusion: Diffusion, what: Lora | SoftTokens, *, seed: int) -> Train
     if isinstance(what, SoftTokens):
         tokens = attach_soft_tokens(diffusion, what, seed=seed)
         return Trainable(
-            tokens,
+            {f"soft_tokens.{i}": p for i, p in enumerate(tokens)},
             SOFT_TOKENS,
             functools.partial(soft_tokens_state, tokens, what),
             diffusion.without_prefix,

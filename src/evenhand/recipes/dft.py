@@ -11,6 +11,7 @@ from evenhand.core.attributes import Target
 from evenhand.core.schema import Count, Share, Strict, load
 from evenhand.recipes.features import Feature
 from evenhand.recipes.lora import Lora, SoftTokens
+from evenhand.recipes.optimisation import Optimisation, refuse_moved
 
 
 class Alignment(Strict):
@@ -87,7 +88,6 @@ class Gradient(Strict):
         offload: keep the recorded calls in CPU memory.
         at_once: calls replayed as one batch, for as many times the memory: for devices that one
             call does not fill.
-        clip: largest gradient norm of a step.
     """
 
     calls: Count | None = None
@@ -95,14 +95,15 @@ class Gradient(Strict):
     batch: Count | None = None
     offload: bool = False
     at_once: Count = 1
-    clip: float = Field(default=1.0, gt=0)
 
 
 class Dft(Strict):
     """A recipe of direct fine-tuning: `train/dft/*.yaml`.
 
     Attributes:
-        model: base model; `dtype` overrides its precision.
+        model: base model.
+        dtype: of its weights, instead of the model's own; `auto` takes what the device computes
+            best.
         prompts: a prompt set, or `{prompt set: weight}`; only the train split is used.
         target: the distribution asked for; `targets` gives prompt families another one.
         lora, soft_tokens: what is trained, one of them (LoRA on the text encoder when neither is
@@ -115,16 +116,14 @@ class Dft(Strict):
         num_inference_steps: sampling steps, drawn from this list at every step.
         save_every: an adapter is also written every so many steps, into `adapters/step-N`; none
             when None.
-        ema: decay of the average of the weights that is saved, min((1 + step)/(10 + step), ema);
-            none when None.
-        optimizer: `adamw8bit` needs bitsandbytes and a GPU.
+        optimisation: how the weights follow the gradient; with `ema` the average is saved.
         runs: as many trainings, from `seed`, `seed + 1`, ..., whose average is the adapter ("model
             soup": Wortsman et al., ICML 2022). On prompts that it is not trained on, a LoRA drifts
             in part as its seed has it; the average drifts less. Its rank is the sum of theirs.
     """
 
     model: str
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None
     prompts: str | dict[str, Annotated[float, Field(gt=0)]]
     classifier: str
     target: Target
@@ -140,12 +139,7 @@ class Dft(Strict):
     prompts_per_step: Count = 1
     images: Annotated[int, Field(ge=2)] = 24
     num_inference_steps: list[Count] = [20]
-    learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=0.0, ge=0)
-    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
-    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    warmup: int = Field(default=5, ge=0)
-    schedule: Literal["constant", "cosine"] = "constant"
+    optimisation: Optimisation = Optimisation()
     checkpoint_every: Count = 10
     save_every: Count | None = None
     seed: int = 0
@@ -155,6 +149,8 @@ class Dft(Strict):
     def trained(self) -> Lora | SoftTokens:
         """What is trained."""
         return self.soft_tokens or self.lora or Lora()
+
+    _moved = model_validator(mode="before")(refuse_moved)
 
     @model_validator(mode="after")
     def _check(self) -> "Dft":

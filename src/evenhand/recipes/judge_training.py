@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from evenhand.core.attributes import Attribute, attributes_of
 from evenhand.core.schema import Count, Share, Strict, load
 from evenhand.recipes.labels import Labels
+from evenhand.recipes.optimisation import Optimisation, refuse_moved
 
 
 class JudgeTraining(Strict):
@@ -23,7 +24,8 @@ class JudgeTraining(Strict):
             `timm/resnet18.a1_in1k`, with timm installed).
         config: of a network trained from nothing instead, `{model_type: resnet, ...}`, as
             transformers' AutoConfig takes it.
-        freeze: train the last linear layer alone, on the frozen network's features. CLIP's too:
+        freeze: train the last linear layer alone, on the features of the network, of which neither
+            weights nor batch-norm statistics change. CLIP's too:
             OpenCLIP's weights as the Hub has them for transformers
             (`laion/CLIP-ViT-B-32-laion2B-s34B-b79K`).
         size: height and width of its input, pixels.
@@ -36,11 +38,11 @@ class JudgeTraining(Strict):
             contrast vary as much.
         mixup: `a` of the Beta(a, a) by which images and labels are mixed in pairs (Zhang et al.,
             ICLR 2018); 0 mixes none.
-        epochs: the learning rate falls along a cosine to the last; the one of the best validation
-            accuracy is kept.
+        epochs: passes through the images; the one of the best validation accuracy is kept.
         patience: stops when the validation accuracy has not risen for so many epochs; None never
             does, since the last epochs, of the smallest rates, are often the best.
-        dtype: bfloat16 trains under autocast.
+        optimisation: how the weights follow the gradient.
+        dtype: bfloat16 trains under autocast; `auto` does where the device computes it well.
     """
 
     attributes: dict[str, Labels] = Field(min_length=1)
@@ -57,14 +59,21 @@ class JudgeTraining(Strict):
     epochs: Count = 10
     patience: Count | None = None
     batch: Count = 64
-    learning_rate: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=0.05, ge=0)
+    optimisation: Optimisation = Optimisation()
     smoothing: Share = 0.05
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     seed: int = 0
+
+    _moved = model_validator(mode="before")(refuse_moved)
 
     @model_validator(mode="after")
     def _check(self) -> "JudgeTraining":
+        for name, labels in self.attributes.items():
+            if len(labels.names) < 2:
+                raise ValueError(
+                    f"attributes.{name} has the class {labels.names[0]!r} alone; a judge tells two "
+                    "or more apart"
+                )
         if (self.path is None) == (self.config is None):
             raise ValueError(
                 "give either path (a network to start from) or config (one trained from nothing)"

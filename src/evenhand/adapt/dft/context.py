@@ -26,6 +26,7 @@ from evenhand.recipes.dft import Dft
 from evenhand.recipes.judge import load_judge_config
 from evenhand.recipes.lora import SoftTokens
 from evenhand.recipes.model import load_model
+from evenhand.training.devices import resolve_dtype
 from evenhand.training.optimizer import Optimizer
 
 
@@ -51,9 +52,9 @@ class Context:
             UserError: what cannot be loaded, or does not fit together.
         """
         model = load_model(recipe.model)
+        dtype = resolve_dtype(recipe.dtype or model.dtype, accelerator.device)
         diffusion = load_diffusion(
-            model if recipe.dtype is None else model.model_copy(update={"dtype": recipe.dtype}),
-            device=str(accelerator.device),
+            model.model_copy(update={"dtype": dtype}), device=str(accelerator.device)
         )
         if load_judge_config(recipe.classifier).kind == "vlm":
             raise UserError(

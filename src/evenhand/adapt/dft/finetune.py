@@ -20,11 +20,13 @@ from evenhand.adapt.dft.census import Census
 from evenhand.adapt.dft.context import Context
 from evenhand.adapt.dft.gradient import gradient_of_step
 from evenhand.core.adapters import LORA, find_adapter
+from evenhand.core.errors import UserError
 from evenhand.core.prompts import Prompt
 from evenhand.diffusion.adapters import average_lora, save_adapter
 from evenhand.recipes.dft import Dft
 from evenhand.training.checkpoints import save_state
-from evenhand.training.optimizer import Optimizer
+from evenhand.training.devices import best_dtype, default_device
+from evenhand.training.optimizer import CAUSE, Optimizer
 from evenhand.training.processes import same_everywhere, training
 from evenhand.training.run_directory import cut_log, log_line
 
@@ -57,6 +59,8 @@ def finetune(
             images that show nothing to judge.
     """
     folder = pathlib.Path(folder)
+    if recipe.dtype == "auto":
+        recipe = recipe.model_copy(update={"dtype": best_dtype(default_device())})
     single = [
         recipe.model_copy(update={"seed": recipe.seed + i, "runs": 1}) for i in range(recipe.runs)
     ]
@@ -105,7 +109,7 @@ def _run(
     """One training on every step's neutral prompts; checkpoint, log and adapter go to `folder`."""
     explicit = explicit_prompts(recipe)
     stage = Context.load(recipe, folder, explicit, accelerator)
-    optimizer = Optimizer(recipe, stage.trainable.parameters)
+    optimizer = Optimizer(recipe.optimisation, stage.trainable.named.items(), steps=recipe.steps)
     classifier = f"{stage.classifier.name}@{stage.classifier.digest}"
     first = optimizer.restore(same_everywhere(accelerator, folder / "checkpoint.pt"), classifier)
     if accelerator.is_main_process:
@@ -113,6 +117,11 @@ def _run(
         cut_log(folder / "log.jsonl", first)
     accelerator.wait_for_everyone()  # all read the log
     census = Census(same_everywhere(accelerator, folder / "log.jsonl"))
+
+    def save(where: pathlib.Path) -> None:
+        _refuse_diverged(recipe, stage, optimizer, prompts[0][0], where)
+        stage.save(where, optimizer, name, recipe)
+
     for step in range(first, recipe.steps):
         rng = np.random.default_rng([recipe.seed, step])
         row, perceived = gradient_of_step(
@@ -125,11 +134,36 @@ def _run(
             if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
                 save_state(
                     folder / "checkpoint.pt",
-                    {"step": step + 1, "classifier": classifier, **optimizer.state()},
+                    {
+                        "step": step + 1,
+                        "classifier": classifier,
+                        "parameters": [p.detach() for p in stage.trainable.parameters],
+                        **optimizer.state(),
+                    },
                 )
             if recipe.save_every and (step + 1) % recipe.save_every == 0:
-                stage.save(folder / "adapters" / f"step-{step + 1}", optimizer, name, recipe)
+                save(folder / "adapters" / f"step-{step + 1}")
             report(step + 1, row)
     if accelerator.is_main_process:
         census.warn([recipe.target, *recipe.targets.values()], stage.classifier.attributes)
-        stage.save(folder / "adapter", optimizer, name, recipe)
+        optimizer.check_finite(str(folder))
+        save(folder / "adapter")
+
+
+def _refuse_diverged(
+    recipe: Dft, stage: Context, optimizer: Optimizer, prompt: Prompt, where: pathlib.Path
+) -> None:
+    """Draws an image with what was trained, in the fewest steps that the recipe samples in.
+
+    Raises:
+        UserError: its values are not finite: weights grew until the model computes nothing.
+    """
+    with optimizer.averaged():
+        image = stage.diffusion.sample(
+            [prompt.text], [recipe.seed], num_inference_steps=min(recipe.num_inference_steps)
+        )
+    if not image.isfinite().all():
+        raise UserError(
+            f"{where}: the model draws no finite image with what was trained, so nothing is "
+            f"written; {CAUSE}"
+        )

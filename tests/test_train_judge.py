@@ -11,7 +11,8 @@ import torch
 import yaml
 from PIL import Image
 
-from evenhand.classify.train_judge import new_network, train_judge, write_judge
+from evenhand.classify.judge_network import new_network, write_judge
+from evenhand.classify.train_judge import train_judge
 from evenhand.core.errors import UserError
 from evenhand.emoji.world import draw, load_world, sample_scene
 from evenhand.images.augmentation import augmented, mixed
@@ -83,7 +84,8 @@ def recipe(**rest):
             "jitter": 0.02,
             "epochs": 6,
             "batch": 16,
-            "learning_rate": 5e-3,
+            "optimisation": {"learning_rate": 5e-3, "weight_decay": 0.05},
+            "dtype": "float32",
             **rest,
         }
     )
@@ -139,9 +141,10 @@ def test_a_folder_is_corrected_by_the_mean_probabilities(trained, people, tmp_pa
 
 
 def test_images_and_labels_are_mixed_in_pairs_by_the_same_share(people, tmp_path):
-    torch.manual_seed(0)
-    labels = torch.arange(8)[:, None]
-    images, pairs = mixed(labels[:, :, None, None].expand(8, 3, 2, 2).float(), labels, 0.4)
+    labels, generator = torch.arange(8)[:, None], torch.Generator().manual_seed(0)
+    images, pairs = mixed(
+        labels[:, :, None, None].expand(8, 3, 2, 2).float(), labels, 0.4, generator=generator
+    )
     assert sum(share for _, share in pairs) == pytest.approx(1) and 0 < pairs[0][1] < 1
     torch.testing.assert_close(
         images[:, 0, 0, 0], sum(share * truth[:, 0] for truth, share in pairs)
@@ -181,14 +184,19 @@ def test_training_stops_early_where_patience_says_so(people, tmp_path, patience,
         "image_size": 32,
         "patch_size": 16,
     }  # without batch statistics, so that nothing changes at this rate
-    steps = []
-    train_judge(
-        recipe(config=vit, patience=patience, epochs=4, learning_rate=1e-12),
-        people,
-        tmp_path / "run",
-        progress=lambda done, total, _: steps.append((done, total)),
+    steps, still = (
+        [],
+        recipe(config=vit, patience=patience, epochs=4, optimisation={"learning_rate": 1e-12}),
     )
-    assert steps[-1][0] * 4 == steps[-1][1] * epochs
+    for _ in range(2):  # ended early, it does not train on when it is repeated
+        with pytest.raises(UserError, match="every validation image is called"):
+            train_judge(
+                still,
+                people,
+                tmp_path / "run",
+                progress=lambda done, total, _: steps.append((done, total)),
+            )
+    assert len(steps) == steps[-1][0] and steps[-1][0] * 4 == steps[-1][1] * epochs
 
 
 def test_the_digest_is_of_the_weights(trained, tmp_path):
@@ -239,9 +247,7 @@ def test_a_backbone_is_frozen_but_for_its_head(trained, people, tmp_path):
         for k in after
         if before[k].shape != after[k].shape or not torch.equal(before[k], after[k])
     }
-    assert changed and all(
-        "classifier" in k or "running" in k or "num_batches" in k for k in changed
-    ), changed
+    assert changed and all("classifier" in k for k in changed), changed
 
 
 def test_a_head_is_trained_on_frozen_features_of_clip(tiny_clip, people, tmp_path):
@@ -373,14 +379,16 @@ def test_a_folder_of_class_folders_is_a_labelled_data_set(trained, tmp_path):
 
 def test_augmentation_keeps_range_and_can_be_none():
     images = torch.rand(6, 3, 16, 16)
-    moved = augmented(images, 0.2, flip=True)
+    generator = torch.Generator().manual_seed(0)
+    moved = augmented(images, 0.2, flip=True, generator=generator)
     assert (
         moved.shape == images.shape
         and moved.min() >= 0
         and moved.max() <= 1
         and not torch.allclose(moved, images)
     )
-    torch.testing.assert_close(augmented(images, 0.0, flip=False), images, atol=1e-5, rtol=0)
+    same = augmented(images, 0.0, flip=False, generator=generator)
+    torch.testing.assert_close(same, images, atol=1e-5, rtol=0)
 
 
 def test_the_command_trains_calibrates_and_prints(people, tmp_path, monkeypatch, capsys):

@@ -1,0 +1,127 @@
+"""The network of a classifier of one's own: one image classifier of transformers.
+
+It has the classes of all attributes as labels ("gender: woman"); an attribute's probabilities are
+the softmax over its own. What is written is a folder that transformers loads, with
+`classifier.yaml`, by which the toolkit does.
+"""
+
+import pathlib
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModelForImageClassification,
+    ViTImageProcessor,
+)
+
+from evenhand.core.errors import UserError, loading
+from evenhand.core.files import write_text
+from evenhand.recipes.judge_training import JudgeTraining
+from evenhand.training.checkpoints import seeded
+
+
+def new_network(recipe: JudgeTraining) -> tuple[Any, Any]:
+    """The network, with a label for each class of each attribute, and its processor.
+
+    Where the recipe freezes it, the last layer alone requires gradients.
+
+    Raises:
+        UserError: there is no such network, or it has no last layer to be trained alone.
+    """
+    with seeded(recipe.seed, "network"):
+        return _new_network(recipe)
+
+
+def _new_network(recipe: JudgeTraining) -> tuple[Any, Any]:
+    names = [f"{a}: {c}" for a, labels in recipe.attributes.items() for c in labels.names]
+    labels = {
+        "id2label": dict(enumerate(names)),
+        "label2id": {name: i for i, name in enumerate(names)},
+    }
+    side = {"height": recipe.size, "width": recipe.size}
+    if recipe.config:
+        try:
+            config = AutoConfig.for_model(**recipe.config, **labels)
+            return (
+                AutoModelForImageClassification.from_config(config),
+                ViTImageProcessor(size=side, image_mean=[0.5] * 3, image_std=[0.5] * 3),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"config: transformers makes no image classifier of {recipe.config}: {error}"
+            ) from error
+    assert recipe.path
+    with loading(f"network {recipe.path!r}"):
+        model = AutoModelForImageClassification.from_pretrained(
+            recipe.path, ignore_mismatched_sizes=True, **labels
+        ).float()  # whatever its file holds
+        processor = AutoImageProcessor.from_pretrained(recipe.path, size=side)
+    if recipe.freeze:
+        heads = [
+            m
+            for m in model.modules()
+            if isinstance(m, torch.nn.Linear) and m.out_features == len(names)
+        ]
+        if not heads:
+            raise UserError(
+                f"network {recipe.path!r}: has no linear layer of {len(names)} labels to train "
+                "alone; leave freeze out"
+            )
+        model.requires_grad_(False)
+        heads[-1].requires_grad_(True)
+    return model, processor
+
+
+class Normalised(nn.Module):
+    """A classifier of transformers on images in [0, 1], normalised as its processor says."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: Any, mean: list[float], std: list[float]) -> None:
+        super().__init__()
+        self.network = network
+        for name, value in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(value).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images `[N, 3, S, S]` -> the logits of all attributes' classes, side by side."""
+        return self.network(pixel_values=(images - self.mean) / self.std).logits.float()
+
+
+def write_judge(
+    folder: pathlib.Path, model: Any, processor: Any, recipe: JudgeTraining
+) -> pathlib.Path:
+    """Writes a classifier's folder and returns it.
+
+    Transformers' files, the recipe's labels, and `classifier.yaml`.
+    """
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    write_text(
+        folder / "labels.yaml",
+        yaml.safe_dump(
+            {a: x.model_dump(exclude_defaults=True) for a, x in recipe.attributes.items()},
+            sort_keys=False,
+        ),
+    )
+    write_text(
+        folder / "classifier.yaml",
+        yaml.safe_dump(
+            {
+                "kind": "hub",
+                "attributes": {a: {"classes": x.names} for a, x in recipe.attributes.items()},
+                "networks": {
+                    a: {"path": ".", "labels": {f"{a}: {c}": c for c in x.names}}
+                    for a, x in recipe.attributes.items()
+                },
+                "mirror": recipe.mirror,
+            },
+            sort_keys=False,
+        ),
+    )
+    return folder
