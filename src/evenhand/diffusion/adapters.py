@@ -51,6 +51,8 @@ def save_adapter(
 ) -> None:
     """Writes the weights and `adapter.json`.
 
+    Where the folder holds the same weights already, what was measured of them stays.
+
     Args:
         folder: of the adapter.
         file: `LORA` or `SOFT_TOKENS`.
@@ -60,11 +62,14 @@ def save_adapter(
     from safetensors.torch import save_file
 
     folder = pathlib.Path(folder)
+    before = describe_adapter(str(folder)) if (folder / file).is_file() else {}
     with whole(folder / file) as temporary:
-        save_file(state, temporary, metadata={"format": "pt", "evenhand": "1"})
-    write_json(
-        folder / "adapter.json", {**description, "weights": file, "digest": digest(folder / file)}
-    )
+        # one entry: the order of several, and so the file's digest, is another in every process
+        save_file(state, temporary, metadata={"format": "pt"})
+    described = {**description, "weights": file, "digest": digest(folder / file)}
+    if "measured" in before and before.get("digest") == described["digest"]:
+        described["measured"] = before["measured"]
+    write_json(folder / "adapter.json", described)
 
 
 def average_lora(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -27,6 +27,7 @@ from evenhand.recipes.judge import load_judge_config
 from evenhand.recipes.lora import SoftTokens
 from evenhand.recipes.model import load_model
 from evenhand.training.optimizer import Optimizer
+from evenhand.training.run_directory import versions
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,7 @@ class Context:
                         else {}
                     ),
                     "classifier": {"name": self.classifier.name, "digest": self.classifier.digest},
+                    "versions": versions(),
                 },
             )
 
