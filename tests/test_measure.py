@@ -144,6 +144,9 @@ def test_the_trainer_does_not_judge_its_adapter(tmp_path):
     )
     with pytest.raises(UserError, match="trained the adapter"):
         measure(config, tmp_path / "run")
+    report = measure(config, tmp_path / "run", judge_may_be_trainer=True)
+    settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
+    assert settings["judge_is_trainer"] is True and "flatter" in report.notes[0]
 
 
 def test_a_damaged_record_is_named(run, tmp_path):

@@ -1,6 +1,7 @@
 """The plots of a report, as SVG that is written into its page."""
 
 import io
+import textwrap
 from typing import Any
 
 from evenhand.reports.models import AttributeReport, PromptReport
@@ -14,12 +15,20 @@ PALETTE = (
     "#D55E00",
     "#56B4E9",
     "#F0E442",
-    "#666666",
-)  # Okabe & Ito
+    "#666666",  # up to here Okabe & Ito, then of Tol's muted colours
+    "#332288",
+    "#882255",
+    "#117733",
+    "#DDCC77",
+    "#AA4499",
+    "#44AA99",
+    "#999933",
+    "#CC6677",
+)
 
 
 PLOTTED = 40  # prompts in a plot, at most: those with the largest gap
-LONGEST = 48  # letters of a prompt beside a plot; the table has all
+LETTERS = 44  # of a line beside a plot; a prompt has two, the table has all of it
 Entries = dict[str, AttributeReport]  # by label; of two the later stands last
 
 
@@ -44,11 +53,11 @@ def shares_plot(entries: Entries, colours: dict[str, str]) -> str:
     said = [*(["pale: before"] if len(runs) > 1 else []), *(["dashed: target"] * bool(last.target))]
     axes.set(
         yticks=range(len(prompts)),
+        ylim=(len(prompts) - 0.45, -0.55),
         yticklabels=_labels(prompts),
         xlim=(0, 1),
         xlabel="share of images perceived as" + (f" ({'; '.join(said)})" if said else ""),
     )
-    axes.invert_yaxis()
     from matplotlib.patches import Patch
 
     _legend(axes, {c: Patch(color=colour) for c, colour in colours.items()})
@@ -87,11 +96,11 @@ def gap_plot(entries: Entries) -> str:
     largest = 2 / len(last.contrast)
     axes.set(
         yticks=range(len(prompts) + first),
+        ylim=(len(prompts) + first - 0.45, -0.55),
         yticklabels=[*["mean, 95 %"] * first, *_labels(prompts)],
         xlim=(-0.02 * largest, 1.02 * largest),
         xlabel=f"gap {last.among}",
     )
-    axes.invert_yaxis()
     _legend(axes, handles)
     return _svg(figure)
 
@@ -121,7 +130,7 @@ def _figure(rows: int) -> tuple[Any, Any]:
     figure = Figure(figsize=(7.2, 0.9 + 0.34 * rows))
     axes = figure.add_subplot()
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="y", length=0, labelsize=9)
     return figure, axes
 
 
@@ -164,7 +173,7 @@ def _plotted(entry: AttributeReport) -> list[PromptReport]:
 
 
 def _labels(prompts: list[PromptReport]) -> list[str]:
-    """The prompts' concepts; their texts where a concept has several; shortened."""
+    """The prompts' concepts; their texts where a concept has several."""
     concepts = [p.concept for p in prompts]
     found = concepts if len(set(concepts)) == len(prompts) else [p.prompt for p in prompts]
-    return [x if len(x) <= LONGEST else f"{x[: LONGEST - 15]} … {x[-12:]}" for x in found]
+    return [textwrap.fill(x, LETTERS, max_lines=2, placeholder=" …") for x in found]
