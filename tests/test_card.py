@@ -1,30 +1,58 @@
 """The card of an adapter: its header is what the Hub reads, its tables say what was measured."""
 
-import copy
 import json
 import shutil
 
+import pytest
 from huggingface_hub import ModelCard
 
 from evenhand.core.adapters import find_adapter
+from evenhand.core.files import write_json
 from evenhand.core.resources import ROOT
-from evenhand.reports.card import write_card
+from evenhand.reports.card import code, literal, markdown, write_card
+from evenhand.reports.models import Comparison
 
 
-def test_a_card_says_what_was_measured_at_every_strength(tmp_path):
-    comparison = json.loads((ROOT / "eval" / "results" / "emoji-gender.json").read_text())
-    folder = shutil.copytree(ROOT / "adapters" / "emoji-gender", tmp_path / "emoji-gender")
-    half = copy.deepcopy(comparison["before"])
+@pytest.fixture
+def folder(tmp_path):
+    return shutil.copytree(ROOT / "adapters" / "emoji-gender", tmp_path / "emoji-gender")
+
+
+@pytest.fixture(scope="module")
+def comparison():
+    found = json.loads((ROOT / "eval" / "results" / "emoji-gender.json").read_text())
+    return Comparison.model_validate({k: v for k, v in found.items() if k != "recipe"})
+
+
+def with_settings(comparison, **settings):
+    """The comparison as if it had been made with other settings."""
+    values = comparison.model_dump()
+    values["after"]["run"]["settings"] |= settings
+    return Comparison.model_validate(values)
+
+
+def described(folder, **entries):
+    """Writes entries into the adapter's description."""
+    path = folder / "adapter.json"
+    write_json(path, {**json.loads(path.read_text()), **entries})
+
+
+def card(folder):
+    return (folder / "README.md").read_text()
+
+
+def test_a_card_says_what_was_measured_at_every_strength(folder, comparison):
+    half = comparison.before.model_dump()
     split = half["attributes"]["gender"]["splits"]["test"]
     split["gap"]["value"] = 0.4321
     split["corrected"] = {
         c: {**e, "value": e["value"] + 0.05} for c, e in split["shares"].items()
     }  # a line that the others lack
-    write_card(folder, comparison, sweep={"0.5": half})
+    write_card(folder, comparison, sweep={"0.5": type(comparison.before).model_validate(half)})
     card = ModelCard.load(folder / "README.md")
     (result,) = card.data.eval_results
-    after = comparison["after"]["attributes"]["gender"]["splits"]["test"]
-    assert card.data.license == "apache-2.0" and result.metric_value == after["gap"]["value"]
+    after = comparison.after.attributes["gender"].splits["test"]
+    assert result.metric_value == after.gap.value
     (row,) = [
         line
         for line in card.text.splitlines()
@@ -32,5 +60,69 @@ def test_a_card_says_what_was_measured_at_every_strength(tmp_path):
     ]
     assert row.count("|") == 6 and " 0.43 " in row
     assert "share woman" in card.text and "corrected |" not in card.text.split("By strength")[1]
-    numbers = find_adapter(folder).described["measured"]["numbers"]
-    assert {"gap woman / man", "share person"} <= {x["what"] for x in numbers}
+    numbers = {x["what"]: x for x in find_adapter(folder).described["measured"]["numbers"]}
+    assert numbers["gap woman / man"]["after"]["value"] == after.gap.value
+    assert numbers["gap, chance removed"]["change"] is None
+
+
+@pytest.mark.parametrize(
+    "model, licence, said",
+    [
+        ("emoji", "apache-2.0", "that of the base model, `apache-2.0`"),
+        ("sd15", "creativeml-openrail-m", "`creativeml-openrail-m`"),
+        ("sd3-medium", "other", "`other/stabilityai-ai-community`"),
+        ("someone/some-model", None, "so this card states none"),
+    ],
+)
+def test_the_licence_is_that_of_the_base_model(folder, comparison, model, licence, said):
+    write_card(folder, with_settings(comparison, model=model))
+    header = ModelCard.load(folder / "README.md").data
+    assert header.license == licence and said in card(folder)
+    assert header.get("license_name") == (
+        "stabilityai-ai-community" if licence == "other" else None
+    )
+
+
+def test_the_version_that_trained_is_named_where_it_is_known(folder, comparison):
+    write_card(folder, comparison)
+    assert "evenhand, version not recorded." in card(folder)
+    described(folder, versions={"evenhand": "0.9.1"})
+    write_card(folder, comparison)
+    assert "evenhand, version 0.9.1." in card(folder)
+
+
+def test_a_card_knows_whether_the_judge_trained_the_adapter(folder, comparison):
+    write_card(folder, comparison)
+    assert "which is not the classifier trained against (`emoji-trainer`)" in card(folder)
+    judge = comparison.after.run.settings["judge"]
+    described(folder, classifier=judge)
+    write_card(folder, with_settings(comparison, judge_is_trainer=True))
+    assert "which is the classifier trained against: these numbers flatter" in card(folder)
+    assert find_adapter(folder).described["measured"]["judge_is_trainer"] is True
+    described(folder, classifier={})
+    write_card(folder, comparison)
+    assert "does not say which classifier was trained against" in card(folder)
+
+
+def test_prompts_and_names_are_text_in_a_card(folder, comparison):
+    prompt = 'a "nurse" |\n```\n<b>$x$</b>'
+    values = comparison.model_dump()
+    values["after"]["attributes"]["gender"]["prompts"][0]["prompt"] = prompt
+    for run in (values["before"], values["after"], values["change"]):
+        splits = run["attributes"]["gender"]["splits"]
+        splits["a|b_*c*"] = splits.pop("test")
+    write_card(folder, Comparison.model_validate(values))
+    python = card(folder).split("```python\n")[1].split("\n```")[0]
+    calls = []
+    scope = {"pipe": lambda text, **_: calls.append(text)}
+    line = python.splitlines()[-1].replace(".images[0]", "")
+    exec(line, scope)
+    assert calls == [prompt]
+    rows = [x for x in card(folder).splitlines() if x.startswith("| gender, a\\|b\\_\\*c\\*: ")]
+    assert rows and all(row.replace("\\|", "").count("|") == 8 for row in rows)
+
+
+def test_escapes():
+    assert markdown("a_b <i> $x$\n`|`") == "a\\_b &#60;i&#62; &#36;x&#36; \\`\\|\\`"
+    assert code("plain") == "`plain`" and code("a ``b") == "``` a ``b ```"
+    assert literal('say "hi"\n') == '"say \\"hi\\"\\n"'

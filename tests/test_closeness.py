@@ -33,25 +33,16 @@ def runs(tmp_path_factory):
 
 def test_a_run_is_itself(runs):
     found = closeness(runs / "a", runs / "a", [Feature(kind="classifier")])["classifier"]
-    assert found["same_seed"]["value"] == pytest.approx(1, abs=1e-5)
-    assert (
-        found["diversity_before"] == found["diversity_after"]
-        and 0 < found["diversity_before"]["value"] < 1
-    )
+    assert found.same_seed.value == pytest.approx(1, abs=1e-5)
+    assert found.diversity_before == found.diversity_after and 0 < found.diversity_before.value < 1
 
 
 def test_an_adapter_moves_some_images(runs):
     features = [Feature(kind="classifier"), Feature(kind="pixels")]
     near = closeness(runs / "a", runs / "b", features)
-    assert (
-        0.2 < near["classifier"]["same_seed"]["value"] < 0.999
-        and near["classifier"]["same_seed"]["n"] == 6
-    )
+    assert 0.2 < near["classifier"].same_seed.value < 0.999 and near["classifier"].same_seed.n == 6
     report = write_comparison(runs / "a", runs / "b", runs / "c", closeness=near)
-    lines = {
-        (x.subject, x.what)
-        for x in headlines([report["before"], report["after"]], report["change"])
-    }
+    lines = {(x.subject, x.what) for x in headlines([report.before, report.after], report.change)}
     assert ("images, in the features of pixels", "cosine to the same seed before") in lines
     assert "images, in the features of classifier" in (runs / "c" / "report.html").read_text()
 
@@ -74,11 +65,9 @@ def test_agreement_with_the_prompt_is_clips(runs, tiny_clip):
         by_hand.append(
             torch.nn.functional.cosine_similarity(clip(images), clip.texts([prompt])).mean()
         )
-    assert found["prompt_before"]["value"] == pytest.approx(
-        float(torch.stack(by_hand).mean()), abs=1e-4
-    )
-    change = found["prompt_after"]["value"] - found["prompt_before"]["value"]
-    assert found["prompt_change"]["value"] == pytest.approx(change, abs=1e-5)
+    assert found.prompt_before.value == pytest.approx(float(torch.stack(by_hand).mean()), abs=1e-4)
+    change = found.prompt_after.value - found.prompt_before.value
+    assert found.prompt_change.value == pytest.approx(change, abs=1e-5)
 
 
 def test_images_that_are_gone_are_named(runs, tmp_path):
@@ -98,11 +87,10 @@ def test_distance_to_reference_images(runs, tmp_path):
         runs / "a", runs / "b", [Feature(kind="classifier")], reference=runs / "a" / "images"
     )["classifier"]
     report = write_comparison(runs / "a", runs / "b", tmp_path, closeness={"classifier": near})
-    assert near["fid_before"]["value"] < 1e-3 < near["fid_after"]["value"]
-    assert near["kid_before"]["low"] < near["kid_after"]["value"]
+    assert near.fid_before.value < 1e-3 < near.fid_after.value
+    assert near.kid_before.low < near.kid_after.value
     assert any(
-        "KID" in line.what
-        for line in headlines([report["before"], report["after"]], report["change"])
+        "KID" in line.what for line in headlines([report.before, report.after], report.change)
     )
     with pytest.raises(UserError, match="no such folder"):
         closeness(
@@ -114,8 +102,8 @@ def test_distances_tell_sets_apart_and_their_intervals_hold_zero():
     draw = torch.Generator().manual_seed(0)
     a, b = torch.randn(400, 8, generator=draw), torch.randn(400, 8, generator=draw)
     same, moved = distances(a, b), distances(a + 0.5, b)
-    assert same["kid"]["low"] < 0 < same["kid"]["high"] and moved["kid"]["low"] > 0
-    assert moved["fid"]["value"] == pytest.approx(
+    assert same["kid"].low < 0 < same["kid"].high and moved["kid"].low > 0
+    assert moved["fid"].value == pytest.approx(
         8 * 0.25, rel=0.25
     )  # between normals of one covariance: the means' distance
     with pytest.raises(UserError, match="too few"):

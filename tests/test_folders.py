@@ -54,13 +54,13 @@ def test_a_folder_is_measured_and_its_table_read(people, tmp_path):
         records[str(folder / row["image"])].perceived["gender"] == row["truth"] for row in rows
     ]
     assert np.mean(right) >= 0.9
-    (prompt,) = report["attributes"]["gender"]["prompts"]
+    (prompt,) = report.attributes["gender"].prompts
     assert (
-        prompt["prompt"] == "an emoji of somebody"
-        and prompt["images"] == 24
-        and prompt["corrected"]["woman"]["low"] is not None
+        prompt.prompt == "an emoji of somebody"
+        and prompt.images == 24
+        and prompt.corrected["woman"].low is not None
     )
-    assert report["notes"] == [report["notes"][0]] and "calibration of" in report["notes"][0]
+    assert report.notes == [report.notes[0]] and "calibration of" in report.notes[0]
     again = measure(
         config(folder, prompts=[str(folder / "prompts.csv")], domain="emoji world"),
         tmp_path / "run",
@@ -70,7 +70,7 @@ def test_a_folder_is_measured_and_its_table_read(people, tmp_path):
 
 def test_another_domain_is_said(people, tmp_path):
     report = measure(config(people[0]), tmp_path / "run")
-    assert any("of another domain" in note for note in report["notes"])
+    assert any("of another domain" in note for note in report.notes)
 
 
 def test_all_kinds_of_images_are_read_alike(tmp_path):
@@ -128,7 +128,7 @@ def test_what_cannot_be_read_is_left_out_counted_and_named(people, tmp_path, mon
         and why["text.jpg"] == "no image"
         and "too large" in why["huge.png"]
     )
-    assert report["images"] == 2
+    assert report.images == 2
     with pytest.raises(Unreadable, match="no such file"):
         read_image(folder / "gone.png")
 
@@ -205,9 +205,7 @@ def test_nobody_seen_is_reported_as_that(tmp_path):
         Measure(images_from=str(tmp_path / "images"), judge=str(strict), attributes=["gender"]),
         tmp_path / "run",
     )
-    split = report["attributes"]["gender"]["splits"]["all"]
+    split = report.attributes["gender"].splits["all"]
     assert (
-        split["unseen"]["value"] == 1
-        and split["gap"]["value"] is None
-        and split["shares"]["woman"]["value"] is None
+        split.unseen.value == 1 and split.gap.value is None and split.shares["woman"].value is None
     )

@@ -29,6 +29,7 @@ FLOORS = [
     "recipes",
     "stats",
     "images.tables",
+    "images.io",
     "reports",  # no torch up to here
     "images",
     "features",
@@ -187,6 +188,7 @@ def test_the_wheel_holds_the_data(tmp_path):
         "data/adapters/emoji-gender/pytorch_lora_weights.safetensors",
         "emoji/model/model_index.json",
         "emoji/classifiers/judge/model.safetensors",
+        "reports/templates/card.md.j2",
         "reports/templates/report.html.j2",
         "emoji/sprites.png",
     ):

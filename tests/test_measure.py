@@ -94,16 +94,16 @@ def test_records_hold_what_was_asked_and_perceived(run):
 
 
 def test_a_report_counts_what_the_records_say(run):
-    entry = run[1]["attributes"]["gender"]
+    entry = run[1].attributes["gender"]
     rows = [r for r in read(run[0] / "records.jsonl") if not r.states]
-    assert entry["splits"]["test"]["images"] == len(rows) == 18
-    first = entry["prompts"][0]
-    mine = [r for r in rows if r.prompt == first["prompt"]]
+    assert entry.splits["test"].images == len(rows) == 18
+    first = entry.prompts[0]
+    mine = [r for r in rows if r.prompt == first.prompt]
     seen = [r for r in mine if r.seen]
-    assert first["images"] == 3 and first["seen"] == len(seen)
+    assert first.images == 3 and first.seen == len(seen)
     men = sum(r.perceived["gender"] == "man" for r in seen)
-    assert first["shares"]["man"]["value"] == pytest.approx(men / len(seen) if seen else None)
-    assert entry["target"] == [0.45, 0.45, 0.1]
+    assert first.shares["man"].value == pytest.approx(men / len(seen) if seen else None)
+    assert entry.target == [0.45, 0.45, 0.1]
 
 
 def test_a_report_is_made_anew_without_torch(run):
@@ -121,10 +121,8 @@ def test_a_report_is_made_anew_without_torch(run):
 
 
 def test_a_run_compared_with_itself_has_not_changed(run, tmp_path):
-    change = write_comparison(run[0], run[0], tmp_path)["change"]["attributes"]["gender"]["splits"][
-        "test"
-    ]
-    assert change["gap"]["value"] == 0 == change["distance"]["high"]
+    change = write_comparison(run[0], run[0], tmp_path).change.attributes["gender"].splits["test"]
+    assert change.gap.value == 0 == change.distance.high
     assert (tmp_path / "report.html").is_file()
 
 
@@ -146,6 +144,9 @@ def test_the_trainer_does_not_judge_its_adapter(tmp_path):
     )
     with pytest.raises(UserError, match="trained the adapter"):
         measure(config, tmp_path / "run")
+    report = measure(config, tmp_path / "run", judge_may_be_trainer=True)
+    settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
+    assert settings["judge_is_trainer"] is True and "flatter" in report.notes[0]
 
 
 def test_a_damaged_record_is_named(run, tmp_path):
@@ -171,18 +172,18 @@ def test_several_prompt_sets_and_joint_attributes_are_reported_each_and_together
         }
     )
     report = measure(config, tmp_path / "run")
-    joint = report["attributes"]["gender x tone"]
-    assert list(joint["splits"]) == ["all", "occupations, test", "portraits, test"]
-    assert len(joint["classes"]) == 15 and len(joint["contrast"]) == 10
-    assert sum(joint["target"]) == pytest.approx(1) and max(joint["target"]) == pytest.approx(0.1)
+    joint = report.attributes["gender x tone"]
+    assert list(joint.splits) == ["all", "occupations, test", "portraits, test"]
+    assert len(joint.classes) == 15 and len(joint.contrast) == 10
+    assert sum(joint.target) == pytest.approx(1) and max(joint.target) == pytest.approx(0.1)
     records = read(tmp_path / "run" / "records.jsonl")
     cells = [
         f"{r.perceived['gender']}/{r.perceived['tone']}"
         for r in records
         if r.prompt == "a portrait of a pilot"
     ]
-    prompt = next(p for p in joint["prompts"] if p["prompt"] == "a portrait of a pilot")
-    assert all(prompt["shares"][c]["value"] == cells.count(c) / 2 for c in joint["classes"])
+    prompt = next(p for p in joint.prompts if p.prompt == "a portrait of a pilot")
+    assert all(prompt.shares[c].value == cells.count(c) / 2 for c in joint.classes)
     assert "gender x tone" in (tmp_path / "run" / "report.html").read_text()
 
 
@@ -196,11 +197,9 @@ def test_runs_of_different_prompts_are_compared_on_what_both_drew(run, tmp_path)
     )
     measure(more, tmp_path / "more")
     result = write_comparison(run[0], tmp_path / "more", tmp_path / "out")
-    assert result["before"]["images"] == result["after"]["images"] == result["change"]["images"]
-    split = result["change"]["attributes"]["gender"]["splits"]["test"]
-    assert split["gap"]["value"] == 0 and list(
-        result["after"]["attributes"]["gender"]["splits"]
-    ) == ["test"]
+    assert result.before.images == result.after.images == result.change.images
+    split = result.change.attributes["gender"].splits["test"]
+    assert split.gap.value == 0 and list(result.after.attributes["gender"].splits) == ["test"]
 
 
 def test_an_edited_prompt_file_is_another_run_and_another_batch_is_not(tmp_path):
@@ -224,8 +223,8 @@ def test_an_edited_prompt_file_is_another_run_and_another_batch_is_not(tmp_path)
 
 def test_what_else_than_the_adapter_differs_is_said(run, tmp_path):
     measure(SMALL.model_copy(update={"settings": {"num_inference_steps": 2}}), tmp_path / "other")
-    assert write_comparison(run[0], run[0], tmp_path / "same")["change"]["notes"] == []
-    (note,) = write_comparison(run[0], tmp_path / "other", tmp_path / "out")["change"]["notes"]
+    assert write_comparison(run[0], run[0], tmp_path / "same").change.notes == []
+    (note,) = write_comparison(run[0], tmp_path / "other", tmp_path / "out").change.notes
     assert (
         note
         == "The change is not the adapter's alone: settings.num_inference_steps was 3 and is 2."
@@ -238,18 +237,15 @@ def test_wordings_of_one_concept_count_as_one_in_intervals(tmp_path):
         SMALL.model_copy(update={"prompts": ["emoji-occupations", "emoji-portraits"]}),
         tmp_path / "run",
     )
-    entry = report["attributes"]["gender"]
-    split = entry["splits"]["all"]
+    entry = report.attributes["gender"]
+    split = entry.splits["all"]
     assert (
-        split["prompts"] == 12
-        and split["gap"]["n"] == split["shares"]["woman"]["n"] == entry["explicit"]["all"]["n"] == 6
+        split.prompts == 12 and split.gap.n == split.shares["woman"].n == entry.explicit.all.n == 6
     )
     gaps: dict[str, list[float]] = {}
-    for p in entry["prompts"]:
-        gaps.setdefault(p["concept"], []).append(p["gap"])
-    assert split["gap"]["value"] == pytest.approx(
-        np.mean([np.mean(g) for g in gaps.values()]), abs=1e-5
-    )
+    for p in entry.prompts:
+        gaps.setdefault(p.concept, []).append(p.gap)
+    assert split.gap.value == pytest.approx(np.mean([np.mean(g) for g in gaps.values()]), abs=1e-5)
 
 
 def test_classes_that_the_judge_does_not_know_are_not_asked_for(tmp_path):
@@ -268,9 +264,9 @@ explicit: {gender: {woman: "a woman {concept}", giant: "a giant {concept}"}}
     report = measure(config, tmp_path / "run")
     assert (
         "1 explicit prompts were left out, such as 'a giant pilot': emoji-judge does not know"
-        in report["notes"][0]
+        in report.notes[0]
     )
-    assert report["images"] == 2 and report["attributes"]["gender"]["explicit"]["all"]["n"] == 1
+    assert report.images == 2 and report.attributes["gender"].explicit.all.n == 1
 
 
 def test_a_model_without_settings_samples_as_its_pipeline_does():
@@ -282,15 +278,15 @@ def test_a_model_without_settings_samples_as_its_pipeline_does():
 def test_prompts_stop_when_they_are_known_and_a_cut_run_stops_alike(tmp_path):
     config = SMALL.model_copy(update={"until": 0.2, "images": 40, "explicit_images": 0})
     report = measure(config, tmp_path / "whole")
-    prompts = report["attributes"]["gender"]["prompts"]
-    assert all(p["images"] % 8 == 0 for p in prompts) and min(p["images"] for p in prompts) < 40
+    prompts = report.attributes["gender"].prompts
+    assert all(p.images % 8 == 0 for p in prompts) and min(p.images for p in prompts) < 40
     for p in prompts:
-        known = all(e["high"] - e["low"] <= 0.4 for e in p["shares"].values())
-        assert known or p["images"] == 40, p
-    drawn = sum(p["images"] for p in prompts)
-    assert report["stopping"]["drawn"] == drawn and report["stopping"]["planned"] > drawn
-    widths = [(e["high"] - e["low"]) / 2 for p in prompts for e in p["shares"].values()]
-    assert report["stopping"]["widest"] == pytest.approx(max(widths), abs=1e-5)
+        known = all(e.high - e.low <= 0.4 for e in p.shares.values())
+        assert known or p.images == 40, p
+    drawn = sum(p.images for p in prompts)
+    assert report.stopping.drawn == drawn and report.stopping.planned > drawn
+    widths = [(e.high - e.low) / 2 for p in prompts for e in p.shares.values()]
+    assert report.stopping.widest == pytest.approx(max(widths), abs=1e-5)
     with pytest.raises(Cut):
         measure(config, tmp_path / "cut", progress=cut_after(drawn - 20))
     measure(config, tmp_path / "cut")
@@ -353,7 +349,7 @@ def test_what_the_safety_checker_would_have_blackened_is_drawn_and_counted(tmp_p
         tmp_path / "run",
     )
     assert (
-        report["flagged"]["test"]["value"] == offended
+        report.flagged["test"].value == offended
         and "images flagged, test" in (tmp_path / "run/report.html").read_text()
     )
     drawn = np.asarray(Image.open(tmp_path / "run" / read(tmp_path / "run/records.jsonl")[0].image))

@@ -89,7 +89,9 @@ def held_out_gap(adapter: pathlib.Path) -> float:
             ),
             folder,
         )
-    return report["attributes"]["gender"]["splits"]["test"]["gap"]["value"]
+    gap = report.attributes["gender"].splits["test"].gap.value
+    assert gap is not None
+    return gap
 
 
 def recipe_of(way: str, seed: int) -> Dft:

@@ -40,10 +40,11 @@ def draw(prompts: pathlib.Path, width: float, seed: int) -> dict:
     )
     with progress(f"until +- {width:g}, seed {seed}") as update:
         report = measure(config, RUNS / f"{width:g}-{seed}", progress=update)
+    assert report.stopping
     return {
-        **report["stopping"],
+        **report.stopping.model_dump(mode="json"),
         "seed": seed,
-        "images": {p["concept"]: p["images"] for p in report["attributes"]["gender"]["prompts"]},
+        "images": {p.concept: p.images for p in report.attributes["gender"].prompts},
     }
 
 

@@ -25,13 +25,14 @@ from evenhand.recipes.dft import load_recipe
 from evenhand.recipes.measure import Measure
 from evenhand.reports.card import write_card
 from evenhand.reports.html import write_comparison
+from evenhand.reports.models import Report
 from evenhand.reports.sheets import write_contact_sheet
 from evenhand.reports.tally import by_prompt
 
 STRENGTHS = (0.25, 0.5, 0.75)
 
 
-def sweep(config: Measure, runs: pathlib.Path, adapter: str) -> dict[str, dict]:
+def sweep(config: Measure, runs: pathlib.Path, adapter: str) -> dict[str, Report]:
     """Reports at strengths between none and full."""
     reports = {}
     for strength in STRENGTHS:
@@ -120,9 +121,9 @@ def main() -> None:
     picture(runs, folder)
     write_json(
         ROOT / "eval" / "results" / f"{args.name}.json",
-        {"recipe": recipe.model_dump(mode="json"), **result},
+        {"recipe": recipe.model_dump(mode="json"), **result.model_dump(mode="json")},
     )
-    console.print(summary([result["before"], result["after"]], result["change"]))
+    console.print(summary([result.before, result.after], result.change))
     print(f"adapter: {folder}")
 
 

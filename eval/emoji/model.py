@@ -26,6 +26,7 @@ from evenhand.core.records import Record, read_run
 from evenhand.emoji.world import HERE, load_world
 from evenhand.measure import measure
 from evenhand.recipes.measure import Measure
+from evenhand.reports.models import ExplicitReport, Report
 from evenhand.reports.sheets import write_contact_sheet
 from evenhand.reports.tally import by_prompt, counts
 from evenhand.stats.shares import distance_floor, shares, wilson
@@ -84,10 +85,11 @@ def proportions(found: Iterable[tuple[str, bool]]) -> dict:
     classes: dict[str, list[bool]] = defaultdict(list)
     for cls, right in found:
         classes[cls].append(right)
-    return {
-        "all": wilson(sum(map(sum, classes.values())), sum(map(len, classes.values()))).as_dict(),
-        "classes": {c: wilson(sum(v), len(v)).as_dict() for c, v in classes.items()},
-    }
+    found = ExplicitReport(
+        all=wilson(sum(map(sum, classes.values())), sum(map(len, classes.values()))),
+        classes={c: wilson(sum(v), len(v)) for c, v in classes.items()},
+    )
+    return found.model_dump(mode="json")
 
 
 def as_said(records: list[Record], attribute: str) -> dict:
@@ -106,7 +108,7 @@ def draw(
     explicit: int,
     front: str = "",
     attributes: Sequence[str] = ("gender", "tone"),
-) -> tuple[dict, list[Record]]:
+) -> tuple[Report, list[Record]]:
     """Measures the model on titles of the world, with words in front of every prompt.
 
     The report and the records.
@@ -150,9 +152,9 @@ def left_open(folder: pathlib.Path, attribute: str, images: int, explicit: int) 
         load_world().captions["open"][attribute]["front"],
         [attribute],
     )
-    found = report["attributes"][attribute]["splits"]["all"]
+    found = report.attributes[attribute].splits["all"]
     return {
-        **{key: found[key] for key in ("prompts", "images", "gap", "gap_floor")},
+        **found.model_dump(mode="json", include={"prompts", "images", "gap", "gap_floor"}),
         "explicit": as_said(records, attribute),
     }
 
@@ -193,12 +195,12 @@ def main() -> None:
         args.title_images,
         1,
     )[1]
-    run = report["run"]
+    run = report.run
     result = {
         "images": len(records),
-        "settings": run["settings"]["settings"],
-        "judge": run["settings"]["judge"],
-        "versions": run["versions"],
+        "settings": run.settings["settings"],
+        "judge": run.settings["judge"],
+        "versions": run.versions,
         **evaluate(records),
         "left_open": {
             a: left_open(args.runs / f"{a}-left-open", a, args.images // 2, args.explicit // 3)

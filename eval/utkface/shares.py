@@ -127,10 +127,11 @@ def measured(folder: dict, images: list[bytes]) -> dict:
             ),
             pathlib.Path(place) / "run",
         )
-    prompt = report["attributes"][folder["attribute"]]["prompts"][0]
+    prompt = report.attributes[folder["attribute"]].prompts[0]
+    assert prompt.corrected
     return {
-        kind: [[e["value"], e["low"], e["high"]] for e in prompt[kind].values()]
-        for kind in ("shares", "corrected")
+        kind: [[e.value, e.low, e.high] for e in table.values()]
+        for kind, table in (("shares", prompt.shares), ("corrected", prompt.corrected))
     }
 
 

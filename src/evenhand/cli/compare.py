@@ -57,7 +57,7 @@ def compare(
         ]
         near = closeness(before, after, named, reference=reference)
     result = write_comparison(before, after, out, closeness=near)
-    console.print(summary([result["before"], result["after"]], result["change"]))
-    for note in result["change"]["notes"]:
+    console.print(summary([result.before, result.after], result.change))
+    for note in result.notes:
         print(note)
     print(f"report: {out / 'report.html'}")

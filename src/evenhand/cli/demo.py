@@ -53,5 +53,5 @@ def demo(
     result = write_comparison(out / "before", out / "after", out)
     if not quick:
         write_card(find_adapter(adapter).folder, result)
-    console.print(summary([result["before"], result["after"]], result["change"]))
+    console.print(summary([result.before, result.after], result.change))
     print(f"adapter: {find_adapter(adapter).folder}\nreport:  {out / 'report.html'}")

@@ -1,10 +1,13 @@
 """`evenhand measure`: whom does a generator draw?"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer import Argument, Option
+
+if TYPE_CHECKING:
+    from evenhand.reports.models import Report
 
 
 def parse_target(texts: list[str]) -> dict[str, dict[str, float]]:
@@ -179,18 +182,18 @@ def measure(
         )
 
 
-def _tell(report: dict[str, Any], folder: Path) -> None:
+def _tell(report: "Report", folder: Path) -> None:
     """Says what was found, with its notes, and where the page is."""
     from evenhand.cli.show import console, summary
 
     console.print(summary([report]))
-    for note in report["notes"]:
+    for note in report.notes:
         print(note)
-    if saved := report["stopping"]:
+    if (known := report.stopping) and known.saved is not None:
         print(
-            f"{saved['drawn']} images of the {saved['planned']} that +- {saved['width']:g} takes "
+            f"{known.drawn} images of the {known.planned} that +- {known.width:g} takes "
             "without looking: "
-            f"{saved['saved']:.0%} saved; the widest share is known to +- {saved['widest']:.3f}"
+            f"{known.saved:.0%} saved; the widest share is known to +- {known.widest:.3f}"
         )
     print(f"report: {folder / 'report.html'}")
 

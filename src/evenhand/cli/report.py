@@ -17,5 +17,8 @@ def report(
     from evenhand.cli.show import console, summary
     from evenhand.reports.html import write_report
 
-    console.print(summary([write_report(run)]))
+    found = write_report(run)
+    console.print(summary([found]))
+    for note in found.notes:
+        print(note)
     print(f"report: {run / 'report.html'}")

@@ -3,7 +3,6 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -15,9 +14,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
-from evenhand.reports.headlines import headlines
-from evenhand.reports.html import number
+from evenhand.reports.headlines import headlines, number
+from evenhand.reports.models import Change, Report
 
 console = Console()
 console.width = max(
@@ -30,10 +30,10 @@ def progress(what: str) -> Iterator[Callable[..., None]]:
     """A progress bar; yields `update(done, total, note)`, also usable as `update(done, total)`."""
     _only_our_bars()
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
@@ -63,7 +63,7 @@ def _only_our_bars() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
-def summary(runs: list[dict[str, Any]], change: dict[str, Any] | None = None) -> Table:
+def summary(runs: list[Report], change: Change | None = None) -> Table:
     """The headline numbers of one report, or of two beside each other with their change."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     found = ["found"] if len(runs) == 1 else ["before", "after"]
@@ -75,10 +75,10 @@ def summary(runs: list[dict[str, Any]], change: dict[str, Any] | None = None) ->
     for line in headlines(runs, change):
         if line.subject != subject:
             subject = line.subject
-            table.add_row(f"[bold]{subject}[/bold]")
+            table.add_row(Text(subject, style="bold"))
         extra = [*([line.change] if change else []), line.target, line.floor]
         table.add_row(
-            f"  {line.what}",
+            Text(f"  {line.what}"),  # names are text, whatever signs they hold
             *map(number, line.found),
             *("" if x is None else number(x) for x in extra),
         )

@@ -141,8 +141,13 @@ class Target(BaseModel):
 
     def marginal(self, attribute: Attribute, known: Mapping[str, Attribute]) -> list[float] | None:
         """Shares of one attribute's classes, or None when the target does not speak of it."""
-        if attribute.parts:
-            return self.cells(known)[1] if attribute.parts == self.attributes else None
+        if attribute.parts:  # an intersection may name the target's attributes in another order
+            if sorted(attribute.parts) != sorted(self.attributes):
+                return None
+            shares = dict(zip(*self.cells(known), strict=True))
+            places = [attribute.parts.index(name) for name in self.attributes]
+            ranges = (range(len(known[name].classes)) for name in attribute.parts)
+            return [shares[tuple(cell[i] for i in places)] for cell in itertools.product(*ranges)]
         if attribute.name not in self.attributes:
             return None
         place, (cells, table) = self.attributes.index(attribute.name), self.cells(known)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evenhand.core.adapters import CLIP_NAMES, SCHEMA, Adapter
+from evenhand.core.adapters import CLIP_NAMES, SCHEMA, Adapter, find_adapter
 from evenhand.core.errors import UserError, loading
 from evenhand.core.files import digest, whole, write_json
 
@@ -54,6 +54,8 @@ def save_adapter(
 ) -> None:
     """Writes the weights and `adapter.json`.
 
+    Where the folder holds the same weights already, what was measured of them stays.
+
     Args:
         folder: of the adapter.
         file: `LORA` or `SOFT_TOKENS`.
@@ -63,9 +65,13 @@ def save_adapter(
     from safetensors.torch import save_file
 
     folder = pathlib.Path(folder)
+    before = find_adapter(folder).described if (folder / file).is_file() else {}
     with whole(folder / file) as temporary:
-        save_file(state, temporary, metadata={"format": "pt", "evenhand": "1"})
+        # one entry: the order of several, and so the file's digest, is another in every process
+        save_file(state, temporary, metadata={"format": "pt"})
     facts = {"weights": file, "digest": digest(folder / file)}
+    if "measured" in before and before.get("digest") == facts["digest"]:
+        facts["measured"] = before["measured"]
     write_json(folder / "adapter.json", {"schema": SCHEMA, **description, **facts})
 
 

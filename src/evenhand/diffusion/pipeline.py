@@ -148,7 +148,7 @@ def _scheduler(pipe: Any, settings: Settings) -> Any:
         if option not in known:
             raise unknown("option", option, known, where=f"scheduler {kind.__name__}")
     with loading(f"scheduler {kind.__name__}", advice="Look at settings.scheduler_options"):
-        return kind.from_config(pipe.scheduler.config, **options)
+        return kind.from_config(pipe.scheduler.config, **options)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def load_diffusion(

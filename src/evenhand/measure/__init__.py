@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Callable
-from typing import Any
 
 from evenhand.core.errors import UserError
 from evenhand.core.work import Share, share_of
 from evenhand.measure.plan import FolderPlan, plan
 from evenhand.recipes.measure import Measure
+from evenhand.reports.models import Report
 
 __all__ = ["measure", "plan"]
 
@@ -19,7 +19,7 @@ def measure(
     share: Share | None = None,
     progress: Callable[[int, int], None] | None = None,
     judge_may_be_trainer: bool = False,
-) -> dict[str, Any] | None:
+) -> Report | None:
     """Measures into a run directory and returns the report.
 
     Processes that measure the same into one folder share the work, whether a launcher (torchrun,

@@ -23,6 +23,7 @@ from evenhand.images.io import Unreadable, in_batches, read_images
 from evenhand.images.tables import files_in
 from evenhand.judges.registry import load_judge
 from evenhand.recipes.features import Feature
+from evenhand.reports.models import Closeness
 from evenhand.stats.shares import Estimate, mean_over_prompts
 
 
@@ -34,7 +35,7 @@ def closeness(
     reference: str | os.PathLike | None = None,
     batch: int = 64,
     device: str = "cpu",
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Closeness]:
     """Compares the images of two runs of `evenhand measure`.
 
     Args:
@@ -47,12 +48,8 @@ def closeness(
         device: of the networks.
 
     Returns:
-        by kind of features, estimates as dictionaries (means over concepts, intervals for prompts
-        like these): `same_seed`, the cosine of paired images, 1 where nothing changed;
-        `diversity_before` and `diversity_after`, one minus the mean cosine of two images of a
-        prompt in which the same classes are perceived; for CLIP `prompt_before`, `prompt_after` and
-        `prompt_change`, the cosine of image and prompt (CLIP-T); with a reference `kid_before`,
-        `kid_after`, `fid_before` and `fid_after`, the distances of all images to it (`distances`).
+        by kind of features. The prompt's cosines are there for CLIP, distances of all images
+        (`distances`) with a reference.
 
     Raises:
         UserError: no pair, an image that is gone, a reference without images, or weights or a
@@ -72,7 +69,7 @@ def closeness(
             _embedded([pathlib.Path(folder) / r.image for r in side], embed, batch, device)
             for side, folder in zip(zip(*rows, strict=True), (before, after), strict=True)
         )
-        entry = {}
+        entry: dict[str, Estimate] = {}
         if real:
             photographs = _embedded(real, embed, batch, device, skip=True)
             entry = {
@@ -102,7 +99,7 @@ def closeness(
                 "prompt_after": _over(concepts, fits[1].tolist()),
                 "prompt_change": _over(concepts, (fits[1] - fits[0]).tolist(), (-2, 2)),
             }
-        found[feature.kind] = entry
+        found[feature.kind] = Closeness(**entry)
     return found
 
 
@@ -117,7 +114,7 @@ def _reference(folder: str | os.PathLike, features: Sequence[Feature]) -> list[p
     return files_in(folder)
 
 
-def distances(images: Tensor, reference: Tensor) -> dict[str, Any]:
+def distances(images: Tensor, reference: Tensor) -> dict[str, Estimate]:
     """Kernel and Frechet distance of two sets of features, by torchmetrics.
 
     `kid` (Binkowski et al., ICLR 2018; times 1,000) is unbiased: the mean over random halves, with
@@ -157,10 +154,8 @@ def distances(images: Tensor, reference: Tensor) -> dict[str, Any]:
         mean, deviation = (1000 * float(x) for x in kid.compute())
         frechet = float(fid.compute())
     return {
-        "kid": Estimate(
-            mean, mean - 1.96 * deviation, mean + 1.96 * deviation, len(images)
-        ).as_dict(),
-        "fid": Estimate(frechet, None, None, len(images)).as_dict(),
+        "kid": Estimate(mean, mean - 1.96 * deviation, mean + 1.96 * deviation, len(images)),
+        "fid": Estimate(frechet, None, None, len(images)),
     }
 
 
@@ -211,7 +206,7 @@ def _embedded(
     return torch.stack(found)
 
 
-def _variety(records: list[Record], vectors: Tensor) -> dict[str, Any]:
+def _variety(records: list[Record], vectors: Tensor) -> Estimate:
     """One minus the mean cosine of two images of one prompt with the same perceived classes."""
     groups: dict[tuple, list[int]] = defaultdict(list)
     for i, r in enumerate(records):
@@ -228,7 +223,7 @@ def _variety(records: list[Record], vectors: Tensor) -> dict[str, Any]:
 
 def _over(
     concepts: list[str], values: list[float], within: tuple[float, float] = (-1, 1)
-) -> dict[str, Any]:
+) -> Estimate:
     """Mean over the prompts' concepts of the means within them.
 
     Cosines unless other bounds are given.
@@ -236,4 +231,4 @@ def _over(
     groups: dict[str, list[float]] = defaultdict(list)
     for concept, value in zip(concepts, values, strict=True):
         groups[concept].append(value)
-    return mean_over_prompts([float(np.mean(v)) for v in groups.values()], within=within).as_dict()
+    return mean_over_prompts([float(np.mean(v)) for v in groups.values()], within=within)

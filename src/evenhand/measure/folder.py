@@ -25,6 +25,7 @@ from evenhand.judges.perceive import judged, with_digest
 from evenhand.judges.registry import load_judge
 from evenhand.measure.plan import FolderPlan
 from evenhand.reports.html import write_report
+from evenhand.reports.models import Report
 from evenhand.training.run_directory import check_run, claim_run
 
 UNIT = 128  # pictures: more are decoded ahead of the judge, fewer are judged anew after a kill
@@ -36,7 +37,7 @@ def measure_folder(
     *,
     share: Share = Share(),
     progress: Callable[[int, int], None] | None = None,
-) -> dict[str, Any] | None:
+) -> Report | None:
     """Judges images that are there already.
 
     What cannot be read is left out, counted and named in `skipped.jsonl`.

@@ -18,6 +18,7 @@ from evenhand.judges.perceive import judged, save_images, with_digest
 from evenhand.judges.registry import load_judge
 from evenhand.measure.plan import GeneratorPlan, units_of
 from evenhand.reports.html import write_report
+from evenhand.reports.models import Report
 from evenhand.reports.tally import counts
 from evenhand.stats.stopping import enough
 from evenhand.training.run_directory import check_run, claim_run, peak_memory
@@ -32,7 +33,7 @@ def measure_generator(
     share: Share = Share(),
     progress: Callable[[int, int], None] | None = None,
     judge_may_be_trainer: bool = False,
-) -> dict[str, Any] | None:
+) -> Report | None:
     """As `evenhand.measure.measure`, of a generator.
 
     The plan's rows are cut into units, each a batch of fixed composition, which any number of
@@ -40,8 +41,8 @@ def measure_generator(
     done.
     """
     diffusion, judge = _load(plan)
-    settings = {**with_digest(plan.settings, judge), "source": diffusion.source}
-    _check_trainer(plan, judge, judge_may_be_trainer)
+    trained = _trained(plan, judge, judge_may_be_trainer)
+    settings = {**with_digest(plan.settings, judge), **trained, "source": diffusion.source}
     folder = check_run(folder, settings, free=FREE)
 
     def do(rows: list[Row]) -> str:
@@ -111,14 +112,22 @@ def _may_stop(found: list[Record], settings: dict[str, Any]) -> bool:
     )
 
 
-def _check_trainer(plan: GeneratorPlan, judge: Judge, allowed: bool) -> None:
+def _trained(plan: GeneratorPlan, judge: Judge, allowed: bool) -> dict[str, bool]:
+    """What the run's settings say where the judge trained the adapter; nothing where it did not.
+
+    Raises:
+        UserError: it did, and that was not allowed.
+    """
     trainer = plan.adapter.described.get("classifier", {}) if plan.adapter else {}
-    if plan.adapter and trainer.get("digest") == judge.digest and not allowed:
+    if not plan.adapter or trainer.get("digest") != judge.digest:
+        return {}
+    if not allowed:
         raise UserError(
             f"judge {judge.name!r} trained the adapter {plan.adapter.name!r}: its numbers would "
             "flatter. Name another "
             "with --judge, or insist with --judge-may-be-trainer"
         )
+    return {"judge_is_trainer": True}
 
 
 def _load(plan: GeneratorPlan) -> tuple[Diffusion, Judge]:

@@ -41,6 +41,7 @@ class Model(Strict):
         settings: how it samples.
         judge: classifier that judges it when none is named.
         domain: what kind of images it draws, in words, as in calibrations.
+        licence: identifier of the Hub, for the cards of adapters; `other/NAME` where it has none.
     """
 
     path: str
@@ -49,6 +50,7 @@ class Model(Strict):
     settings: Settings = Settings()
     judge: str | None = None
     domain: str = ""
+    licence: str | None = None
     _name: str = PrivateAttr("")
 
     @property

@@ -1,29 +1,27 @@
 """What a run asks of its records: attributes, targets, corrections; and what a reader must know."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from evenhand.core.attributes import Attribute, Target, attributes_of, intersection
 from evenhand.core.errors import UserError
 from evenhand.core.records import Record
-from evenhand.reports.tally import (
-    counts,
-    probabilities,
-)
+from evenhand.reports.tally import counts, probabilities
 from evenhand.stats.calibration import Calibration
 from evenhand.stats.correction import Confusion, corrected, corrected_over_prompts
-from evenhand.stats.shares import (
-    Estimate,
-    wilson,
-)
+from evenhand.stats.shares import Estimate, wilson
 from evenhand.stats.stopping import at_the_stop, stopping_level
 
 
 def notes(settings: dict[str, Any]) -> list[str]:
     """What a reader should know of a run's prompts and calibration, one sentence each."""
     calibration, found = settings.get("calibration"), []
+    if settings.get("judge_is_trainer"):
+        found.append(
+            f"{settings['judge']['name']} judges an adapter that was trained against it: its "
+            "numbers flatter the adapter."
+        )
     if left_out := settings.get("left_out"):
         found.append(
             f"{len(left_out)} explicit prompts were left out, such as {left_out[0]!r}: "
@@ -56,6 +54,28 @@ def notes(settings: dict[str, Any]) -> list[str]:
     return found
 
 
+def unheard(records: list[Record], known: dict[str, "Asked"]) -> list[str]:
+    """What a reader should know of the records: which numbers there are not, and why."""
+    if not records:
+        return ["No image was judged: there is nothing to report."]
+    found = []
+    if all(r.states for r in records):
+        found.append(
+            "Every prompt says a class: shares, gaps and distances are of prompts that say none, "
+            "so there are none here."
+        )
+    said = Counter((a, c) for r in records for a, c in r.states.items())
+    for (name, cls), images in said.items():
+        asked = known.get(name)
+        if asked is None or cls not in asked.attribute.classes:
+            why = f"known are {', '.join(asked.attribute.classes)}" if asked else "not measured"
+            found.append(
+                f"{images} images of prompts that say {name} {cls!r} are in no share and no gap, "
+                f"and whether they keep it is not counted: {why}."
+            )
+    return found
+
+
 @dataclass(frozen=True)
 class Asked:
     """One attribute of a report: the shares wished for, and what is needed for intervals."""
@@ -68,13 +88,13 @@ class Asked:
     @property
     def accuracy(self) -> float | None:
         """Of the judge in its calibration, mean over classes."""
-        return None if self.confusion is None else rounded(self.confusion.accuracy)
+        return None if self.confusion is None else self.confusion.accuracy
 
     def share(self, k: int, n: int) -> Estimate:
         """The share of k of one prompt's n images."""
         return at_the_stop(k, n, **self.until) if self.until else wilson(k, n)
 
-    def corrected(self, groups: list[list[Record]]) -> dict[str, Any] | None:
+    def corrected(self, groups: list[list[Record]]) -> dict[str, Estimate] | None:
         """The corrected shares of the images of one prompt, or their means over several.
 
         None without a calibration.
@@ -93,7 +113,7 @@ class Asked:
             if len(tables) == 1
             else corrected_over_prompts(tables, self.confusion)
         )
-        return {c: e.as_dict() for c, e in zip(self.attribute.classes, found, strict=True)}
+        return dict(zip(self.attribute.classes, found, strict=True))
 
 
 def asked_of(settings: dict[str, Any]) -> dict[str, Asked]:
@@ -116,8 +136,3 @@ def asked_of(settings: dict[str, Any]) -> dict[str, Asked]:
         )
         for name, a in known.items()
     }
-
-
-def rounded(value: float | None) -> float | None:
-    """The value to six digits; None for what is missing."""
-    return None if value is None or np.isnan(value) else round(value, 6)

@@ -1,216 +1,215 @@
 """The card of an adapter: how to load it, what was measured, what was not.
 
-Markdown with a model-index.
+Markdown with a model-index, after `templates/card.md.j2`.
 """
 
+import json
 import os
 import pathlib
+import re
+from dataclasses import asdict
 from typing import Any
 
 from evenhand.core.adapters import CLIP_NAMES, LORA, find_adapter
 from evenhand.core.files import write_json, write_text
 from evenhand.core.resources import ROOT
-from evenhand.recipes.model import load_model
-from evenhand.reports.headlines import Headline, among, headlines
-from evenhand.reports.html import number
-
-TEXT = """
-# {name}
-
-{kind} for `{model}`, fine-tuned with evenhand so that what it draws approaches a
-distribution its maker asked for: {target}. Weights{strength}: `{weights}`, digest `{digest}`.
-
-## Load it
-
-```python
-from diffusers import DiffusionPipeline
-pipe = DiffusionPipeline.from_pretrained("{base}")
-{load}
-image = pipe("{prompt}"{sampling}).images[0]
-```
-
-## Measured
-
-Prompts: `{prompts}`, split {splits}, {images} images a prompt, same seeds before and after.
-Perceived by `{judge}` (digest `{judge_digest}`), which is not the classifier trained against
-(`{trainer}`). 95 % intervals, for prompts like these.
-
-{table}
-
-{sweep}The chance floor is what a generator exactly on target would score on as many images; "chance
-removed" is the gap less what chance is expected to add, of which near equality a part is left.
-Shares are as the classifier called them, errors included, where a line does not say that they are
-corrected.
-
-## Limits
-
-- Classes are *as perceived by a named classifier*; they say nothing of who a person is. Other
-  classifiers may disagree.
-- Measured on the prompts above and nothing else: no other wording, concept, sampler or guidance,
-  and no attribute but those in the table. Attributes not in the target may have shifted.
-- The target was chosen by whoever trained the adapter. Measure it on your own prompts before you
-  rely on it.
-"""
+from evenhand.recipes.model import Model, load_model
+from evenhand.reports.headlines import Found, Headline, headlines, number
+from evenhand.reports.models import Comparison, Report
+from evenhand.stats.shares import Estimate
 
 
 def write_card(
     folder: str | os.PathLike,
-    comparison: dict[str, Any],
+    comparison: Comparison,
     *,
-    sweep: dict[str, dict[str, Any]] | None = None,
+    sweep: dict[str, Report] | None = None,
 ) -> None:
     """Writes an adapter's `README.md` and puts the numbers into its `adapter.json`.
 
     Args:
         folder: of the adapter.
-        comparison: of the base model with the adapter, as `evenhand.reports.comparison.compare`
-            returns it; the adapter was loaded from its file.
+        comparison: of the base model with the adapter; the adapter was loaded from its file.
         sweep: reports by strength of the adapter ("0.5"), of the same prompts.
     """
-    from huggingface_hub import EvalResult, ModelCardData
+    import jinja2
 
     folder = pathlib.Path(folder)
-    lines = headlines([comparison["before"], comparison["after"]], comparison["change"])
+    lines = headlines([comparison.before, comparison.after], comparison.change)
     adapter = find_adapter(folder)
     described = {k: v for k, v in adapter.described.items() if k != "measured"}
-    after, settings = comparison["after"], comparison["after"]["run"]["settings"]
+    settings = comparison.after.run.settings
     write_json(folder / "adapter.json", {**described, "measured": _measured(settings, lines)})
-    model, weights, lora = load_model(settings["model"]), adapter.weights, adapter.is_lora
-    sets = ", ".join(settings["prompts"])
+    model, weights = load_model(settings["model"]), adapter.weights
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("evenhand.reports", "templates"),
+        autoescape=False,  # the filters below make names safe in Markdown
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"number": number, "md": markdown, "code": code, "text": literal}
+    strengths = {"0": comparison.before, **sweep, "1": comparison.after} if sweep else {}
+    trainer = described.get("classifier", {})
+    text = environment.get_template("card.md.j2").render(
+        name=folder.name,
+        kind="LoRA" if adapter.is_lora else "Soft tokens",
+        lora=adapter.is_lora,
+        weights=weights.name,
+        described={"digest": None, **described},
+        trained_by=described.get("versions", {}).get("evenhand"),
+        target=described.get("settings", {}).get("target", {}).get("shares", {}),
+        base=model.path.replace("package:", "src/evenhand/"),
+        load=_load(weights, _shown(folder), described),
+        prompt=_example(comparison.after, described),
+        sampling=[
+            option
+            for option in ("num_inference_steps", "guidance_scale")
+            if settings["settings"][option] is not None
+        ],
+        settings=settings,
+        notes=comparison.notes,
+        trainer=trainer.get("name"),
+        judge_is_trainer=settings.get("judge_is_trainer")
+        or trainer.get("digest") == settings["judge"]["digest"],
+        lines=lines,
+        sweep=list(strengths),
+        strengths=_by_strength(strengths),
+        licence=model.licence,
+    )
+    header = _header(folder.name, model, adapter.is_lora, comparison.after)
+    write_text(folder / "README.md", f"---\n{header}\n---\n{text}")
+
+
+def markdown(text: object) -> str:
+    """Text as Markdown that shows it as it is, in one line, in a table too."""
+    line = " ".join(str(text).split())
+    return re.sub(
+        r"[\\`*_\[\]|#~<>&$]",
+        lambda sign: f"&#{ord(sign[0])};" if sign[0] in "<>&$" else f"\\{sign[0]}",
+        line,
+    )
+
+
+def code(text: object) -> str:
+    """Text as inline code of Markdown, whatever backticks it holds."""
+    line = " ".join(str(text).split())
+    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
+    return f"{fence} {line} {fence}" if len(fence) > 1 else f"`{line}`"
+
+
+def literal(text: object) -> str:
+    """Text as a string literal of Python."""
+    return json.dumps(str(text), ensure_ascii=False)
+
+
+def _header(name: str, model: Model, lora: bool, after: Report) -> str:
+    """What the Hub reads, as YAML."""
+    from huggingface_hub import EvalResult, ModelCardData
+
+    sets = ", ".join(after.run.settings["prompts"])
     results = [
         EvalResult(
             task_type="text-to-image",
             dataset_type="prompts",
             dataset_name=f"{sets} ({split})",
             metric_type=f"gap-{a}",
-            metric_value=s["gap"]["value"],
-            metric_name=f"gap {among(e)}",
+            metric_value=s.gap.value,
+            metric_name=f"gap {entry.among}",
         )
-        for a, e in after["attributes"].items()
-        for split, s in e["splits"].items()
+        for a, entry in after.attributes.items()
+        for split, s in entry.splits.items()
+        if s.gap.value is not None
     ]
+    licence, _, licence_name = (model.licence or "").partition("/")
     header = ModelCardData(
         library_name="diffusers",
         base_model=model.path.removeprefix("package:"),
-        license="apache-2.0",
+        license=licence or None,
         tags=[
             "lora" if lora else "textual_inversion",
             "text-to-image",
             "evenhand",
             "distributional-alignment",
         ],
-        model_name=folder.name,
-        eval_results=results,
+        model_name=name,
+        eval_results=results or None,
     )
-    shares = described.get("settings", {}).get("target", {}).get("shares", {})
+    if licence_name:  # fields that the Hub wants beside `other`
+        header["license_name"] = licence_name
+        header["license_link"] = f"https://huggingface.co/{model.path}"
+    return header.to_yaml()
+
+
+def _shown(folder: pathlib.Path) -> str:
+    """The folder as a reader would name it: no paths of this machine."""
     outside = folder.name if folder.is_absolute() else folder.as_posix()
-    shown = folder.relative_to(ROOT).as_posix() if folder.is_relative_to(ROOT) else outside
-    prefix = f"{described['token']} " if "token" in described else ""
-    text = TEXT.format(
-        name=folder.name,
-        model=settings["model"],
-        weights=weights.name,
-        kind="LoRA" if lora else "Soft tokens",
-        strength=" at strength 1" if lora else "",
-        load=_load(weights, shown, described),
-        digest=described.get("digest", "?"),
-        target="; ".join(
-            f"{a}: " + ", ".join(f"{c} {s:g}" for c, s in t.items()) for a, t in shares.items()
-        )
-        or "see adapter.json",
-        base=model.path.replace("package:", "src/evenhand/"),
-        prompt=prefix + next(iter(after["attributes"].values()))["prompts"][0]["prompt"],
-        sampling="".join(
-            f", {name}={settings['settings'][name]}"
-            for name in ("num_inference_steps", "guidance_scale")
-            if settings["settings"][name] is not None
-        ),
-        prompts=", ".join(
-            f"{name} version {version}" for name, version in settings["prompts"].items()
-        ),
-        splits=", ".join(settings["splits"]) or "all",
-        images=settings["images"],
-        judge=settings["judge"]["name"],
-        judge_digest=settings["judge"]["digest"],
-        trainer=described.get("classifier", {}).get("name", "unknown"),
-        table=_table(lines),
-        sweep=_sweep({"0": comparison["before"], **sweep, "1": after}) if sweep else "",
-    )
-    write_text(folder / "README.md", f"---\n{header.to_yaml()}\n---\n{text}")
+    return folder.relative_to(ROOT).as_posix() if folder.is_relative_to(ROOT) else outside
+
+
+def _example(report: Report, described: dict[str, Any]) -> str:
+    """A prompt that was measured, with the token that stands in front of it."""
+    prompts = [p.prompt for entry in report.attributes.values() for p in entry.prompts]
+    token = f"{described['token']} " if "token" in described else ""
+    return token + (prompts[0] if prompts else "a portrait of a person")
 
 
 def _load(weights: pathlib.Path, folder: str, described: dict[str, Any]) -> str:
     """The lines that load the weights in plain diffusers."""
     if weights.name == LORA:
-        return f'pipe.load_lora_weights("{folder}")'
+        return f"pipe.load_lora_weights({literal(folder)})"
     from safetensors import safe_open
 
     with safe_open(weights, "pt") as file:
         several = set(CLIP_NAMES) <= set(file.keys())
+    path = literal(f"{folder}/{weights.name}")
     if not several:
-        return f'pipe.load_textual_inversion("{folder}/{weights.name}")'
-    lines = [
-        "from safetensors.torch import load_file",
-        f'tokens = load_file("{folder}/{weights.name}")',
-    ]
+        return f"pipe.load_textual_inversion({path})"
+    lines = ["from safetensors.torch import load_file", f"tokens = load_file({path})"]
     for name, suffix in zip(CLIP_NAMES, ("", "_2"), strict=True):
         lines.append(
-            f'pipe.load_textual_inversion(tokens["{name}"], token="{described.get("token")}", '
+            f'pipe.load_textual_inversion(tokens["{name}"], '
+            f"token={literal(described.get('token'))}, "
             f"text_encoder=pipe.text_encoder{suffix}, tokenizer=pipe.tokenizer{suffix})"
         )
     return "\n".join(lines)
 
 
-def _table(lines: list[Headline]) -> str:
-    rows = [
-        "| | | before | after | change, same seeds | target | chance floor |",
-        "|---|---|---|---|---|---|---|",
+def _by_strength(reports: dict[str, Report]) -> dict[tuple[str, str], list[Found]]:
+    """The headline numbers that there are at every strength of the adapter."""
+    columns = [
+        {(x.subject.split(":")[0], x.what): x.found[0] for x in headlines([report])}
+        for report in reports.values()
     ]
-    for x in lines:
-        cells = [
-            x.subject,
-            x.what,
-            *map(number, x.found),
-            *("" if v is None else number(v) for v in (x.change, x.target, x.floor)),
-        ]
-        rows.append(f"| {' | '.join(cells)} |")
-    return "\n".join(rows)
-
-
-def _sweep(reports: dict[str, dict[str, Any]]) -> str:
-    """A table over the adapter's strength of the headline numbers there are at every one."""
-    columns = {
-        strength: {(x.subject.split(":")[0], x.what): x.found[0] for x in headlines([report])}
-        for strength, report in reports.items()
+    rows = columns[0] if columns else {}
+    return {
+        row: [column[row] for column in columns]
+        for row in rows
+        if all(row in column for column in columns)
     }
-    rows = [
-        "By strength of the adapter (`pipe.set_adapters(name, strength)`; between 0 and 1 on "
-        "fewer images):",
-        "",
-        f"| | | {' | '.join(columns)} |",
-        f"|---|---|{'---|' * len(columns)}",
-    ]
-    for subject, what in next(iter(columns.values())):
-        if all((subject, what) in column for column in columns.values()):
-            rows.append(
-                f"| {subject} | {what} | "
-                f"{' | '.join(number(column[subject, what]) for column in columns.values())} |"
-            )
-    return "\n".join(rows) + "\n\n"
 
 
 def _measured(settings: dict[str, Any], lines: list[Headline]) -> dict[str, Any]:
+    """The numbers as `adapter.json` holds them."""
     kept = ("prompts", "splits", "images", "explicit_images", "seed", "judge", "settings")
+    trained = {"judge_is_trainer": True} if settings.get("judge_is_trainer") else {}
     return {
         **{k: settings[k] for k in kept},
+        **trained,
         "numbers": [
             {
                 "subject": x.subject,
                 "what": x.what,
-                "before": x.found[0],
-                "after": x.found[1],
-                "change": x.change,
+                "before": _plain(x.found[0]),
+                "after": _plain(x.found[1]),
+                "change": _plain(x.change),
             }
             for x in lines
         ],
     }
+
+
+def _plain(found: Found) -> Any:
+    """The number as JSON."""
+    return asdict(found) if isinstance(found, Estimate) else found

@@ -1,14 +1,25 @@
 """Two runs on the same seeds -> what changed. No torch."""
 
+import dataclasses
+import operator
 import os
 from collections.abc import Callable
 from typing import Any
 
 from evenhand.core.attributes import Attribute
 from evenhand.core.errors import UserError
-from evenhand.core.records import Record, Run, read_run
+from evenhand.core.records import Record, Run, key, read_run
 from evenhand.core.schema import flat
 from evenhand.reports.asked import asked_of
+from evenhand.reports.models import (
+    AttributeChange,
+    Change,
+    Closeness,
+    Comparison,
+    Report,
+    RunInfo,
+    SplitChange,
+)
 from evenhand.reports.report import build
 from evenhand.reports.tally import (
     Test,
@@ -18,101 +29,146 @@ from evenhand.reports.tally import (
     gap_of,
     keeps,
     nameable,
+    once,
     over_concepts,
     saying,
     splits_of,
 )
 from evenhand.stats.shares import Estimate, mean_over_prompts, shares, total_variation
 
+Statistic = Callable[[list[Record]], float]
+DESCRIBED = ("concept", "family", "split")  # what a run says of an image's prompt
+
 
 def compare(
-    before: str | os.PathLike, after: str | os.PathLike, read: tuple[Run, Run] | None = None
-) -> dict[str, Any]:
+    before: str | os.PathLike,
+    after: str | os.PathLike,
+    read: tuple[Run, Run] | None = None,
+    closeness: dict[str, Closeness] | None = None,
+) -> Comparison:
     """The reports of two runs, and the differences on the images (prompt, seed) of both.
+
+    What the runs say differently of an image is taken from the second: split, family, concept, and
+    the target. Images of which one run says that their prompt asks for a class and the other does
+    not are left out. The change's notes say so.
 
     Args:
         before: run directory.
         after: another.
         read: what `read_run` returned of both, where that is there already.
-
-    Returns:
-        `before`, `after` (as `build`) and `change`: for each attribute and split the paired
-        difference of gap and target distance; of concept and explicit-prompt fidelity; `notes` on
-        what else was another. Differences are after minus before, for prompts like these.
+        closeness: of the images, by kind of features.
 
     Raises:
         UserError: they share no image, or had different judges or attributes.
     """
-    (run_a, a), (run_b, b) = read or (read_run(before), read_run(after))
+    (run_a, rows_a), (run_b, rows_b) = read or (read_run(before), read_run(after))
     for what in ("judge", "attributes"):
         if run_a["settings"][what] != run_b["settings"][what]:
             raise UserError(
                 f"{before} and {after} cannot be compared: {what} differ; measure one of them anew"
             )
-    common = {(r.prompt, r.seed) for r in a} & {(r.prompt, r.seed) for r in b}
-    if not common:
+    a, b, notes = _shared(rows_a, rows_b)
+    if not b:
         raise UserError(
             f"{before} and {after} share no image (same prompt and seed): measure both with the "
-            "same prompts "
-            "and --seed"
+            f"same prompts and --seed{''.join(f'. {note}' for note in notes)}"
         )
-    before_all, after_all = a, b
-    a = sorted((r for r in a if (r.prompt, r.seed) in common), key=lambda r: (r.prompt, r.seed))
-    b = sorted((r for r in b if (r.prompt, r.seed) in common), key=lambda r: (r.prompt, r.seed))
-    reports = {
-        "before": build((run_a, before_all), common),
-        "after": build((run_b, after_all), common),
-    }
-    for report in reports.values():  # an intersection may have been asked for in one run only
-        both = set.intersection(*(set(r["attributes"]) for r in reports.values()))
-        report["attributes"] = {a: e for a, e in report["attributes"].items() if a in both}
-    change: dict[str, Any] = {
-        "images": len(common),
-        "notes": _otherwise(run_a["settings"], run_b["settings"]),
-        "attributes": {},
-    }
-    for name, entry in reports["after"]["attributes"].items():
-        attribute = asked_of(run_b["settings"])[name].attribute
-        change["attributes"][name] = {
-            "explicit": _paired(
-                saying(a, attribute), saying(b, attribute), _share_that(keeps(name))
-            ).as_dict(),
-            "splits": {
-                s: _paired_summary(splits_of(a)[s], splits_of(b)[s], attribute, entry["target"])
-                for s in entry["splits"]
-            },
-        }
+    target = run_b["settings"].get("target") or {}
+    if (run_a["settings"].get("target") or {}) != target:
+        notes.append("The target is that of the second run; the first had another or none.")
+    report_a = build(({**run_a, "settings": {**run_a["settings"], "target": target}}, a))
+    report_a = report_a.model_copy(update={"run": _info(run_a)})
+    report_b = build((run_b, b))
+    known = asked_of(run_b["settings"])
+    # an intersection may have been asked for in one run only
+    both = [name for name in report_b.attributes if name in report_a.attributes]
     concept = run_b["settings"].get("concept")
     named_a, named_b = (splits_of(nameable(rows, concept)) for rows in (a, b))
-    change["concept_fidelity"] = {
-        s: _paired(named_a[s], named_b[s], _share_that(as_asked(concept))).as_dict()
-        for s in reports["after"]["concept_fidelity"]
-    }
-    return {**reports, "change": change}
+    return Comparison(
+        before=_only(report_a, both),
+        after=_only(report_b, both),
+        change=Change(
+            images=len(b),
+            notes=[*notes, *_otherwise(run_a["settings"], run_b["settings"])],
+            attributes={n: _attribute(a, b, known[n].attribute, known[n].wished) for n in both},
+            concept_fidelity={
+                s: _paired(named_a[s], rows, _share_that(as_asked(concept)))
+                for s, rows in named_b.items()
+                if s in named_a
+            },
+            closeness=closeness or {},
+        ),
+    )
+
+
+def _info(run: dict[str, Any]) -> RunInfo:
+    return RunInfo(settings=run["settings"], versions=run.get("versions", {}))
+
+
+def _only(report: Report, attributes: list[str]) -> Report:
+    """The report of some attributes."""
+    kept = {name: report.attributes[name] for name in attributes}
+    return report.model_copy(update={"attributes": kept})
+
+
+def _shared(
+    before: list[Record], after: list[Record]
+) -> tuple[list[Record], list[Record], list[str]]:
+    """The records of the images of both runs, in the second's order; and what was left out.
+
+    The first run's say of their prompts what the second's do.
+    """
+    rows_a, rows_b = ({key(r, r.seed): r for r in once(rows)} for rows in (before, after))
+    both = [k for k in rows_b if k in rows_a]
+    kept = [k for k in both if rows_a[k].states == rows_b[k].states]
+    notes = []
+    alone = (len(rows_a) - len(both), len(rows_b) - len(both))
+    if any(alone):
+        notes.append(
+            f"Left out: {alone[0]} images of the first run and {alone[1]} of the second that the "
+            "other has not (same prompt and seed)."
+        )
+    if len(kept) < len(both):
+        notes.append(
+            f"Left out: {len(both) - len(kept)} images whose prompt says another class in one run "
+            "than in the other (states)."
+        )
+    described = operator.attrgetter(*DESCRIBED)
+    for what in DESCRIBED:
+        other = [k for k in kept if getattr(rows_a[k], what) != getattr(rows_b[k], what)]
+        if other:
+            notes.append(
+                f"{len({prompt for prompt, _ in other})} prompts have another {what} in the first "
+                f"run, such as {getattr(rows_a[other[0]], what)!r} for "
+                f"{getattr(rows_b[other[0]], what)!r}: that of the second is taken for both."
+            )
+    for k in kept:
+        if described(rows_a[k]) != described(rows_b[k]):
+            said = dict(zip(DESCRIBED, described(rows_b[k]), strict=True))
+            rows_a[k] = dataclasses.replace(rows_a[k], **said)
+    return [rows_a[k] for k in kept], [rows_b[k] for k in kept], notes
 
 
 def _otherwise(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
     """Says in what the images were drawn otherwise than by the adapter."""
     old, new = (
-        flat({key: settings.get(key) for key in ("model", "dtype", "settings")})
+        flat({name: settings.get(name) for name in ("model", "dtype", "settings")})
         for settings in (a, b)
     )
     differing = [
-        f"{key} was {old.get(key)} and is {new.get(key)}"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
+        f"{name} was {old.get(name)} and is {new.get(name)}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
     ]
     return [f"The change is not the adapter's alone: {'; '.join(differing)}."] if differing else []
 
 
-def _share_that(test: Test) -> Callable[[list[Record]], float]:
+def _share_that(test: Test) -> Statistic:
     """The statistic "share of images that pass the test"."""
     return lambda rows: sum(map(test, rows)) / len(rows)
 
 
-def _paired(
-    a: list[Record], b: list[Record], statistic: Callable[[list[Record]], float]
-) -> Estimate:
+def _paired(a: list[Record], b: list[Record], statistic: Statistic) -> Estimate:
     """Mean over prompts of a statistic's difference on the same images, after minus before."""
     before = by_prompt(a)
     return mean_over_prompts(
@@ -121,18 +177,28 @@ def _paired(
     )
 
 
-def _paired_summary(
-    a: list[Record], b: list[Record], attribute: Attribute, wished: list[float] | None
-) -> dict[str, Any]:
+def _attribute(
+    a: list[Record], b: list[Record], attribute: Attribute, target: list[float] | None
+) -> AttributeChange:
+    """The paired differences of one attribute, of the same images before and after."""
+
+    def gap(rows: list[Record]) -> float:
+        return gap_of(counts(rows, attribute), attribute)
+
     def distance(rows: list[Record]) -> float:
         found = counts(rows, attribute)
-        return (
-            float(total_variation(shares(found), wished))
-            if wished and found.sum()
-            else float("nan")
-        )
+        on_target = target if found.sum() else None
+        return float(total_variation(shares(found), on_target)) if on_target else float("nan")
 
-    return {
-        "gap": _paired(a, b, lambda rows: gap_of(counts(rows, attribute), attribute)).as_dict(),
-        "distance": _paired(a, b, distance).as_dict() if wished else None,
-    }
+    said_a, said_b = saying(a, attribute), saying(b, attribute)
+    before = splits_of(a)
+    return AttributeChange(
+        explicit=_paired(said_a, said_b, _share_that(keeps(attribute.name))) if said_b else None,
+        splits={
+            s: SplitChange(
+                gap=_paired(before[s], rows, gap),
+                distance=_paired(before[s], rows, distance) if target else None,
+            )
+            for s, rows in splits_of(b).items()
+        },
+    )

@@ -1,156 +1,130 @@
-"""The lines of a summary: what a table on the terminal, a card and the page say first.
+"""The lines of a summary: what a table on the terminal, a card and the page say first. No torch."""
 
-Dictionaries in, no torch.
-"""
-
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-DISTANCES = {
-    "kid": "kernel distance to the reference (KID x 1000; for these prompts)",
-    "fid": "Frechet distance to the reference (FID)",
-}
+from evenhand.reports.models import Change, Closeness, Report
+from evenhand.stats.shares import Estimate
+
+Found = Estimate | float | None
 
 
 @dataclass(frozen=True)
 class Headline:
-    """One line of a summary: what was found in each run, and what to hold it against.
-
-    Estimates are dictionaries or numbers.
-    """
+    """One line of a summary: what was found in each run, and what to hold it against."""
 
     subject: str
     what: str
-    found: list[Any]
-    change: dict[str, Any] | None = None
+    found: list[Found]
+    change: Estimate | None = None
     target: float | None = None
     floor: float | None = None
 
 
-def among(entry: dict[str, Any]) -> str:
-    """The classes between which a report's gap is taken, in words."""
-    if entry["parts"]:
-        return f"of {len(entry['contrast'])} combinations"
-    return (
-        "of all classes" if entry["contrast"] == entry["classes"] else " / ".join(entry["contrast"])
-    )
+def number(found: Found) -> str:
+    """`0.71 [0.68, 0.74]`, or a dash where there is no value."""
+    if isinstance(found, Estimate):
+        return str(found)
+    return "–" if found is None else f"{found:.2f}"
 
 
-def headlines(runs: list[dict[str, Any]], change: dict[str, Any] | None = None) -> list[Headline]:
+def headlines(runs: list[Report], change: Change | None = None) -> list[Headline]:
     """The lines of a summary of one report, or of two (before, after) with their change."""
     lines, last = [], runs[-1]
-    for a, entry in last["attributes"].items():
-        for split, s in entry["splits"].items():
-            subject = f"{a}, {split}: {s['prompts']} prompts, {s['images']} images"
-            found = [r["attributes"][a]["splits"][split] for r in runs]
-            delta = change["attributes"][a]["splits"][split] if change else {}
+    for name, entry in last.attributes.items():
+        for split in entry.splits:
+            lines += _of_split(runs, change, name, split)
+        if entry.explicit:
+            found = [r.attributes[name].explicit for r in runs]
             lines.append(
                 Headline(
-                    subject,
-                    f"gap {among(entry)}",
-                    [f["gap"] for f in found],
-                    delta.get("gap"),
-                    None,
-                    s["gap_floor"],
-                )
-            )
-            lines.append(
-                Headline(subject, "gap, chance removed", [f["gap_without_chance"] for f in found])
-            )
-            if all(f["gap_worst"] is not None for f in found):
-                lines.append(
-                    Headline(
-                        subject, "gap, worst tenth of prompts", [f["gap_worst"] for f in found]
-                    )
-                )
-            if all(f["distance"] for f in found):
-                lines.append(
-                    Headline(
-                        subject,
-                        "distance to target",
-                        [f["distance"] for f in found],
-                        delta.get("distance"),
-                        0.0,
-                        s["distance_floor"],
-                    )
-                )
-            lines += [
-                Headline(
-                    subject,
-                    f"share {c}",
-                    [f["shares"][c] for f in found],
-                    None,
-                    entry["target"][k] if entry["target"] else None,
-                )
-                for k, c in enumerate(entry["classes"])
-                if not entry["parts"]
-            ]
-            if all(_differs(f) for f in found):
-                lines += [
-                    Headline(
-                        subject,
-                        f"share {c}, corrected",
-                        [f["corrected"][c] for f in found],
-                        None,
-                        entry["target"][k] if entry["target"] else None,
-                    )
-                    for k, c in enumerate(entry["classes"])
-                ]
-            lines.append(Headline(subject, "not seen", [f["unseen"] for f in found]))
-        if entry["explicit"]:
-            lines.append(
-                Headline(
-                    f"{a}, explicit prompts",
+                    f"{name}, explicit prompts",
                     "keep the class they say",
-                    [r["attributes"][a]["explicit"]["all"] for r in runs],
-                    change["attributes"][a]["explicit"] if change else None,
+                    [e.all if e else None for e in found],
+                    change.attributes[name].explicit if change else None,
                 )
             )
     lines += [
         Headline(
-            last["run"]["settings"]["concept"],
+            last.run.settings["concept"],
             f"as asked, {split}",
-            [r["concept_fidelity"][split] for r in runs],
-            change["concept_fidelity"][split] if change else None,
+            [r.concept_fidelity.get(split) for r in runs],
+            change.concept_fidelity.get(split) if change else None,
         )
-        for split in last["concept_fidelity"]
+        for split in last.concept_fidelity
     ]
     lines += [
-        Headline(
-            "safety checker", f"images flagged, {split}", [r["flagged"].get(split) for r in runs]
-        )
-        for split in last["flagged"]
+        Headline("safety checker", f"images flagged, {split}", [r.flagged.get(split) for r in runs])
+        for split in last.flagged
     ]
-    for kind, near in (change or {}).get("closeness", {}).items():
-        subject = f"images, in the features of {kind}"
-        lines.append(Headline(subject, "cosine to the same seed before", [None, near["same_seed"]]))
-        lines.append(
-            Headline(
-                subject,
-                "variety within a class",
-                [near["diversity_before"], near["diversity_after"]],
-            )
-        )
-        if "prompt_change" in near:
-            lines.append(
-                Headline(
-                    subject,
-                    "cosine to the prompt (CLIP-T)",
-                    [near["prompt_before"], near["prompt_after"]],
-                    near["prompt_change"],
-                )
-            )
-        lines += [
-            Headline(subject, what, [near[f"{name}_before"], near[f"{name}_after"]])
-            for name, what in DISTANCES.items()
-            if f"{name}_before" in near
-        ]
+    for kind, near in (change.closeness if change else {}).items():
+        lines += _of_images(kind, near)
     return lines
 
 
-def _differs(summary: dict[str, Any]) -> bool:
-    """Whether correcting for the judge's errors changes any share by half a point or more."""
-    return bool(summary["corrected"]) and any(
-        abs(e["value"] - summary["shares"][c]["value"]) >= 0.005
-        for c, e in summary["corrected"].items()
+def _of_split(
+    runs: list[Report], change: Change | None, name: str, split: str
+) -> Iterator[Headline]:
+    """The lines of one attribute in one split."""
+    last = runs[-1].attributes[name]
+    found = [r.attributes[name].splits[split] for r in runs]
+    delta = change.attributes[name].splits[split] if change else None
+    subject = f"{name}, {split}: {found[-1].prompts} prompts, {found[-1].images} images"
+    target = dict(zip(last.classes, last.target or [None] * len(last.classes), strict=True))
+    yield Headline(
+        subject,
+        f"gap {last.among}",
+        [f.gap for f in found],
+        delta.gap if delta else None,
+        floor=found[-1].gap_floor,
     )
+    yield Headline(subject, "gap, chance removed", [f.gap_without_chance for f in found])
+    if all(f.gap_worst is not None for f in found):
+        yield Headline(subject, "gap, worst tenth of prompts", [f.gap_worst for f in found])
+    if all(f.distance for f in found):
+        yield Headline(
+            subject,
+            "distance to target",
+            [f.distance for f in found],
+            delta.distance if delta else None,
+            target=0.0,
+            floor=found[-1].distance_floor,
+        )
+    if not last.parts:
+        for c in last.classes:
+            yield Headline(subject, f"share {c}", [f.shares[c] for f in found], target=target[c])
+    corrected = [f.corrected for f in found if f.corrected and _differs(f.shares, f.corrected)]
+    if len(corrected) == len(found):
+        for c in last.classes:
+            what = f"share {c}, corrected"
+            yield Headline(subject, what, [e[c] for e in corrected], target=target[c])
+    yield Headline(subject, "not seen", [f.unseen for f in found])
+
+
+def _of_images(kind: str, near: Closeness) -> Iterator[Headline]:
+    """The lines of the images' comparison in one kind of features."""
+    subject = f"images, in the features of {kind}"
+    yield Headline(subject, "cosine to the same seed before", [None, near.same_seed])
+    yield Headline(subject, "variety within a class", [near.diversity_before, near.diversity_after])
+    if near.prompt_change:
+        yield Headline(
+            subject,
+            "cosine to the prompt (CLIP-T)",
+            [near.prompt_before, near.prompt_after],
+            near.prompt_change,
+        )
+    if near.kid_after:
+        yield Headline(
+            subject,
+            "kernel distance to the reference (KID x 1000; for these prompts)",
+            [near.kid_before, near.kid_after],
+        )
+    if near.fid_after:
+        yield Headline(
+            subject, "Frechet distance to the reference (FID)", [near.fid_before, near.fid_after]
+        )
+
+
+def _differs(raw: dict[str, Estimate], corrected: dict[str, Estimate]) -> bool:
+    """Whether correcting for the judge's errors changes any share by half a point or more."""
+    return any(abs((e.value or 0.0) - (raw[c].value or 0.0)) >= 0.005 for c, e in corrected.items())

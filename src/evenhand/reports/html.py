@@ -4,34 +4,46 @@
 """
 
 import base64
-import contextlib
 import io
 import itertools
 import json
 import os
 import pathlib
+from dataclasses import dataclass
 from typing import Any
 
 from evenhand.core.files import write_json, write_text
 from evenhand.core.records import Record, read_run
+from evenhand.images.io import Unreadable, read_image
 from evenhand.reports.comparison import compare
-from evenhand.reports.headlines import headlines
-from evenhand.reports.plots import PALETTE, PLOTTED, _gap_plot, _shares_plot
+from evenhand.reports.headlines import headlines, number
+from evenhand.reports.models import Change, Closeness, Comparison, Report
+from evenhand.reports.plots import PALETTE, PLOTTED, gap_plot, shares_plot
 from evenhand.reports.report import build
-from evenhand.reports.tally import by_prompt
+from evenhand.reports.tally import by_prompt, once
 
 COLUMNS = 12
 THUMBNAIL = 128  # pixels, at most
 SHOWN = 60  # prompts whose images are shown, at most
 
 
-def write_report(folder: str | os.PathLike) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Side:
+    """A run on a page; its label is `before` or `after`, or nothing where it is alone."""
+
+    label: str
+    folder: pathlib.Path
+    report: Report
+    records: list[Record]
+
+
+def write_report(folder: str | os.PathLike) -> Report:
     """Builds the report of a run and writes `report.json` and `report.html` into it."""
     folder = pathlib.Path(folder)
     run = read_run(folder)
     report = build(run)
-    write_json(folder / "report.json", report)
-    _write_page(folder / "report.html", [("", folder, report)], None, [run[1]])
+    write_json(folder / "report.json", report.model_dump(mode="json"))
+    _write_page(folder / "report.html", [Side("", folder, report, run[1])], None, report.notes)
     return report
 
 
@@ -40,31 +52,23 @@ def write_comparison(
     after: str | os.PathLike,
     out: str | os.PathLike,
     *,
-    closeness: dict[str, Any] | None = None,
-) -> dict[str, Any]:
+    closeness: dict[str, Closeness] | None = None,
+) -> Comparison:
     """Compares two runs and writes `report.json` and `report.html` into `out`."""
     out = pathlib.Path(out)
     runs = read_run(before), read_run(after)
-    report = compare(before, after, runs)
-    report["change"]["closeness"] = closeness or {}
-    write_json(out / "report.json", report)
-    _write_page(
-        out / "report.html",
-        [
-            ("before", pathlib.Path(before), report["before"]),
-            ("after", pathlib.Path(after), report["after"]),
-        ],
-        report["change"],
-        [records for _, records in runs],
-    )
-    return report
+    result = compare(before, after, runs, closeness)
+    write_json(out / "report.json", result.model_dump(mode="json"))
+    sides = [
+        Side("before", pathlib.Path(before), result.before, runs[0][1]),
+        Side("after", pathlib.Path(after), result.after, runs[1][1]),
+    ]
+    _write_page(out / "report.html", sides, result.change, result.notes)
+    return result
 
 
 def _write_page(
-    path: pathlib.Path,
-    runs: list[tuple[str, pathlib.Path, dict[str, Any]]],
-    change: dict[str, Any] | None,
-    records: list[list[Record]],
+    path: pathlib.Path, sides: list[Side], change: Change | None, notes: list[str]
 ) -> None:
     import jinja2
 
@@ -76,56 +80,51 @@ def _write_page(
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["number"] = number
-    last = runs[-1][2]
+    last = sides[-1].report
     colours = {
-        a: dict(zip(entry["classes"], itertools.cycle(PALETTE), strict=False))
-        for a, entry in last["attributes"].items()
-        if not entry["parts"]
+        a: dict(zip(entry.classes, itertools.cycle(PALETTE), strict=False))
+        for a, entry in last.attributes.items()
+        if not entry.parts
     }
-    settings, (grids, omitted) = last["run"]["settings"], _grids(runs, records)
+    settings, (grids, omitted) = last.run.settings, _grids(sides)
     html = environment.get_template("report.html.j2").render(
         subject=settings.get("model") or pathlib.Path(settings["images_from"]).name,
         plotted=PLOTTED,
         omitted=omitted,
-        runs=[(label, report) for label, _, report in runs],
+        sides=sides,
         last=last,
         change=change,
-        lines=headlines([report for _, _, report in runs], change),
+        notes=notes,
+        lines=headlines([side.report for side in sides], change),
         colours=colours,
         settings={"images_from": None, "until": None, **settings},
-        versions=last["run"]["versions"],
-        plots={
-            a: {
-                "shares": _shares_plot(runs, a, colours[a]) if a in colours else "",
-                "gap": _gap_plot(runs, a),
-            }
-            for a in last["attributes"]
-        },
+        plots={a: _plots(sides, a, colours.get(a)) for a in last.attributes},
         grids=grids,
     )
     write_text(path, html)
 
 
-def number(estimate: dict[str, Any] | float | None) -> str:
-    """`0.71 [0.68, 0.74]`, or a dash where there is no value."""
-    if isinstance(estimate, int | float):
-        return f"{estimate:.2f}"
-    if estimate is None or estimate["value"] is None:
-        return "–"
-    interval = (
-        "" if estimate["low"] is None else f" [{estimate['low']:.2f}, {estimate['high']:.2f}]"
-    )
-    return f"{estimate['value']:.2f}{interval}"
+def _plots(sides: list[Side], attribute: str, colours: dict[str, str] | None) -> dict[str, str]:
+    """The plots of an attribute as SVG, by what they show; none where nothing was perceived."""
+    entries = {side.label: side.report.attributes[attribute] for side in sides}
+    prompts = [p for entry in entries.values() for p in entry.prompts]
+    found = {}
+    if colours and any(p.seen for p in prompts):
+        found["Shares"] = shares_plot(entries, colours)
+    if any(p.gap is not None for p in prompts):
+        found["Gap"] = gap_plot(entries)
+    return found
 
 
-def _grids(runs: list[tuple], records: list[list[Record]]) -> tuple[list[dict[str, Any]], int]:
+def _grids(sides: list[Side]) -> tuple[list[dict[str, Any]], int]:
     """For each neutral, then each explicit prompt, the first images of each run, same seeds.
 
     Returns:
         those of at most `SHOWN` prompts, and how many were left out.
     """
     tables = [
-        {p: {r.seed: r for r in rows} for p, rows in by_prompt(found).items()} for found in records
+        {p: {r.seed: r for r in rows} for p, rows in by_prompt(once(side.records)).items()}
+        for side in sides
     ]
     grids = []
     prompts = sorted(tables[-1], key=lambda p: bool(next(iter(tables[-1][p].values())).states))
@@ -135,14 +134,8 @@ def _grids(runs: list[tuple], records: list[list[Record]]) -> tuple[list[dict[st
         if seeds:
             first = last[seeds[0]]
             lines = [
-                (
-                    label,
-                    [
-                        _cell(folder, rows[seed], report["run"]["settings"]["judge"])
-                        for seed in seeds
-                    ],
-                )
-                for (label, folder, report), rows in zip(runs, found, strict=True)
+                (side.label, [_cell(side, rows[seed]) for seed in seeds])
+                for side, rows in zip(sides, found, strict=True)
             ]
             grids.append(
                 {"prompt": prompt, "states": first.states, "split": first.split, "lines": lines}
@@ -150,19 +143,12 @@ def _grids(runs: list[tuple], records: list[list[Record]]) -> tuple[list[dict[st
     return grids, max(len(prompts) - SHOWN, 0)
 
 
-def _cell(folder: pathlib.Path, record: Record, judge: dict[str, str]) -> dict[str, Any]:
+def _cell(side: Side, record: Record) -> dict[str, Any]:
     """One image as a data URI with what was perceived in it.
 
-    No image where its file is gone or unreadable.
+    No image where its file is gone or unreadable, or none of the run's own.
     """
-    from PIL import Image
-
-    path, uri = folder / record.image, None
-    with contextlib.suppress(OSError), Image.open(path) as image:
-        image.thumbnail((THUMBNAIL, THUMBNAIL))
-        buffer = io.BytesIO()
-        image.convert("RGB").save(buffer, format="PNG", optimize=True)
-        uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    judge = side.report.run.settings["judge"]
     probs = [
         [a, ", ".join(f"{c} {x:.2f}" for c, x in sorted(p.items(), key=lambda item: -item[1])[:5])]
         for a, p in record.probs.items()
@@ -175,10 +161,41 @@ def _cell(folder: pathlib.Path, record: Record, judge: dict[str, str]) -> dict[s
         ["judge", f"{judge['name']}@{judge['digest']}"],
         *(probs if record.seen else [["seen", "nothing to judge"]]),
     ]
+    path = _file(side, record)
     return {
-        "uri": uri,
+        "uri": _thumbnail(path) if path else None,
         "facts": json.dumps(facts, ensure_ascii=False),
         "perceived": record.perceived,
         "probs": {a: max(p.values()) for a, p in record.probs.items()},
         "seen": record.seen,
     }
+
+
+def _file(side: Side, record: Record) -> pathlib.Path | None:
+    """The image's file; None where it lies outside of the run's folder.
+
+    Images made elsewhere lie in the folder that was measured. A journal that was made by somebody
+    else may name any file, which the page would show to whoever it is sent to.
+    """
+    made_elsewhere = side.report.run.settings.get("images_from")
+    root = pathlib.Path(made_elsewhere) if made_elsewhere else side.folder
+    path = root / record.image
+    if path.resolve().is_relative_to(root.resolve()):
+        return path
+    # a link inside of the measured folder may lead out of it; `..` may not
+    linked = made_elsewhere and ".." not in path.parts and path.is_relative_to(root)
+    return path if linked else None
+
+
+def _thumbnail(path: pathlib.Path) -> str | None:
+    """The image as it was judged, small, as a data URI."""
+    from PIL import Image
+
+    try:
+        image = Image.fromarray(read_image(path))
+    except Unreadable:
+        return None
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,15 +1,32 @@
 """Records -> counts: which images belong together, and how many of them are what. No torch."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from evenhand.core.attributes import Attribute
-from evenhand.core.records import Record
+from evenhand.core.errors import UserError
+from evenhand.core.records import Record, key
 from evenhand.stats.shares import gap, shares
 
 Test = Callable[[Record], bool]
+
+
+def once(records: Iterable[Record]) -> list[Record]:
+    """The records without repetitions, in the order of first appearance.
+
+    Raises:
+        UserError: one prompt and seed has two records that differ.
+    """
+    found: dict[tuple[str, int], Record] = {}
+    for r in records:
+        if found.setdefault(key(r, r.seed), r) != r:
+            raise UserError(
+                f"records: prompt {r.prompt!r} with seed {r.seed} stands twice, with different "
+                "results; delete both lines of records.jsonl and measure anew"
+            )
+    return list(found.values())
 
 
 def by_prompt(records: Iterable[Record]) -> dict[str, list[Record]]:
@@ -43,12 +60,25 @@ def over_concepts(
 
 
 def splits_of(records: list[Record]) -> dict[str, list[Record]]:
-    """The neutral records by split (and family, where there are several), and all together."""
-    neutral, groups = [r for r in records if not r.states], defaultdict(list)
-    several = len({r.family for r in neutral}) > 1
+    """The neutral records by split (and family, where there are several).
+
+    Where these are several, `all` of them together come first. A split whose name is taken, such as
+    one that is itself called `all`, is named in quotation marks.
+    """
+    neutral = [r for r in records if not r.states]
+    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
     for r in neutral:
-        groups[f"{r.family}, {r.split}" if several else r.split].append(r)
-    return {"all": neutral, **groups} if len(groups) > 1 else dict(groups)
+        groups[r.family, r.split].append(r)
+    several = len({family for family, _ in groups}) > 1
+    plain = {(f, s): f"{f}, {s}" if several else s for f, s in groups}
+    quoted = {(f, s): f"{f!r}, {s!r}" if several else f"split {s!r}" for f, s in groups}
+    if len(groups) < 2:
+        return {plain[pair]: rows for pair, rows in groups.items()}
+    taken = Counter([*plain.values(), "all"])
+    names = {pair: quoted[pair] if taken[name] > 1 else name for pair, name in plain.items()}
+    if len(set(names.values())) < len(groups):  # a plain name is like another's in quotation marks
+        names = quoted
+    return {"all": neutral, **{names[pair]: rows for pair, rows in groups.items()}}
 
 
 def counts(records: Iterable[Record], attribute: Attribute) -> np.ndarray:

@@ -7,7 +7,8 @@ wished for.
 """
 
 import functools
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 
 import numpy as np
@@ -27,15 +28,22 @@ class Estimate:
 
     def __str__(self) -> str:
         if self.value is None:
-            return "-"
+            return "–"
         interval = (
             "" if self.low is None or self.high is None else f" [{self.low:.2f}, {self.high:.2f}]"
         )
         return f"{self.value:.2f}{interval}"
 
-    def as_dict(self) -> dict:
-        """The fields, rounded to six digits."""
-        return {k: round(v, 6) if isinstance(v, float) else v for k, v in asdict(self).items()}
+    def rounded(self) -> "Estimate":
+        """The same to six digits, as reports hold it.
+
+        Raises:
+            ValueError: a number that is not finite; what is missing is None.
+        """
+        numbers = {k: v for k, v in asdict(self).items() if isinstance(v, float)}
+        if not all(map(math.isfinite, numbers.values())):
+            raise ValueError(f"{self!r} is no estimate: a number is not finite")
+        return replace(self, **{k: round(float(v), 6) for k, v in numbers.items()})
 
 
 def shares(counts: ArrayLike) -> NDArray[np.float64]:

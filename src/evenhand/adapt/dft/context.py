@@ -28,6 +28,7 @@ from evenhand.recipes.lora import SoftTokens
 from evenhand.recipes.model import load_model
 from evenhand.training.devices import resolve_dtype
 from evenhand.training.optimizer import Optimizer
+from evenhand.training.run_directory import versions
 
 
 @dataclass(frozen=True)
@@ -97,6 +98,7 @@ class Context:
                         else {}
                     ),
                     "classifier": {"name": self.classifier.name, "digest": self.classifier.digest},
+                    "versions": versions(),
                 },
             )
 

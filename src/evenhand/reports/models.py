@@ -1,0 +1,260 @@
+"""What reports hold: the schema of `report.json`, of one run or of two that are compared.
+
+Every number is rounded to six digits, finite, and None (null in the file) where there is none.
+Shares, gaps and distances lie in 0 to 1 and their changes in -1 to 1, unless said otherwise.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from evenhand.core.schema import Strict
+from evenhand.stats.shares import Estimate
+
+SCHEMA = 1  # raised when a field changes its name or meaning
+
+Whole = Annotated[int, Field(ge=0)]
+Number = Annotated[float, Field(allow_inf_nan=False), AfterValidator(lambda x: round(x, 6))]
+Measured = Annotated[Estimate, AfterValidator(Estimate.rounded)]
+ByClass = dict[str, Measured]
+
+
+class PromptReport(Strict):
+    """One attribute in the images of one neutral prompt.
+
+    Attributes:
+        prompt: its text.
+        concept: what it asks for; several wordings may share one.
+        split: of the prompt set.
+        images: drawn.
+        seen: images in which the judge found something to judge.
+        shares: of the images seen, by class as called, with each one's interval.
+        corrected: the same, corrected for the judge's errors; None without calibration.
+        gap: among the contrasted classes, 0 (equal) to 2/K (one class only).
+        gap_floor: the mean gap of an even generator on as many images.
+        distance: to the target, the share of images that would have to change class.
+        discrepancy: `fairness_discrepancy` from the target, 0 to 1.41.
+    """
+
+    prompt: str
+    concept: str
+    split: str
+    images: Whole
+    seen: Whole
+    shares: ByClass
+    corrected: ByClass | None
+    gap: Number | None
+    gap_floor: Number
+    distance: Number | None
+    discrepancy: Number | None
+
+
+class SplitReport(Strict):
+    """One attribute in all neutral prompts of a split.
+
+    Means over prompts; intervals are for prompts like these, wordings of a concept counted as one.
+
+    Attributes:
+        prompts: how many.
+        images: how many, of all prompts.
+        unseen: share of images in which the judge found nothing to judge.
+        gap: among the contrasted classes, 0 (equal) to 2/K (one class only).
+        gap_without_chance: the gap less what chance is expected to add to it.
+        gap_floor: the mean gap of an even generator on as many images.
+        gap_worst: mean over the tenth of the prompts with the largest; None of fewer than ten.
+        shares: by class as called.
+        corrected: the same, corrected for the judge's errors; None without calibration.
+        distance: to the target; None without one.
+        distance_floor: the mean distance of a generator exactly on target, on as many images.
+        discrepancy: from the target, 0 to 1.41; None without one.
+    """
+
+    prompts: Whole
+    images: Whole
+    unseen: Measured
+    gap: Measured
+    gap_without_chance: Measured
+    gap_floor: Number
+    gap_worst: Number | None
+    shares: ByClass
+    corrected: ByClass | None
+    distance: Measured | None
+    distance_floor: Number | None
+    discrepancy: Measured | None
+
+
+class ExplicitReport(Strict):
+    """Of the images whose prompt says a class, the share perceived as it: of all, and by class."""
+
+    all: Measured
+    classes: ByClass
+
+
+class AttributeReport(Strict):
+    """One attribute, or the intersection of several.
+
+    Attributes:
+        classes: in the order of `target`.
+        contrast: the classes between which the gap is taken.
+        parts: the attributes that an intersection is of; none of an attribute of its own.
+        target: the share asked for of each class, sum 1; None without a target.
+        calibrated: the judge's accuracy in its calibration, mean over classes; None without one.
+        splits: by name; `all`, the sum, stands first where there are several.
+        prompts: every neutral prompt.
+        explicit: of the prompts that say a class; None without such prompts.
+    """
+
+    classes: list[str]
+    contrast: list[str]
+    parts: list[str]
+    target: list[float] | None
+    calibrated: Number | None
+    splits: dict[str, SplitReport]
+    prompts: list[PromptReport]
+    explicit: ExplicitReport | None
+
+    @property
+    def among(self) -> str:
+        """The classes between which the gap is taken, in words."""
+        if self.parts:
+            return f"of {len(self.contrast)} combinations"
+        return "of all classes" if self.contrast == self.classes else " / ".join(self.contrast)
+
+
+class Stopping(Strict):
+    """Of a run whose prompts stop when their shares are known well enough.
+
+    Attributes:
+        width: half the width asked for, of every share's interval.
+        widest: half the width of the widest one.
+        drawn: images.
+        planned: images that would do without looking.
+        saved: 1 - drawn / planned; None where nothing was planned.
+    """
+
+    width: float
+    widest: Number
+    drawn: Whole
+    planned: Whole
+    saved: Number | None
+
+
+class RunInfo(Strict):
+    """What `run.json` says: the settings on which the numbers depend, and versions of software."""
+
+    settings: dict[str, Any]
+    versions: dict[str, str] = {}
+
+
+class Report(Strict):
+    """What a run of `evenhand measure` found: `report.json`.
+
+    Attributes:
+        schema_version: of this layout.
+        run: settings and versions.
+        images: that count.
+        notes: sentences that a reader must know: what was left out, who calibrated the judge.
+        attributes: by name.
+        stopping: of a run with `until`.
+        concept_fidelity: by split, the share of images whose concept is perceived as the prompt's.
+        flagged: by split, the share of images at which the model's safety checker takes offence;
+            empty of a model without one.
+    """
+
+    schema_version: Literal[1] = SCHEMA
+    run: RunInfo
+    images: Whole
+    notes: list[str]
+    attributes: dict[str, AttributeReport]
+    stopping: Stopping | None
+    concept_fidelity: dict[str, Measured]
+    flagged: dict[str, Measured]
+
+
+class SplitChange(Strict):
+    """Paired differences of gap and target distance, after minus before; None without a target."""
+
+    gap: Measured
+    distance: Measured | None
+
+
+class AttributeChange(Strict):
+    """Paired differences of one attribute.
+
+    Attributes:
+        explicit: of the share of images that keep the class their prompt says; None without such
+            prompts.
+        splits: by name.
+    """
+
+    explicit: Measured | None
+    splits: dict[str, SplitChange]
+
+
+class Closeness(Strict):
+    """Images of two runs, compared in the features of one network.
+
+    Means over concepts, intervals for prompts like these.
+
+    Attributes:
+        same_seed: cosine of the images of one prompt and seed, -1 to 1; 1 where nothing changed.
+        diversity_before: 1 - mean cosine of two images of a prompt in which the same classes are
+            perceived, 0 to 2; `diversity_after` likewise.
+        prompt_before: cosine of image and prompt (CLIP-T), -1 to 1; of CLIP only, as `prompt_after`
+            and `prompt_change`, their paired difference.
+        kid_before: kernel distance to the reference, times 1,000; unbiased, so it may be below 0;
+            None without a reference, as `kid_after`.
+        fid_before: Frechet distance to the reference, at least 0; None likewise, as `fid_after`.
+    """
+
+    same_seed: Measured
+    diversity_before: Measured
+    diversity_after: Measured
+    prompt_before: Measured | None = None
+    prompt_after: Measured | None = None
+    prompt_change: Measured | None = None
+    kid_before: Measured | None = None
+    kid_after: Measured | None = None
+    fid_before: Measured | None = None
+    fid_after: Measured | None = None
+
+
+class Change(Strict):
+    """What differs between two runs on the images (prompt and seed) that both have.
+
+    Differences are after minus before, for prompts like these.
+
+    Attributes:
+        images: compared.
+        notes: sentences on what was left out, and on what else was another than the adapter.
+        attributes: of both runs, by name.
+        concept_fidelity: by split.
+        closeness: by the kind of features; empty where images were not compared.
+    """
+
+    images: Whole
+    notes: list[str]
+    attributes: dict[str, AttributeChange]
+    concept_fidelity: dict[str, Measured]
+    closeness: dict[str, Closeness] = {}
+
+
+class Comparison(Strict):
+    """Two runs on the same seeds: `report.json` of `evenhand compare`.
+
+    Attributes:
+        schema_version: of this layout.
+        before: the report of the first run, on the images that both have.
+        after: of the second.
+        change: between them.
+    """
+
+    schema_version: Literal[1] = SCHEMA
+    before: Report
+    after: Report
+    change: Change
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know of both runs and of the change, every sentence once."""
+        return list(dict.fromkeys([*self.before.notes, *self.after.notes, *self.change.notes]))
