@@ -10,6 +10,13 @@ import torch
 torch.set_num_threads(1)
 
 
+def pytest_sessionfinish(session):
+    """Where CI is set, a skipped test is a failure: everything that tests need must be there."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if os.environ.get("CI") and reporter and reporter.stats.get("skipped"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 @pytest.fixture(scope="session")
 def emoji():
     """The embedded model, as users load it."""
