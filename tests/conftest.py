@@ -30,7 +30,7 @@ def emoji():
 def tiny_clip(tmp_path):
     """A CLIP of transformers in a folder."""
     import pipelines
-    from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
+    from transformers import CLIPConfig, CLIPImageProcessor, CLIPModel
 
     torch.manual_seed(0)
     size = {
@@ -52,8 +52,6 @@ def tiny_clip(tmp_path):
         projection_dim=16,
     )
     CLIPModel(config).save_pretrained(tmp_path / "clip")
-    CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=32).save_pretrained(
-        tmp_path / "clip"
-    )
+    CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32).save_pretrained(tmp_path / "clip")
     pipelines.clip_tokenizer().save_pretrained(tmp_path / "clip")
     return str(tmp_path / "clip")
