@@ -356,8 +356,14 @@ def qwen_image():
     )
 
 
-def make(name: str, scheduler: str | None = None, *, frozen: bool = False) -> Diffusion:
-    pipe = FAMILIES[name]()
+def make(
+    name: str,
+    scheduler: str | None = None,
+    *,
+    frozen: bool = False,
+    dtype: torch.dtype = torch.float32,
+) -> Diffusion:
+    pipe = FAMILIES[name]().to(dtype)
     settings = Settings(
         num_inference_steps=STEPS,
         guidance_scale=3.0,

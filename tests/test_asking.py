@@ -26,7 +26,7 @@ def model(tmp_path_factory):
     """A LLaVA of one layer with a tokenizer of bytes."""
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
     from transformers import (
-        CLIPImageProcessorPil,
+        CLIPImageProcessor,
         CLIPVisionConfig,
         LlamaConfig,
         LlavaConfig,
@@ -62,7 +62,7 @@ def model(tmp_path_factory):
     )
     LlavaForConditionalGeneration(config).save_pretrained(folder)
     LlavaProcessor(
-        CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=32),
+        CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32),
         fast,
         patch_size=16,
         image_token="<image>",

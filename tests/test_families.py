@@ -77,6 +77,16 @@ def test_gradient_equals_one_graph(name):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+def test_half_precision_gives_the_gradient_of_full_precision(name):
+    """Also where the pipeline would cast its decoder to float32 and back under the live graph."""
+    expected, diffusion = replayed(make(name)), make(name, dtype=torch.float16)
+    found = replayed(diffusion, recorded=True)
+    for key, value in expected.items():
+        assert torch.cosine_similarity(found[key].float(), value, dim=0) > 0.999
+    assert (draw(diffusion) - draw(make(name))).abs().max() < 3 / 255
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_calls_joined_into_one_give_the_same_gradient(name):
     """Arguments of some families cannot be joined (lists of tensors): their calls stay single."""
     diffusion, sizes = make(name), []
@@ -96,7 +106,12 @@ def test_training_changes_every_tensor_of_the_lora_and_no_other(name, part):
     train(trained, part)
     before, after = weights(untrained), weights(trained)
     changed = {key for key in after if not torch.equal(before[key], after[key])}
-    lora = {key for key in after if ".lora_" in key and not key.startswith(UNUSED.get(name, "-"))}
+    unused = UNUSED.get(name, "-")
+    lora = {
+        key
+        for key in after  # transformers 5.6 dropped a level of its text encoders' names
+        if ".lora_" in key and not key.replace("text_model.", "").startswith(unused)
+    }
     assert lora and changed == lora
 
 

@@ -315,7 +315,7 @@ def test_a_calibration_of_another_classifier_is_refused(tmp_path):
 def test_what_the_safety_checker_would_have_blackened_is_drawn_and_counted(tmp_path, offended):
     from diffusers import StableDiffusionPipeline
     from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
-    from transformers import CLIPConfig, CLIPImageProcessorPil
+    from transformers import CLIPConfig, CLIPImageProcessor
 
     size = {
         "hidden_size": 16,
@@ -332,7 +332,7 @@ def test_what_the_safety_checker_would_have_blackened_is_drawn_and_counted(tmp_p
         **{
             **pipe.components,
             "safety_checker": checker,
-            "feature_extractor": CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=32),
+            "feature_extractor": CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32),
         }
     ).save_pretrained(tmp_path / "model")
     report = measure(

@@ -7,6 +7,7 @@ import functools
 
 import pytest
 import torch
+from diffusers import DDIMScheduler
 from pipelines import STEPS, draw, loss_of, make, one_graph, relative_error, replayed
 
 from evenhand.adapt.dft.coefficients import squared_norms, uniform
@@ -27,6 +28,36 @@ def test_equals_one_graph_with_any_sampler(scheduler):
     assert expected.keys() == {"unet", "text_encoder"}
     assert relative_error(replayed(diffusion), expected) < 1e-5
     assert relative_error(replayed(diffusion, recorded=True), expected) < 1e-5
+
+
+class InPlace(DDIMScheduler):
+    """Steps in place, as schedulers may: the latents given, and the denoiser's output as well."""
+
+    def step(self, model_output, timestep, sample, **more):
+        more["return_dict"] = False
+        (stepped,) = super().step(model_output, timestep, sample, **more)[:1]
+        model_output.mul_(0)
+        return (sample.copy_(stepped),)
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
+@pytest.mark.parametrize("recorded", [False, True])
+def test_a_scheduler_that_steps_in_place_gives_the_same_gradient(guidance_scale, recorded):
+    """Without guidance the denoiser is given the very latents that the scheduler then changes."""
+    expected, diffusion = make("sd", "DDIMScheduler"), make("sd", "DDIMScheduler")
+    diffusion.pipe.scheduler = InPlace.from_config(diffusion.pipe.scheduler.config)
+    for each in (expected, diffusion):
+        each.settings = each.settings.model_copy(update={"guidance_scale": guidance_scale})
+    found = replayed(diffusion, recorded=recorded)
+    assert relative_error(found, one_graph(expected)) < 1e-5
+
+
+def test_refuses_an_argument_that_is_changed_after_the_call():
+    diffusion = make("sd")
+    tape = attach(diffusion.denoiser, functools.partial(draw, diffusion))
+    tape.calls[0].arguments["sample"].add_(1)
+    with pytest.raises(ReplayError, match="changed an argument of its denoiser in place"):
+        tape.backward(loss_of(tape.images))
 
 
 def test_a_subset_is_weighted_so_that_all_subsets_average_to_the_whole():

@@ -3,7 +3,7 @@
 import pathlib
 from typing import Any, Literal
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, model_validator
 
 from evenhand.core.resources import is_path
 from evenhand.core.schema import Count, Strict, check, load, merged
@@ -17,11 +17,17 @@ class Settings(Strict):
 
     num_inference_steps: Count | None = None
     guidance_scale: float | None = Field(default=None, ge=0)
-    height: int | None = None
-    width: int | None = None
+    height: Count | None = None
+    width: Count | None = None
     scheduler: str | None = None
     scheduler_options: dict[str, Any] = {}
     options: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _check(self) -> "Settings":
+        if (self.height is None) != (self.width is None):
+            raise ValueError("give both height and width: pipelines leave out one that is alone")
+        return self
 
     def call(self) -> dict[str, Any]:
         """The keyword arguments of the pipeline's call."""
