@@ -295,8 +295,8 @@ def test_a_step_with_realism_and_pixels_and_a_dry_run_that_counts_it(tmp_path):
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 def test_half_precision_trains_float32_parameters(dtype, tmp_path):
     rows = []
-    small = ["steps=1", "images=2", "explicit_images=0", "num_inference_steps=[2]"]
-    small += ["gradient.calls=1", "preservation.seeds=2", f"dtype={dtype}"]
+    small = ["steps=1", "images=4", "explicit_images=0", "num_inference_steps=[3]"]
+    small += ["gradient.calls=1", "preservation.seeds=4", f"dtype={dtype}"]
     adapter = finetune(
         load_recipe("dft/emoji-gender", [*QUICK, *small]),
         tmp_path / "run",

@@ -40,6 +40,8 @@ def times_float32(dtype: str, device_type: str) -> float:
     return _seconds(getattr(torch, dtype), device_type, 3) / _seconds(torch.float32, device_type, 9)
 
 
+@torch.inference_mode(False)
+@torch.enable_grad()  # whatever the caller has set
 def _seconds(dtype: torch.dtype, device_type: str, runs: int) -> float:
     images = torch.ones(4, 16, 16, 16, dtype=dtype, device=device_type)
     weights = torch.ones(16, 16, 3, 3, dtype=dtype, device=device_type, requires_grad=True)
@@ -47,8 +49,7 @@ def _seconds(dtype: torch.dtype, device_type: str, runs: int) -> float:
     times = []
     for _ in range(runs):
         start = time.perf_counter()
-        with torch.inference_mode(False), torch.enable_grad():  # whatever the caller has set
-            torch.nn.functional.conv2d(images, weights, padding=1).sum().backward()
+        torch.nn.functional.conv2d(images, weights, padding=1).sum().backward()
         (square @ square).sum().item()  # waits for the device
         times.append(time.perf_counter() - start)
     return min(times)

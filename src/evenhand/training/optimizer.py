@@ -166,6 +166,8 @@ class Optimizer:
             )
         with of_this_training(path), torch.no_grad():
             for parameter, value in zip(self._parameters, state["parameters"], strict=True):
+                if value.shape != parameter.shape:  # copy_ would repeat it
+                    raise ValueError(f"holds {tuple(value.shape)} for {tuple(parameter.shape)}")
                 parameter.copy_(value)
             step = int(state["step"])
         self.load(state, str(path))
