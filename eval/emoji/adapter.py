@@ -121,7 +121,7 @@ def main() -> None:
     picture(runs, folder)
     write_json(
         ROOT / "eval" / "results" / f"{args.name}.json",
-        {"recipe": recipe.model_dump(mode="json"), **result.model_dump(mode="json")},
+        {"recipe": recipe.model_dump(mode="json"), **result.as_json()},
     )
     console.print(summary([result.before, result.after], result.change))
     print(f"adapter: {folder}")

@@ -77,7 +77,7 @@ def compare(
     if (run_a["settings"].get("target") or {}) != target:
         notes.append("The target is that of the second run; the first had another or none.")
     report_a = build(({**run_a, "settings": {**run_a["settings"], "target": target}}, a))
-    report_a = report_a.model_copy(update={"run": _info(run_a)})
+    report_a = report_a.model_copy(update={"run": RunInfo.model_validate(run_a)})
     report_b = build((run_b, b))
     known = asked_of(run_b["settings"])
     # an intersection may have been asked for in one run only
@@ -99,10 +99,6 @@ def compare(
             closeness=closeness or {},
         ),
     )
-
-
-def _info(run: dict[str, Any]) -> RunInfo:
-    return RunInfo(settings=run["settings"], versions=run.get("versions", {}))
 
 
 def _only(report: Report, attributes: list[str]) -> Report:

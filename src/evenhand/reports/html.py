@@ -42,7 +42,7 @@ def write_report(folder: str | os.PathLike) -> Report:
     folder = pathlib.Path(folder)
     run = read_run(folder)
     report = build(run)
-    write_json(folder / "report.json", report.model_dump(mode="json"))
+    write_json(folder / "report.json", report.as_json())
     _write_page(folder / "report.html", [Side("", folder, report, run[1])], None, report.notes)
     return report
 
@@ -58,7 +58,7 @@ def write_comparison(
     out = pathlib.Path(out)
     runs = read_run(before), read_run(after)
     result = compare(before, after, runs, closeness)
-    write_json(out / "report.json", result.model_dump(mode="json"))
+    write_json(out / "report.json", result.as_json())
     sides = [
         Side("before", pathlib.Path(before), result.before, runs[0][1]),
         Side("after", pathlib.Path(after), result.after, runs[1][1]),

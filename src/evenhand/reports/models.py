@@ -6,12 +6,10 @@ Shares, gaps and distances lie in 0 to 1 and their changes in -1 to 1, unless sa
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from evenhand.core.schema import Strict
 from evenhand.stats.shares import Estimate
-
-SCHEMA = 1  # raised when a field changes its name or meaning
 
 Whole = Annotated[int, Field(ge=0)]
 Number = Annotated[float, Field(allow_inf_nan=False), AfterValidator(lambda x: round(x, 6))]
@@ -19,15 +17,23 @@ Measured = Annotated[Estimate, AfterValidator(Estimate.rounded)]
 ByClass = dict[str, Measured]
 
 
+class File(Strict):
+    """What is written as a file, with the version of its layout under `schema`."""
+
+    model_config = ConfigDict(populate_by_name=True)
+    schema_version: Literal[1] = Field(default=1, alias="schema")  # of names and meanings
+
+    def as_json(self) -> dict[str, Any]:
+        """The values of the file."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
 class PromptReport(Strict):
     """One attribute in the images of one neutral prompt.
 
     Attributes:
-        prompt: its text.
-        concept: what it asks for; several wordings may share one.
-        split: of the prompt set.
-        images: drawn.
-        seen: images in which the judge found something to judge.
+        prompt, concept, split: its text, what it asks for, and where it stands in the prompt set.
+        images, seen: how many were drawn; in how many the judge found something to judge.
         shares: of the images seen, by class as called, with each one's interval.
         corrected: the same, corrected for the judge's errors; None without calibration.
         gap: among the contrasted classes, 0 (equal) to 2/K (one class only).
@@ -52,21 +58,15 @@ class PromptReport(Strict):
 class SplitReport(Strict):
     """One attribute in all neutral prompts of a split.
 
-    Means over prompts; intervals are for prompts like these, wordings of a concept counted as one.
+    Means over prompts of what `PromptReport` says of each; intervals are for prompts like these,
+    wordings of a concept counted as one.
 
     Attributes:
-        prompts: how many.
-        images: how many, of all prompts.
+        prompts, images: how many, in all.
         unseen: share of images in which the judge found nothing to judge.
-        gap: among the contrasted classes, 0 (equal) to 2/K (one class only).
         gap_without_chance: the gap less what chance is expected to add to it.
-        gap_floor: the mean gap of an even generator on as many images.
         gap_worst: mean over the tenth of the prompts with the largest; None of fewer than ten.
-        shares: by class as called.
-        corrected: the same, corrected for the judge's errors; None without calibration.
-        distance: to the target; None without one.
         distance_floor: the mean distance of a generator exactly on target, on as many images.
-        discrepancy: from the target, 0 to 1.41; None without one.
     """
 
     prompts: Whole
@@ -140,17 +140,18 @@ class Stopping(Strict):
 
 
 class RunInfo(Strict):
-    """What `run.json` says: the settings on which the numbers depend, and versions of software."""
+    """What `run.json` says: settings, versions of software, and the version of its own layout."""
 
+    model_config = ConfigDict(populate_by_name=True)
     settings: dict[str, Any]
     versions: dict[str, str] = {}
+    records: int = Field(default=1, alias="schema")
 
 
-class Report(Strict):
+class Report(File):
     """What a run of `evenhand measure` found: `report.json`.
 
     Attributes:
-        schema_version: of this layout.
         run: settings and versions.
         images: that count.
         notes: sentences that a reader must know: what was left out, who calibrated the judge.
@@ -161,7 +162,6 @@ class Report(Strict):
             empty of a model without one.
     """
 
-    schema_version: Literal[1] = SCHEMA
     run: RunInfo
     images: Whole
     notes: list[str]
@@ -200,11 +200,11 @@ class Closeness(Strict):
         same_seed: cosine of the images of one prompt and seed, -1 to 1; 1 where nothing changed.
         diversity_before: 1 - mean cosine of two images of a prompt in which the same classes are
             perceived, 0 to 2; `diversity_after` likewise.
-        prompt_before: cosine of image and prompt (CLIP-T), -1 to 1; of CLIP only, as `prompt_after`
-            and `prompt_change`, their paired difference.
-        kid_before: kernel distance to the reference, times 1,000; unbiased, so it may be below 0;
-            None without a reference, as `kid_after`.
-        fid_before: Frechet distance to the reference, at least 0; None likewise, as `fid_after`.
+        prompt_before: cosine of image and prompt (CLIP-T), -1 to 1, of CLIP only; `prompt_after`
+            likewise, `prompt_change` their paired difference.
+        kid_before: kernel distance to the reference, if there is one, times 1,000; unbiased, so it
+            may be below 0; `kid_after` likewise.
+        fid_before: Frechet distance to the reference, at least 0; `fid_after` likewise.
     """
 
     same_seed: Measured
@@ -239,17 +239,15 @@ class Change(Strict):
     closeness: dict[str, Closeness] = {}
 
 
-class Comparison(Strict):
+class Comparison(File):
     """Two runs on the same seeds: `report.json` of `evenhand compare`.
 
     Attributes:
-        schema_version: of this layout.
         before: the report of the first run, on the images that both have.
         after: of the second.
         change: between them.
     """
 
-    schema_version: Literal[1] = SCHEMA
     before: Report
     after: Report
     change: Change

@@ -63,7 +63,7 @@ def build(read: Run) -> Report:
     neutral, splits = [r for r in records if not r.states], splits_of(records)
     named = splits_of(nameable(records, concept))
     return Report(
-        run=RunInfo(settings=settings, versions=run.get("versions", {})),
+        run=RunInfo.model_validate(run),
         images=len(records),
         notes=[*notes(settings), *unheard(records, asked)],
         attributes={name: _attribute(records, splits, one) for name, one in asked.items()},

@@ -23,8 +23,8 @@ def once(records: Iterable[Record]) -> list[Record]:
     for r in records:
         if found.setdefault(key(r, r.seed), r) != r:
             raise UserError(
-                f"records: prompt {r.prompt!r} with seed {r.seed} stands twice, with different "
-                "results; delete both lines of records.jsonl and measure anew"
+                f"records: {r.prompt!r} with seed {r.seed} stands twice, with different results; "
+                "measure anew, into another directory"
             )
     return list(found.values())
 
