@@ -218,9 +218,10 @@ def test_the_wished_classes_become_more_probable(tmp_path):
     )
     adapter = finetune(recipe, tmp_path / "run")
     from evenhand.judges.registry import load_judge
+    from evenhand.recipes.judge import find_judge
 
     judge, prompts, seeds = (
-        load_judge("emoji-judge"),
+        load_judge(find_judge("emoji-judge")),
         ["an emoji of a farmer"] * 12,
         list(range(12)),
     )
@@ -243,8 +244,9 @@ def test_a_step_with_realism_and_pixels_and_a_dry_run_that_counts_it(tmp_path):
 
     from evenhand.adapt.dft.cost import cost
     from evenhand.judges.registry import load_judge
+    from evenhand.recipes.judge import find_judge
 
-    width = load_judge("emoji-trainer").features(torch.rand(1, 3, 64, 64)).shape[1]
+    width = load_judge(find_judge("emoji-trainer")).features(torch.rand(1, 3, 64, 64)).shape[1]
     save_file({"embeddings": torch.randn(5, width)}, tmp_path / "bank.safetensors")
     more = [
         "steps=2",

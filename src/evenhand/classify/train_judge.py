@@ -37,6 +37,7 @@ from evenhand.core.errors import UserError, loading
 from evenhand.core.files import write_text
 from evenhand.images.augmentation import augmented, mixed
 from evenhand.images.labelled import labelled, pixels_of, values
+from evenhand.images.tensors import to_float
 from evenhand.recipes.judge_training import JudgeTraining
 from evenhand.training.run_directory import open_run
 
@@ -199,7 +200,7 @@ class _Progress(TrainerCallback):
 
 
 class _Rows(Dataset):
-    """Images `[3, S, S]` uint8 and the index of each attribute's class, `[A]`."""
+    """Images `[S, S, 3]` uint8 and the index of each attribute's class, `[A]`."""
 
     def __init__(self, rows: Any, recipe: JudgeTraining, where: str) -> None:
         self._rows, self._size = rows, recipe.size
@@ -223,7 +224,7 @@ class _Rows(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         return {
-            "pixel_values": pixels_of(self._rows[index], self._size),
+            "pixel_values": torch.from_numpy(pixels_of(self._rows[index], self._size)),
             "labels": torch.tensor(self.labels[index]),
         }
 
@@ -261,7 +262,7 @@ class _Trainer(Trainer):
     def compute_loss(
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any
     ) -> Any:
-        images, labels = inputs["pixel_values"].float() / 255, inputs["labels"]
+        images, labels = to_float(inputs["pixel_values"]), inputs["labels"]
         pairs = [(labels, 1.0)]
         if model.training:
             images = augmented(images, self._recipe.jitter, flip=self._recipe.flip)

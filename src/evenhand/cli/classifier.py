@@ -107,10 +107,10 @@ def calibrate(
     """
     from evenhand.core.errors import UserError, unknown
     from evenhand.core.schema import check, read_yaml
-    from evenhand.recipes.judge import load_judge_config
+    from evenhand.recipes.judge import find_judge
     from evenhand.recipes.labels import Labels
 
-    known = load_judge_config(classifier).known
+    known = find_judge(classifier).known
     folder = Path(classifier)
     source = labels_from or (folder / "labels.yaml" if (folder / "labels.yaml").is_file() else None)
     tables = {}
@@ -139,9 +139,10 @@ def _calibrated(classifier: str, data: str, labels: dict, out: Path, **how: Any)
     from evenhand.cli.show import console, progress
     from evenhand.core.files import write_json
     from evenhand.judges.calibrate import calibrate as run
+    from evenhand.recipes.judge import find_judge
 
     with progress("calibrating") as update:
-        found = run(classifier, data, labels, progress=update, **how)
+        found = run(find_judge(classifier), data, labels, progress=update, **how)
     write_json(out, found.model_dump(mode="json"))
     for name, rows in found.attributes.items():
         table = Table(box=None, header_style="bold", title=f"{name}: called", title_justify="left")

@@ -25,10 +25,9 @@ def judged(
     flagged: list[bool] | None = None,
 ) -> list[Record]:
     """A record for each image `[N, 3, H, W]`: what was asked, drawn and perceived."""
-    import torch
+    from evenhand.judges.base import answers
 
-    with torch.no_grad():
-        predictions = judge(images)
+    predictions = answers(judge, images)
     names = [
         *attributes,
         *([judge.concept] if judge.concept and judge.concept not in attributes else []),

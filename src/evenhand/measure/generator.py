@@ -14,6 +14,7 @@ from evenhand.core.records import Record, append, image_seed, key, reopen
 from evenhand.core.schema import check
 from evenhand.judges.perceive import Row, judged
 from evenhand.measure.settings import judging, sure
+from evenhand.recipes.judge import find_judge
 from evenhand.recipes.measure import Measure
 from evenhand.recipes.model import Settings, load_model
 from evenhand.reports.tally import counts
@@ -211,13 +212,16 @@ def _load(config: Measure, settings: dict[str, Any]) -> tuple["Diffusion", "Judg
         adapter_scale=config.adapter_scale,
         settings=settings["settings"],
     )
-    return diffusion, load_judge(settings["judge"]["name"], device=diffusion.pipe.device)
+    return diffusion, load_judge(
+        find_judge(settings["judge"]["name"]), device=diffusion.pipe.device
+    )
 
 
 def _save(image: "Tensor", path: pathlib.Path) -> None:
     """Writes one image `[3, H, W]` in [0, 1] as PNG, whole."""
     from PIL import Image
 
-    array = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    from evenhand.images.tensors import to_uint8
+
     with whole(path) as temporary:
-        Image.fromarray(array).save(temporary, format="PNG")
+        Image.fromarray(to_uint8(image)).save(temporary, format="PNG")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from evenhand.core.attributes import Target
 from evenhand.core.errors import UserError, unknown
-from evenhand.recipes.judge import load_judge_config
+from evenhand.recipes.judge import find_judge
 from evenhand.recipes.measure import Measure
 from evenhand.stats.calibration import read_calibration
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def judging(config: Measure, judge_name: str, domain: str) -> dict[str, Any]:
     """The settings of a run that say what is perceived, by whom, and how that judge errs."""
-    judge = load_judge_config(judge_name)
+    judge = find_judge(judge_name)
     names = config.attributes or list(judge.known)
     for name in names:
         if name not in judge.known:

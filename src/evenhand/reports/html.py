@@ -157,11 +157,14 @@ def _cell(folder: pathlib.Path, record: Record, judge: dict[str, str]) -> dict[s
     """
     from PIL import Image
 
-    path, uri = folder / record.image, None
-    with contextlib.suppress(OSError), Image.open(path) as image:
+    from evenhand.images.io import Unreadable, read_image
+
+    uri = None
+    with contextlib.suppress(Unreadable):
+        image = Image.fromarray(read_image(folder / record.image, side=THUMBNAIL))
         image.thumbnail((THUMBNAIL, THUMBNAIL))
         buffer = io.BytesIO()
-        image.convert("RGB").save(buffer, format="PNG", optimize=True)
+        image.save(buffer, format="PNG", optimize=True)
         uri = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
     probs = [
         [a, ", ".join(f"{c} {x:.2f}" for c, x in sorted(p.items(), key=lambda item: -item[1])[:5])]

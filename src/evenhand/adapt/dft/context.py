@@ -23,7 +23,7 @@ from evenhand.features.networks import load_features
 from evenhand.judges.base import Judge
 from evenhand.judges.registry import load_judge
 from evenhand.recipes.dft import Dft
-from evenhand.recipes.judge import load_judge_config
+from evenhand.recipes.judge import find_judge
 from evenhand.recipes.lora import SoftTokens
 from evenhand.recipes.model import load_model
 from evenhand.training.optimizer import Optimizer
@@ -55,12 +55,13 @@ class Context:
             model if recipe.dtype is None else model.model_copy(update={"dtype": recipe.dtype}),
             device=str(accelerator.device),
         )
-        if load_judge_config(recipe.classifier).kind == "vlm":
+        judge = find_judge(recipe.classifier)
+        if judge.kind == "vlm":
             raise UserError(
                 f"classifier {recipe.classifier!r} is asked in words: it can judge, but no "
                 "gradient passes through it"
             )
-        classifier = load_judge(recipe.classifier, device=accelerator.device)
+        classifier = load_judge(judge, device=accelerator.device)
         for target in (recipe.target, *recipe.targets.values()):
             target.check(classifier.attributes)
         _check_prompts(recipe, classifier, explicit, accelerator.num_processes)
