@@ -5,7 +5,6 @@ Mappings, gradients, and clear refusals.
 
 import json
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -14,11 +13,11 @@ from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
 from evenhand.adapt.dft.losses import realism_loss, weigh_inside
 from evenhand.core.errors import UserError
 from evenhand.features.networks import Clip, load_features
-from evenhand.judges.faces import FaceCrops, crop
+from evenhand.judges.faces import crop
 from evenhand.judges.registry import load_judge
 from evenhand.recipes.dft import Preservation
 from evenhand.recipes.features import Feature
-from evenhand.recipes.judge import Faces, find_judge
+from evenhand.recipes.judge import find_judge
 
 IMAGES = torch.rand(2, 3, 48, 40, generator=torch.Generator().manual_seed(0))
 ATTRIBUTES = {"age": {"classes": ["young", "old"]}}
@@ -206,12 +205,6 @@ def test_a_crop_is_the_part_of_the_image_and_passes_gradients():
     torch.testing.assert_close(crops[1, :, :, 16:], images[1, :, :32, :16], atol=1e-5, rtol=0)
     crops[0].sum().backward()
     assert images.grad[0, :, 8:40, 4:36].min() > 0 and images.grad[0, :, :7].abs().max() == 0
-
-
-def test_an_image_without_a_face_is_not_seen():
-    crops, boxes, faces = FaceCrops(Faces(size=24))(torch.full((2, 3, 96, 80), 0.5))
-    assert crops.shape == (2, 3, 24, 24) and faces.tolist() == [0, 0]
-    np.testing.assert_array_equal(boxes, [[0, 0, 80, 96]] * 2)
 
 
 def test_the_gradient_inside_the_box_alone_is_weighed():

@@ -71,13 +71,7 @@ def calibrate(
         done += len(indices)
         if progress:
             progress(done, len(rows))
-    for name, table in found.items():
-        for cls, called in table.counts.items():
-            if not sum(called.values()):
-                raise UserError(
-                    f"{data}: no image is labelled {cls!r} of {name!r}; a calibration needs some "
-                    "of every class"
-                )
+    _refuse_empty(found, str(data))
     return Calibration(
         classifier=config.name,
         digest=judge.digest,
@@ -87,6 +81,16 @@ def calibrate(
         attributes={a: table.counts for a, table in found.items()},
         probabilities={a: table.answers() for a, table in found.items()},
     )
+
+
+def _refuse_empty(found: dict[str, "_Table"], where: str) -> None:
+    for name, table in found.items():
+        for cls, called in table.counts.items():
+            if not sum(called.values()):
+                raise UserError(
+                    f"{where}: no image is labelled {cls!r} of {name!r}; a calibration needs some "
+                    "of every class"
+                )
 
 
 def _truth(

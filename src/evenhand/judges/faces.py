@@ -19,7 +19,7 @@ from evenhand.core.errors import UserError, loading
 from evenhand.recipes.judge import Faces
 
 LEAST = 20  # pixels: the smallest face that MTCNN finds, so the smallest picture it takes
-LONGER = 640  # pixels of the longer side on which faces are found, at most
+LONGER = 480  # pixels of the longer side on which faces are found, at most
 
 
 def _facenet() -> Any:
