@@ -8,6 +8,7 @@ from evenhand.adapt.dft.finetune import finetune
 from evenhand.core.errors import UserError
 from evenhand.judges.registry import load_judge
 from evenhand.recipes.dft import load_recipe
+from evenhand.recipes.judge import find_judge
 
 TEMPLATE = (
     "{% for m in messages %}USER: {% for c in m['content'] %}{% if c['type'] == 'image' "
@@ -80,7 +81,7 @@ def write(folder, **config):
 
 
 def test_it_answers_within_the_options(model, tmp_path):
-    judge = load_judge(write(tmp_path, model=str(model)))
+    judge = load_judge(find_judge(write(tmp_path, model=str(model))))
     images = torch.rand(3, 3, 40, 40, generator=torch.Generator().manual_seed(0))
     found = judge(images)
     assert (
@@ -97,9 +98,9 @@ def test_it_answers_within_the_options(model, tmp_path):
 
 def test_what_it_cannot_do_is_refused(model, tmp_path):
     with pytest.raises(UserError, match="vision-language model .*nowhere.* cannot be loaded"):
-        load_judge(write(tmp_path, model=str(tmp_path / "nowhere")))
+        load_judge(find_judge(write(tmp_path, model=str(tmp_path / "nowhere"))))
     with pytest.raises(ValueError, match=r"questions are of \['age'\], attributes of \['gender'\]"):
-        load_judge(write(tmp_path, model=str(model), questions={"age": "?"}))
+        load_judge(find_judge(write(tmp_path, model=str(model), questions={"age": "?"})))
     recipe = load_recipe("dft/emoji-gender", [f"classifier={write(tmp_path, model=str(model))}"])
     with pytest.raises(UserError, match="it can judge, but no gradient passes through it"):
         finetune(recipe, tmp_path / "run")

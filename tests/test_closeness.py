@@ -1,5 +1,6 @@
 """Nearness of the images of two runs, by hand and on a tiny CLIP."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -51,16 +52,14 @@ def test_agreement_with_the_prompt_is_clips(runs, tiny_clip):
     from evenhand.core.records import read
     from evenhand.features.networks import Clip
     from evenhand.images.io import read_image
+    from evenhand.images.tensors import to_float
 
     found = closeness(runs / "a", runs / "b", [Feature(kind="clip", model=tiny_clip)])["clip"]
     clip, record = Clip(tiny_clip, None), read(runs / "a" / "records.jsonl")
     by_hand = []
     for prompt in dict.fromkeys(r.prompt for r in record):
-        images = (
-            torch.stack(
-                [read_image(runs / "a" / r.image) for r in record if r.prompt == prompt]
-            ).float()
-            / 255
+        images = to_float(
+            np.stack([read_image(runs / "a" / r.image) for r in record if r.prompt == prompt])
         )
         by_hand.append(
             torch.nn.functional.cosine_similarity(clip(images), clip.texts([prompt])).mean()

@@ -9,6 +9,7 @@ import torch
 from evenhand.core.prompts import load_prompts
 from evenhand.emoji.world import caption, draw, load_sprites, load_world, sample_scene
 from evenhand.judges.registry import load_judge
+from evenhand.recipes.judge import find_judge
 
 
 def test_every_row_of_the_skew_table_sums_to_one():
@@ -85,7 +86,7 @@ def test_captions():
 def test_classifiers_name_drawings(name):
     generator = torch.Generator().manual_seed(3)
     scene = sample_scene(200, generator=generator, even=True)
-    predictions = load_judge(name)(draw(scene, generator=generator))
+    predictions = load_judge(find_judge(name))(draw(scene, generator=generator))
     assert predictions.seen.float().mean() > 0.97
     for attribute in ("gender", "tone", "occupation"):
         assert (
@@ -96,7 +97,7 @@ def test_classifiers_name_drawings(name):
 @pytest.mark.parametrize("front", ["", "women and men : "])
 def test_the_model_draws_what_a_prompt_says(emoji, front):
     prompts = load_prompts("emoji-occupations").explicit_prompts(["gender"])[::8]
-    judge = load_judge("emoji-judge")
+    judge = load_judge(find_judge("emoji-judge"))
     predictions = judge(emoji.sample([front + p.text for p in prompts], list(range(len(prompts)))))
     gender = [judge.classes("gender")[int(k)] for k in predictions.logits["gender"].argmax(-1)]
     concept = [

@@ -16,12 +16,12 @@ from evenhand.adapt.dft import context as stage
 from evenhand.adapt.dft.finetune import finetune
 from evenhand.core.adapters import LORA, find_adapter
 from evenhand.core.errors import UserError
+from evenhand.devices import best_dtype
 from evenhand.diffusion.lora import attach_lora, lora_state
 from evenhand.diffusion.pipeline import load_diffusion
 from evenhand.recipes.dft import load_recipe
 from evenhand.recipes.lora import Lora
 from evenhand.recipes.model import load_model
-from evenhand.training.devices import best_dtype
 
 QUICK = [
     "steps=3",
@@ -243,9 +243,10 @@ def test_the_wished_classes_become_more_probable(tmp_path):
     )
     adapter = finetune(recipe, tmp_path / "run")
     from evenhand.judges.registry import load_judge
+    from evenhand.recipes.judge import find_judge
 
     judge, prompts, seeds = (
-        load_judge("emoji-judge"),
+        load_judge(find_judge("emoji-judge")),
         ["an emoji of a farmer"] * 12,
         list(range(12)),
     )
@@ -268,8 +269,9 @@ def test_a_step_with_realism_and_pixels_and_a_dry_run_that_counts_it(tmp_path):
 
     from evenhand.adapt.dft.cost import cost
     from evenhand.judges.registry import load_judge
+    from evenhand.recipes.judge import find_judge
 
-    width = load_judge("emoji-trainer").features(torch.rand(1, 3, 64, 64)).shape[1]
+    width = load_judge(find_judge("emoji-trainer")).features(torch.rand(1, 3, 64, 64)).shape[1]
     save_file({"embeddings": torch.randn(5, width)}, tmp_path / "bank.safetensors")
     more = [
         "steps=2",

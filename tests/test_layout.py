@@ -16,7 +16,7 @@ import pytest
 from evenhand.core import resources, schema
 from evenhand.core.prompts import load_prompts
 from evenhand.recipes.dft import load_recipe
-from evenhand.recipes.judge import load_judge_config
+from evenhand.recipes.judge import find_judge
 from evenhand.recipes.judge_training import load_judge_training
 from evenhand.recipes.measure import Measure
 from evenhand.recipes.model import load_model
@@ -31,6 +31,7 @@ FLOORS = [
     "images.tables",
     "images.io",
     "reports",  # no torch up to here
+    "devices",
     "images",
     "features",
     "judges",
@@ -126,7 +127,7 @@ def test_the_first_floors_and_the_command_line_load_no_torch():
     [
         ("prompts", load_prompts),
         ("eval/models", load_model),
-        ("eval/judges", load_judge_config),
+        ("eval/judges", find_judge),
         ("train/dft", lambda name: load_recipe(f"dft/{name}")),
         (
             "eval/protocols",

@@ -187,7 +187,9 @@ def test_a_checkpoint_of_other_parameters_is_named(tmp_path):
         optimizer.restore(tmp_path / "other.pt", "mine@1")
     save_state(tmp_path / "old.pt", {k: v for k, v in state.items() if k != "left_out"})
     with pytest.raises(UserError, match=r"old\.pt: is no checkpoint of this training"):
-        Optimizer(Optimisation(), [("value", value)], steps=2).restore(tmp_path / "old.pt", "mine@1")
+        Optimizer(Optimisation(), [("value", value)], steps=2).restore(
+            tmp_path / "old.pt", "mine@1"
+        )
 
 
 @pytest.mark.parametrize(

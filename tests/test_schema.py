@@ -10,7 +10,7 @@ from evenhand.core.errors import UserError
 from evenhand.core.resources import find_yaml, locate
 from evenhand.core.schema import check, merged, override, parse_yaml, read_yaml, versioned
 from evenhand.measure import plan
-from evenhand.recipes.judge import load_judge_config
+from evenhand.recipes.judge import find_judge
 from evenhand.recipes.measure import Measure
 from evenhand.recipes.model import Model, load_model
 from evenhand.stats.calibration import read_calibration
@@ -74,7 +74,7 @@ def test_a_judge_whose_attributes_are_impossible_is_one_line(tmp_path):
     path = tmp_path / "judge.yaml"
     path.write_text("{kind: clip, attributes: {gender: {classes: [a, a], bogus: 1}}}")
     with pytest.raises(UserError) as told:
-        load_judge_config(str(path))
+        find_judge(str(path))
     assert "pydantic" not in str(told.value) and "gender" in str(told.value)
 
 
@@ -105,7 +105,7 @@ def test_a_folder_in_the_working_directory_does_not_shadow_what_ships(tmp_path, 
     assert load_model("emoji").path == "package:emoji/model"
     assert load_model("./emoji").path == "./emoji"
     assert find_adapter("emoji-gender").folder.parent.name == "adapters"
-    assert load_judge_config("emoji-judge").path.startswith("package:")
+    assert find_judge("emoji-judge").path.endswith("evenhand/emoji/classifiers/judge")
     with pytest.raises(UserError, match="unknown model 'mine'.*for the one here: ./mine$"):
         load_model("mine")
 

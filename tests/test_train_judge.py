@@ -20,6 +20,7 @@ from evenhand.images.labelled import labelled, pixels_of
 from evenhand.judges.calibrate import calibrate
 from evenhand.judges.registry import load_judge
 from evenhand.measure import measure
+from evenhand.recipes.judge import find_judge
 from evenhand.recipes.judge_training import JudgeTraining
 from evenhand.recipes.labels import Labels
 from evenhand.recipes.measure import Measure
@@ -100,7 +101,12 @@ def trained(people, tmp_path_factory):
 def test_a_head_is_trained_loaded_by_name_of_its_folder_and_calibrated(trained, people):
     made, _ = trained
     found = calibrate(
-        str(made), people, recipe().attributes, split="test", column="split", domain="drawings"
+        find_judge(str(made)),
+        people,
+        recipe().attributes,
+        split="test",
+        column="split",
+        domain="drawings",
     )
     tone = found.attributes["tone"]
     assert sum(tone["lighter"].values()) + sum(tone["darker"].values()) == 72
@@ -108,15 +114,15 @@ def test_a_head_is_trained_loaded_by_name_of_its_folder_and_calibrated(trained, 
     assert (
         30 < sum(sum(row.values()) for row in found.attributes["gender"].values()) < 60
     )  # persons have no label
-    assert found.digest == load_judge(str(made)).digest and found.domain == "drawings"
+    assert found.digest == load_judge(find_judge(str(made))).digest and found.domain == "drawings"
     images = torch.rand(2, 3, 64, 64, requires_grad=True)
-    load_judge(str(made))(images).logits["gender"].sum().backward()
+    load_judge(find_judge(str(made)))(images).logits["gender"].sum().backward()
     assert images.grad.abs().sum() > 0
 
 
 def test_a_folder_is_corrected_by_the_mean_probabilities(trained, people, tmp_path):
     made, attributes = trained[0], {"tone": recipe().attributes["tone"]}
-    known = calibrate(str(made), people, attributes, split="validation", column="split")
+    known = calibrate(find_judge(str(made)), people, attributes, split="validation", column="split")
     (tmp_path / "calibration.json").write_text(known.model_dump_json())
     (tmp_path / "images").mkdir()
     for i, row in enumerate(labelled(people, split="split")["test"]):
@@ -130,7 +136,7 @@ def test_a_folder_is_corrected_by_the_mean_probabilities(trained, people, tmp_pa
         ),
         tmp_path / "run",
     )
-    of_test = calibrate(str(made), people, attributes, split="test", column="split")
+    of_test = calibrate(find_judge(str(made)), people, attributes, split="test", column="split")
     n = {c: sum(row.values()) for c, row in of_test.attributes["tone"].items()}
     given = sum(n[c] * of_test.probabilities["tone"][c].mean["darker"] for c in n) / sum(n.values())
     a = {c: known.probabilities["tone"][c].mean["darker"] for c in n}
@@ -152,13 +158,19 @@ def test_images_and_labels_are_mixed_in_pairs_by_the_same_share(people, tmp_path
 
     made = train_judge(recipe(mixup=0.4, epochs=1), people, tmp_path / "mixed")
     plain = train_judge(recipe(epochs=1), people, tmp_path / "plain")
-    assert load_judge(str(made)).digest != load_judge(str(plain)).digest
+    assert load_judge(find_judge(str(made))).digest != load_judge(find_judge(str(plain))).digest
 
 
 def test_a_recipe_may_have_an_image_judged_with_its_mirror_image(tmp_path):
     single, judge = (
         load_judge(
-            str(write_judge(tmp_path / str(mirror), *new_network(recipe()), recipe(mirror=mirror)))
+            find_judge(
+                str(
+                    write_judge(
+                        tmp_path / str(mirror), *new_network(recipe()), recipe(mirror=mirror)
+                    )
+                )
+            )
         )
         for mirror in (False, True)
     )
@@ -204,12 +216,18 @@ def test_the_digest_is_of_the_weights(trained, tmp_path):
 
     made, _ = trained
     shutil.copytree(made, tmp_path / "same")
-    assert load_judge(str(tmp_path / "same")).digest == load_judge(str(made)).digest
+    assert (
+        load_judge(find_judge(str(tmp_path / "same"))).digest
+        == load_judge(find_judge(str(made))).digest
+    )
     weights = tmp_path / "same" / "model.safetensors"
     data = bytearray(weights.read_bytes())
     data[-4] ^= 1
     weights.write_bytes(bytes(data))
-    assert load_judge(str(tmp_path / "same")).digest != load_judge(str(made)).digest
+    assert (
+        load_judge(find_judge(str(tmp_path / "same"))).digest
+        != load_judge(find_judge(str(made))).digest
+    )
 
 
 def test_transformers_loads_it_without_the_toolkit(trained):
@@ -263,7 +281,10 @@ def test_a_head_is_trained_on_frozen_features_of_clip(tiny_clip, people, tmp_pat
     shared = [k for k in weights if k in base]
     assert len(shared) > 10 and all(torch.equal(weights[k], base[k]) for k in shared)
     assert weights["classifier.weight"].shape[0] == 4
-    assert load_judge(str(made))(torch.rand(2, 3, 64, 64)).probs["gender"].shape == (2, 2)
+    assert load_judge(find_judge(str(made)))(torch.rand(2, 3, 64, 64)).probs["gender"].shape == (
+        2,
+        2,
+    )
 
 
 def test_a_random_split_keeps_its_seed_from_training_to_calibration(trained, tmp_path):
@@ -280,7 +301,7 @@ def test_a_random_split_keeps_its_seed_from_training_to_calibration(trained, tmp
         parts[5]["train"]
     )
     folder, by_label = tmp_path / "data", {"gender": GENDER.model_copy(update={"column": "label"})}
-    found = calibrate(str(trained[0]), folder, by_label, split="validation", seed=5)
+    found = calibrate(find_judge(str(trained[0])), folder, by_label, split="validation", seed=5)
     names = parts[5]["validation"].features["label"].names
     kept_back = [names[k] for k in parts[5]["validation"]["label"]]
     assert {c: sum(r.values()) for c, r in found.attributes["gender"].items()} == {
@@ -292,7 +313,7 @@ def test_a_labelled_image_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     (tmp_path / "data" / "woman").mkdir(parents=True)
     Image.new("RGB", (40, 40)).save(tmp_path / "data" / "woman" / "large.png")
     (row,) = [row for rows in labelled(tmp_path / "data").values() for row in rows]
-    assert pixels_of(row, 8).shape == (3, 8, 8)
+    assert pixels_of(row, 8).shape == (8, 8, 3)
     with monkeypatch.context() as patch:
         patch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
         with pytest.raises(UserError, match=r"woman/large.png: too large .*; leave it out"):
@@ -354,9 +375,9 @@ def test_calibrations_that_make_no_sense_are_refused(trained, people):
         ),
     ]:
         with pytest.raises(UserError, match=message):
-            calibrate(made, people, labels, split="test", column="split")
+            calibrate(find_judge(made), people, labels, split="test", column="split")
     with pytest.raises(UserError, match="unknown split 'tests'"):
-        calibrate(made, people, {"gender": GENDER}, split="tests", column="split")
+        calibrate(find_judge(made), people, {"gender": GENDER}, split="tests", column="split")
 
 
 def test_a_folder_of_class_folders_is_a_labelled_data_set(trained, tmp_path):
@@ -365,7 +386,7 @@ def test_a_folder_of_class_folders_is_a_labelled_data_set(trained, tmp_path):
         for i in range(5):
             Image.new("RGB", (16, 16), colour).save(tmp_path / "data" / name / f"{i}.png")
     found = calibrate(
-        str(trained[0]),
+        find_judge(str(trained[0])),
         tmp_path / "data",
         {"gender": GENDER.model_copy(update={"column": "label"})},
     )

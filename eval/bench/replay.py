@@ -44,6 +44,7 @@ from evenhand.diffusion.lora import attach_lora
 from evenhand.diffusion.pipeline import Diffusion, load_diffusion
 from evenhand.diffusion.replay import attach
 from evenhand.judges.registry import load_judge
+from evenhand.recipes.judge import find_judge
 from evenhand.recipes.lora import Lora
 from evenhand.recipes.model import Settings, load_model
 from evenhand.training.run_directory import peak_memory, versions
@@ -67,7 +68,7 @@ class Case:
         """The pipeline, and logits of its images."""
         device = "cuda" if torch.cuda.is_available() else "cpu"
         if self.model == "emoji":
-            classifier = load_judge("emoji-trainer", device=device)
+            classifier = load_judge(find_judge("emoji-trainer"), device=device)
             return load_diffusion(load_model("emoji"), device=device), lambda images: classifier(
                 images
             ).logits["gender"]

@@ -35,11 +35,13 @@ from evenhand.core.files import write_json
 from evenhand.core.records import Record, append
 from evenhand.diffusion.pipeline import load_diffusion
 from evenhand.emoji.world import draw, sample_scene
-from evenhand.images.io import in_batches, read_images
+from evenhand.images.io import read_images
 from evenhand.images.tables import files_in
+from evenhand.images.tensors import in_batches, to_uint8
 from evenhand.judges.base import Judge
 from evenhand.judges.registry import load_judge
 from evenhand.measure import measure, plan
+from evenhand.recipes.judge import find_judge
 from evenhand.recipes.judge_training import load_judge_training
 from evenhand.recipes.measure import Measure
 from evenhand.recipes.model import load_model
@@ -113,14 +115,14 @@ def folder(count: int) -> dict:
         images = pathlib.Path(place) / "images"
         images.mkdir()
         for i in range(count):
-            array = (pictures[i % 500].permute(1, 2, 0) * 255).round().byte().numpy()
+            array = to_uint8(pictures[i % 500])
             Image.fromarray(array).save(images / f"{i:05}.jpg", quality=90)
         files, recipe = files_in(images), load_judge_training("classifiers/utkface")
         head = write_judge(pathlib.Path(place) / "head", *new_network(recipe), recipe)
         reading = seconds(lambda: [None for _ in in_batches(read_images(files), 64)])
         result: dict[str, Any] = {"images": count, "reading_per_s": round(count / reading)}
         for name, judge in (("emoji judge", "emoji-judge"), ("utkface head", str(head))):
-            classifier = load_judge(judge)
+            classifier = load_judge(find_judge(judge))
 
             def judged(classifier: Judge = classifier) -> None:
                 with torch.no_grad():

@@ -30,6 +30,7 @@ from evenhand.core.files import write_json
 from evenhand.images.labelled import labelled, values
 from evenhand.judges.calibrate import calibrate
 from evenhand.measure import measure
+from evenhand.recipes.judge import find_judge
 from evenhand.recipes.judge_training import load_judge_training
 from evenhand.recipes.measure import Measure
 from evenhand.stats.calibration import write_calibration
@@ -54,7 +55,7 @@ def accuracies(head: str, data: str) -> dict:
         train_judge(recipe, data, folder)
     if not (made / "calibration.json").exists():
         found = calibrate(
-            str(made),
+            find_judge(str(made)),
             data,
             recipe.attributes,
             split="validation",
@@ -62,7 +63,9 @@ def accuracies(head: str, data: str) -> dict:
             domain="UTKFace 64x64",
         )
         write_calibration(made / "calibration.json", found)
-    test = calibrate(str(made), data, recipe.attributes, split="test", column=recipe.split)
+    test = calibrate(
+        find_judge(str(made)), data, recipe.attributes, split="test", column=recipe.split
+    )
     result = {}
     for name, table in test.attributes.items():
         right = np.array([row[cls] for cls, row in table.items()])

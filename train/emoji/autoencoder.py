@@ -14,9 +14,9 @@ from cycles import rate
 from diffusers import AutoencoderKL
 from torch import Tensor
 
+from evenhand.devices import autocast, best_dtype
 from evenhand.emoji.world import draw, load_world, sample_scene
 from evenhand.training.checkpoints import load_state, save_state, step_generator
-from evenhand.training.devices import autocast, best_dtype
 
 CONFIG = {
     "sample_size": 64,

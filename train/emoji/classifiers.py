@@ -19,14 +19,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from evenhand.core.attributes import Attribute
+from evenhand.devices import autocast, best_dtype
 from evenhand.emoji.world import HERE, Scene, draw, load_world, sample_scene
+from evenhand.images.tensors import to_uint8
 from evenhand.judges.calibrate import calibrate
 from evenhand.judges.registry import load_judge
 from evenhand.judges.small_network import SmallNetwork
+from evenhand.recipes.judge import find_judge
 from evenhand.recipes.labels import Labels
 from evenhand.stats.calibration import write_calibration
 from evenhand.training.checkpoints import load_state, save_state, step_generator
-from evenhand.training.devices import autocast, best_dtype
 
 NETWORKS = {"trainer": ("strided", [24, 40, 64, 80]), "judge": ("residual", [24, 32, 48, 64])}
 ATTRIBUTES = ("occupation", "gender", "tone")
@@ -94,7 +96,7 @@ def held_out(path: pathlib.Path, n: int) -> None:
     rows = []
     for _ in range(n // 100):
         scene = sample_scene(100, generator=generator, even=True)
-        images = (draw(scene, generator=generator) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+        images = to_uint8(draw(scene, generator=generator))
         rows += [
             {
                 "image": Image.fromarray(image),
@@ -113,9 +115,9 @@ def calibrate_judge(name: str, data: pathlib.Path) -> dict[str, float]:
 
     Returns the accuracies, means over classes.
     """
-    judge = load_judge(f"emoji-{name}")
+    judge = load_judge(find_judge(f"emoji-{name}"))
     labels = {a: Labels(column=a, classes={c: [c] for c in judge.classes(a)}) for a in ATTRIBUTES}
-    found = calibrate(f"emoji-{name}", data, labels, domain="emoji world")
+    found = calibrate(find_judge(f"emoji-{name}"), data, labels, domain="emoji world")
     found = found.model_copy(
         update={
             "data": "renderings with sprites_held_out's seed, never trained on",

@@ -31,9 +31,9 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from evenhand.devices import autocast, best_dtype
 from evenhand.emoji.world import HERE, Scene, caption, draw, load_world, sample_scene
 from evenhand.training.checkpoints import load_state, save_state, step_generator
-from evenhand.training.devices import autocast, best_dtype
 
 BOS, EOS, LENGTH, WIDTH = "<|startoftext|>", "<|endoftext|>", 24, 128
 # The text encoder learns more slowly and in float32: at the U-Net's rate under bfloat16 its

@@ -13,10 +13,11 @@ from torch.utils.data import Dataset
 
 from evenhand.classify.judge_network import Normalised, new_network, write_judge
 from evenhand.core.errors import UserError
+from evenhand.devices import autocast, default_device, resolve_dtype
 from evenhand.images.augmentation import augmented, mixed
 from evenhand.images.labelled import labelled, pixels_of, values
+from evenhand.images.tensors import to_float
 from evenhand.recipes.judge_training import JudgeTraining
-from evenhand.training.devices import autocast, default_device, resolve_dtype
 from evenhand.training.fit import Batch, Passes, fit, refuse_several_processes
 from evenhand.training.phases import Phase
 from evenhand.training.run_directory import open_run
@@ -91,7 +92,7 @@ def train_judge(
 
 
 class LabelledImages(Dataset):
-    """Images `[3, S, S]` uint8, the index of each attribute's class `[A]`, and which are known."""
+    """Images `[S, S, 3]` uint8, the index of each attribute's class `[A]`, and which are known."""
 
     def __init__(self, rows: Any, recipe: JudgeTraining, where: str) -> None:
         self._rows, self._size = rows, recipe.size
@@ -114,7 +115,7 @@ class LabelledImages(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         return {
-            "images": pixels_of(self._rows[index], self._size),
+            "images": torch.from_numpy(pixels_of(self._rows[index], self._size)),
             "labels": self.labels[index],
             "known": self.known[index],
         }
@@ -184,7 +185,7 @@ def called(
     for part in torch.arange(len(rows)).split(4 * recipe.batch):
         images = torch.stack([rows[i]["images"] for i in part.tolist()]).to(device)
         with autocast(recipe.dtype, device):
-            logits = model(images.float() / 255)
+            logits = model(to_float(images))
         found.append(torch.stack([p.argmax(-1) for p in _parts(logits, recipe)], 1).cpu())
     return torch.cat(found)
 

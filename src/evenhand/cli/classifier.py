@@ -108,10 +108,10 @@ def calibrate(
     from evenhand.core.errors import UserError, unknown
     from evenhand.core.resources import is_path
     from evenhand.core.schema import check, read_yaml
-    from evenhand.recipes.judge import load_judge_config
+    from evenhand.recipes.judge import find_judge
     from evenhand.recipes.labels import Labels
 
-    known = load_judge_config(classifier).known
+    known = find_judge(classifier).known
     folder = Path(classifier)
     own = is_path(classifier) and folder.is_dir()  # a bare name is a judge that ships
     source = labels_from or (
@@ -140,10 +140,11 @@ def _calibrated(classifier: str, data: str, labels: dict, out: Path, **how: Any)
 
     from evenhand.cli.show import console, progress
     from evenhand.judges.calibrate import calibrate as run
+    from evenhand.recipes.judge import find_judge
     from evenhand.stats.calibration import write_calibration
 
     with progress("calibrating") as update:
-        found = run(classifier, data, labels, progress=update, **how)
+        found = run(find_judge(classifier), data, labels, progress=update, **how)
     write_calibration(out, found)
     for name, rows in found.attributes.items():
         table = Table(box=None, header_style="bold", title=f"{name}: called", title_justify="left")

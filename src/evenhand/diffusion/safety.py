@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evenhand.images.tensors import to_uint8
+
 
 @dataclass(frozen=True)
 class SafetyChecker:
@@ -40,7 +42,7 @@ class SafetyChecker:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> list[bool]:
         """Whether it takes offence at each of the images `[N, 3, H, W]` in [0, 1]."""
-        pictures = (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+        pictures = to_uint8(images)
         inputs = self.processor(list(pictures), return_tensors="pt").pixel_values
         dtype = next(self.checker.to(images.device).parameters()).dtype
         hits = self.checker(images=pictures, clip_input=inputs.to(images.device, dtype))[1]

@@ -3,8 +3,7 @@
 Or pixels.
 """
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -12,10 +11,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from evenhand.core.errors import loading
+from evenhand.features.open_clip import is_open_clip, load_open_clip
+from evenhand.features.preprocessing import of_transformers, resized
+from evenhand.features.sources import find
 from evenhand.recipes.features import Feature
 
 DINO_MEAN, DINO_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
-OFFLINE = "Name a local file or folder, or go online once"
+OFFLINE = "Name a local folder (of open_clip: model local-dir:FOLDER), or go online once"
 
 
 def load_features(
@@ -51,12 +53,19 @@ def load_features(
 class Clip:
     """A model that embeds images and texts in one space.
 
-    Of open_clip, or CLIP and SigLIP of transformers.
+    Of open_clip, or CLIP and SigLIP of transformers. Images pass through the steps that the model
+    was trained with (`evenhand.features.preprocessing`).
 
     Args:
-        model: open_clip architecture, with `weights`; Hub name or folder without.
+        model: open_clip architecture, with `weights`, or `local-dir:FOLDER` of open_clip's files;
+            Hub name or folder of transformers.
         weights: open_clip's tag, or a local file.
         device: of the network.
+
+    Attributes:
+        scale: by which cosines are multiplied to be logits.
+        side: pixels of an image's shorter side that it looks at; None where that is not known.
+        identity: digests of its weights and files (`evenhand.features.sources`).
 
     Raises:
         UserError: there is no such model, or its weights cannot be had.
@@ -66,13 +75,11 @@ class Clip:
         self, model: str, weights: str | None, *, device: str | torch.device = "cpu"
     ) -> None:
         with loading(f"features clip {model} {weights or ''}".rstrip(), advice=OFFLINE):
-            loaded = (
-                self._load_open_clip(model, weights, device)
-                if weights
-                else self._load_transformers(model, device)
+            load = _load_open_clip if is_open_clip(model, weights) else _load_transformers
+            self._embed_images, self._embed_texts, self.scale, steps, self.identity = load(
+                model, weights, device
             )
-        self._embed_images, self._embed_texts, self.scale, fit = loaded
-        self._fit = functools.partial(resized, **fit)
+        self._fit, self.side = steps
 
     def __call__(self, images: Tensor) -> Tensor:
         """Embeddings `[N, D]` of images `[N, 3, H, W]` in [0, 1]."""
@@ -83,62 +90,42 @@ class Clip:
         """Embeddings `[M, D]` of texts, unit length."""
         return F.normalize(self._embed_texts(texts), dim=-1)
 
-    @staticmethod
-    def _load_open_clip(model: str, weights: str, device: str | torch.device) -> tuple:
-        import open_clip  # pyright: ignore[reportMissingImports]
 
-        network = (
-            open_clip.create_model(model, pretrained=weights, device=device)
-            .eval()
-            .requires_grad_(False)
-        )
-        size, config = network.visual.image_size, getattr(network.visual, "preprocess_cfg", {})
-        tokenizer = open_clip.get_tokenizer(model)
-        fit = {
-            "size": size if isinstance(size, int) else size[0],
-            "mean": config.get("mean", open_clip.OPENAI_DATASET_MEAN),
-            "std": config.get("std", open_clip.OPENAI_DATASET_STD),
-        }
-        return (
-            network.encode_image,
-            lambda x: network.encode_text(tokenizer(x).to(device)),
-            float(network.logit_scale.exp()),
-            fit,
-        )
+def _load_open_clip(model: str, weights: str | None, device: str | torch.device) -> tuple:
+    network, tokenizer, steps, identity = load_open_clip(model, weights, device)
+    return (
+        network.encode_image,
+        lambda x: network.encode_text(tokenizer(x).to(device)),
+        float(network.logit_scale.exp()),
+        steps,
+        identity,
+    )
 
-    @staticmethod
-    def _load_transformers(model: str, device: str | torch.device) -> tuple:
-        from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
-        network: Any = (
-            AutoModel.from_pretrained(model, dtype=torch.float32)
-            .eval()
-            .requires_grad_(False)
-            .to(device)
-        )
-        tokenizer, processor = (
-            AutoTokenizer.from_pretrained(model),
-            AutoImageProcessor.from_pretrained(model),
-        )
+def _load_transformers(model: str, _: str | None, device: str | torch.device) -> tuple:
+    from transformers import AutoModel, AutoTokenizer
 
-        def tensor(output: Any) -> Tensor:
-            return output if isinstance(output, Tensor) else output.pooler_output
+    source = find(model)
+    network: Any = AutoModel.from_pretrained(
+        source.path, revision=source.revision, dtype=torch.float32
+    )
+    network.eval().requires_grad_(False).to(device)
+    tokenizer = AutoTokenizer.from_pretrained(source.path, revision=source.revision)
 
-        def texts(x: list[str]) -> Tensor:
-            ids = tokenizer(x, padding="max_length", truncation=True, return_tensors="pt").input_ids
-            return tensor(network.get_text_features(input_ids=ids.to(device)))
+    def tensor(output: Any) -> Tensor:
+        return output if isinstance(output, Tensor) else output.pooler_output
 
-        fit = {
-            "size": network.config.vision_config.image_size,
-            "mean": processor.image_mean,
-            "std": processor.image_std,
-        }
-        return (
-            lambda x: tensor(network.get_image_features(pixel_values=x)),
-            texts,
-            float(network.logit_scale.exp()),
-            fit,
-        )
+    def texts(x: list[str]) -> Tensor:
+        ids = tokenizer(x, padding="max_length", truncation=True, return_tensors="pt").input_ids
+        return tensor(network.get_text_features(input_ids=ids.to(device)))
+
+    return (
+        lambda x: tensor(network.get_image_features(pixel_values=x)),
+        texts,
+        float(network.logit_scale.exp()),
+        of_transformers(source.path, source.revision),
+        source.identity,
+    )
 
 
 class Dino:
@@ -169,9 +156,3 @@ class Dino:
         return self._network(resized(images, self._size, DINO_MEAN, DINO_STD)).last_hidden_state[
             :, 0
         ]
-
-
-def resized(images: Tensor, size: int, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Images `[N, 3, H, W]` in [0, 1] at a network's size, normalised."""
-    images = F.interpolate(images, (size, size), mode="bilinear", antialias=True)
-    return (images - images.new_tensor(mean)[:, None, None]) / images.new_tensor(std)[:, None, None]

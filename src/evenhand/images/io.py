@@ -1,108 +1,189 @@
-"""Image files and labelled data sets -> tensors `[N, 3, H, W]` in [0, 1]."""
+"""The decoder of the toolkit: an image file becomes `[H, W, 3]` uint8, always in the same way.
+
+Whoever judges, trains on or shows an image reads it here. No torch.
+"""
 
 import collections
-import itertools
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import IO, Any, TypeVar
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import IO, Any
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
-from torch import Tensor
 
-CHUNK = 16
-T = TypeVar("T")
+CHUNK, CHUNK_BYTES = 16, 2**22  # images that one task decodes, at most
+AHEAD, AHEAD_BYTES = 256, 2**28  # images decoded in advance, at most
+Pixels = NDArray[np.uint8]
+File = str | os.PathLike | IO[bytes]
 
 
 class Unreadable(Exception):
     """A file that is no image, or one that is not opened; the message says why."""
 
 
-def read_image(path: str | os.PathLike | IO[bytes]) -> Tensor:
-    """One image `[3, H, W]` uint8, RGB.
+def read_image(file: File, *, side: int | None = None) -> Pixels:
+    """One image `[H, W, 3]` uint8, RGB.
 
-    Turned as its EXIF says, the first frame, transparency over white, CMYK and grey converted.
+    Turned as its EXIF says, the first frame, transparency over white, CMYK and grey converted, 16
+    bits a channel scaled to 8.
+
+    Args:
+        file: path or open file.
+        side: pixels of the shorter side that are enough. A larger image is reduced by a whole
+            number to at least twice as many (a JPEG while it is decoded), so that the exact
+            resizing after it decides the result. None keeps all pixels.
 
     Raises:
-        Unreadable: damaged, no image, or so large that it may be an attack (Pillow's limit).
+        Unreadable: damaged, no image, so large that it may be an attack (Pillow's limit), of a
+            kind whose black and white are not known, or with a name that is not UTF-8.
     """
-    try:
-        with Image.open(path) as image:
-            if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
-                raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
-            return _pixels(image)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise Unreadable(f"too large ({error})") from error
-    except UnidentifiedImageError as error:
-        raise Unreadable("no image") from error
-    except FileNotFoundError as error:
-        raise Unreadable("no such file") from error
-    except (OSError, ValueError, SyntaxError, EOFError, MemoryError) as error:
-        raise Unreadable(f"damaged ({error})") from error
-
-
-def _pixels(image: Image.Image) -> Tensor:
-    ImageOps.exif_transpose(image, in_place=True)
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    if image.mode.startswith("I;16"):  # 16 bits a pixel: convert() would cut them off
-        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+    opened = _open(file, side)
+    if isinstance(opened, Unreadable):
+        raise opened
+    decoded = _decode(opened, side)
+    if isinstance(decoded, Unreadable):
+        raise decoded
+    return decoded
 
 
 def read_images(
-    paths: Iterable[Any], *, threads: int = 4, ahead: int = 256
-) -> Iterator[tuple[Any, Tensor | Unreadable]]:
-    """Reads files in threads, in order, a few ahead of who uses them.
+    files: Iterable[Any], *, side: int | None = None, threads: int = 4
+) -> Iterator[tuple[Any, Pixels | Unreadable]]:
+    """Reads files in threads, in order, ahead of who uses them.
 
+    At most `AHEAD` images and `AHEAD_BYTES` of pixels wait (one image where that alone has more).
     What cannot be read comes as the error.
 
     Args:
-        paths: files, or anything with a `path`.
+        files: paths, or anything with a `path`.
+        side: as of `read_image`.
         threads: that decode.
-        ahead: images read in advance, at most.
     """
-
-    def read(items: Sequence[Any]) -> list[tuple[Any, Tensor | Unreadable]]:
-        found: list[tuple[Any, Tensor | Unreadable]] = []
-        for item in items:
-            try:
-                found.append((item, read_image(getattr(item, "path", item))))
-            except Unreadable as error:
-                found.append((item, error))
-        return found
-
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: collections.deque = collections.deque()
-        for items in _chunks(paths):
-            waiting.append(pool.submit(read, items))
-            if len(waiting) * CHUNK >= ahead:
-                yield from waiting.popleft().result()
+    waiting: collections.deque[tuple[list[Any], Future, int]] = collections.deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for items, opened, size in _chunks(files, side):
+            while waiting and (
+                sum(x[2] for x in waiting) + size > AHEAD_BYTES or len(waiting) * CHUNK >= AHEAD
+            ):
+                yield from _result(waiting.popleft())
+            waiting.append((items, pool.submit(_decode_all, opened, side), size))
         while waiting:
-            yield from waiting.popleft().result()
+            yield from _result(waiting.popleft())
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _chunks(items: Iterable[T]) -> Iterator[list[T]]:
-    """The items, `CHUNK` at a time: small images are read faster than tasks are handed over."""
-    iterator = iter(items)
-    while part := list(itertools.islice(iterator, CHUNK)):
-        yield part
+def _result(task: tuple[list[Any], Future, int]) -> Iterator[tuple[Any, Pixels | Unreadable]]:
+    yield from zip(task[0], task[1].result(), strict=True)
 
 
-def in_batches(images: Iterable[tuple[T, Tensor]], size: int) -> Iterator[tuple[list[T], Tensor]]:
-    """Groups `(item, [3, H, W] uint8)` into batches `[N, 3, H, W]` in [0, 1] of one shape."""
-    groups: dict[torch.Size, list[tuple[T, Tensor]]] = {}
-    for item, image in images:
-        group = groups.setdefault(image.shape, [])
-        group.append((item, image))
-        if len(group) == size:
-            yield _stack(groups.pop(image.shape))
-    for group in groups.values():
-        yield _stack(group)
+Opened = Image.Image | Unreadable
 
 
-def _stack(group: list[tuple[T, Tensor]]) -> tuple[list[T], Tensor]:
-    return [item for item, _ in group], torch.stack([image for _, image in group]).float() / 255
+def _chunks(
+    files: Iterable[Any], side: int | None
+) -> Iterator[tuple[list[Any], list[Opened], int]]:
+    """Opened images and their bytes, several at a time.
+
+    Small images are decoded faster than tasks are handed over.
+    """
+    items: list[Any] = []
+    opened: list[Opened] = []
+    size = 0
+    for item in files:
+        image = _open(getattr(item, "path", item), side)
+        new = 0 if isinstance(image, Unreadable) else 3 * image.width * image.height
+        if items and (len(items) == CHUNK or size + new > CHUNK_BYTES):
+            yield items, opened, size
+            items, opened, size = [], [], 0
+        items.append(item)
+        opened.append(image)
+        size += new
+    if items:
+        yield items, opened, size
+
+
+def _open(file: File, side: int | None) -> Opened:
+    """Reads an image's header; a JPEG is told how much of it will be needed."""
+    try:
+        if isinstance(file, str | os.PathLike):
+            os.fspath(file).encode()  # what records and reports can name
+        image = Image.open(file)
+        if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+            image.close()
+            raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
+        if side:
+            image.draft(image.mode, (2 * side, 2 * side))
+        return image
+    except Exception as error:
+        return _unreadable(error)
+
+
+def _decode_all(opened: list[Opened], side: int | None) -> list[Pixels | Unreadable]:
+    return [x if isinstance(x, Unreadable) else _decode(x, side) for x in opened]
+
+
+def _decode(image: Image.Image, side: int | None) -> Pixels | Unreadable:
+    try:
+        with image:
+            ImageOps.exif_transpose(image, in_place=True)
+            converted = _rgb(image)
+        factor = min(converted.size) // (2 * side) if side else 1
+        return np.array(converted.reduce(factor) if factor > 1 else converted)
+    except Exception as error:
+        return _unreadable(error)
+
+
+def _unreadable(error: Exception) -> Unreadable:
+    """Why a file is none that can be judged.
+
+    Pillow's readers raise whatever a damaged file makes them stumble over: struct.error, TypeError
+    and RuntimeError were seen.
+    """
+    if isinstance(error, Unreadable):
+        return error
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return Unreadable(f"too large ({error})")
+    if isinstance(error, UnicodeEncodeError):
+        return Unreadable("its name is not UTF-8; rename it")
+    if isinstance(error, UnidentifiedImageError):
+        return Unreadable("no image")
+    if isinstance(error, FileNotFoundError):
+        return Unreadable("no such file")
+    return Unreadable(f"damaged ({' '.join(str(error).split()) or type(error).__name__})")
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Any mode of Pillow as RGB."""
+    clear = image.info.get("transparency")
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        return _deep(image, clear)
+    if image.mode == "RGB" and isinstance(clear, tuple) and max(clear) > 255:
+        image.info["transparency"] = tuple(x >> 8 for x in clear)  # 16 bits, its pixels are cut
+    if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or clear is not None:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
+
+
+def _deep(image: Image.Image, clear: Any) -> Image.Image:
+    """Grey of more than 8 bits as RGB; `clear` is the value that is transparent, if any.
+
+    Pillow's own conversion cuts it off at 255.
+    """
+    values = np.asarray(image).astype(np.float64)
+    if image.mode == "F":
+        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
+            raise Unreadable("floating-point pixels beyond 0 to 1; save it with 8 or 16 bits")
+        white = 1.0
+    elif image.mode.startswith("I;16") or image.format == "PPM":  # Pillow scales PPM to 16 bits
+        white = 65535.0
+    else:
+        raise Unreadable("32 bits a pixel, of unknown white; save it with 8 or 16 bits")
+    grey = np.rint(values * (255 / white)).astype(np.uint8)
+    if isinstance(clear, int):
+        grey[values == clear] = 255
+    return Image.fromarray(grey).convert("RGB")

@@ -5,10 +5,11 @@ import os
 from typing import Any
 
 import numpy as np
-from torch import Tensor
+from torch.nn.functional import interpolate
 
 from evenhand.core.errors import UserError, loading
-from evenhand.images.io import Unreadable, read_image
+from evenhand.images.io import Pixels, Unreadable, read_image
+from evenhand.images.tensors import to_float, to_uint8
 
 
 def labelled(path: str | os.PathLike, *, split: str | None = None, seed: int = 0) -> dict[str, Any]:
@@ -78,8 +79,13 @@ def values(rows: Any, column: str, where: str) -> list[Any]:
     return [feature.int2str(v) for v in found] if hasattr(feature, "int2str") else found
 
 
-def pixels_of(row: dict[str, Any], size: int | None = None) -> Tensor:
-    """The image `[3, H, W]` uint8 of a row of labelled data, resized to a square where asked.
+def pixels_of(row: dict[str, Any], size: int | None = None, *, side: int | None = None) -> Pixels:
+    """The image `[H, W, 3]` uint8 of a row of labelled data, resized to a square where asked.
+
+    Args:
+        row: of what `labelled` returns.
+        size: height and width of the result; its own when None.
+        side: as of `read_image`, where the image is not resized here.
 
     Raises:
         UserError: it is damaged, missing, or too large.
@@ -89,17 +95,11 @@ def pixels_of(row: dict[str, Any], size: int | None = None) -> Tensor:
     try:
         if source is None:
             raise Unreadable("is not there")
-        tensor = read_image(source)
+        pixels = read_image(source, side=size or side)
     except Unreadable as error:
         name = image["path"] or {name: value for name, value in row.items() if name != "image"}
         raise UserError(f"labelled images: the image of {name}: {error}; leave it out") from error
-    if size is None or tensor.shape[1:] == (size, size):
-        return tensor
-    from torch.nn.functional import interpolate
-
-    return (
-        interpolate(tensor[None].float(), (size, size), mode="bilinear", antialias=True)[0]
-        .round()
-        .clamp(0, 255)
-        .byte()
-    )
+    if size is None or pixels.shape[:2] == (size, size):
+        return pixels
+    images = interpolate(to_float(pixels[None]), (size, size), mode="bilinear", antialias=True)
+    return to_uint8(images)[0]

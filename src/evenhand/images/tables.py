@@ -5,19 +5,25 @@ No torch.
 
 import csv
 import hashlib
+import io
 import json
 import os
 import pathlib
-from typing import NamedTuple
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from evenhand.core.errors import UserError
 from evenhand.core.prompts import Prompt
+from evenhand.core.schema import flat
 
-SUFFIXES = {".avif", ".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+SUFFIXES = {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpeg", ".jpg"}
+SUFFIXES |= {".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
+TEXTS = ("image", "prompt", "concept", "family", "split")  # columns of a table
 
 
 class Picture(NamedTuple):
-    """An image file and its prompt; `seed` tells it from others of the same prompt."""
+    """An image file and its prompt; `seed`, 63 bits of its path's hash, tells it from others."""
 
     prompt: Prompt
     path: pathlib.Path
@@ -26,6 +32,9 @@ class Picture(NamedTuple):
 
 def files_in(folder: str | os.PathLike) -> list[pathlib.Path]:
     """The image files below a folder, by their endings, sorted; hidden ones are left out.
+
+    Those that cannot be read (links to nowhere, kinds that Pillow does not know) are among them:
+    who reads them counts them.
 
     Raises:
         UserError: no such folder, or no image in it.
@@ -37,7 +46,7 @@ def files_in(folder: str | os.PathLike) -> list[pathlib.Path]:
         p
         for p in folder.rglob("*")
         if p.suffix.lower() in SUFFIXES
-        and p.is_file()
+        and not p.is_dir()
         and not any(part.startswith(".") for part in p.relative_to(folder).parts)
     )
     if not found:
@@ -47,75 +56,117 @@ def files_in(folder: str | os.PathLike) -> list[pathlib.Path]:
 
 def by_folder(folder: str | os.PathLike) -> list[Picture]:
     """Every image, with the name of the folder that it lies in as its prompt."""
-    return [_picture(path, folder, path.parent.name) for path in files_in(folder)]
+    return [
+        Picture(
+            _prompt({"prompt": path.absolute().parent.name}), path.absolute(), _seed(path, folder)
+        )
+        for path in files_in(folder)
+    ]
 
 
 def read_table(table: str | os.PathLike, folder: str | os.PathLike) -> list[Picture]:
     """The images that a table lists.
 
     Args:
-        table: CSV, or JSONL, with columns `image` (file, relative to the folder) and `prompt`;
-            optionally `concept`, `family`, `split`, and `states.ATTRIBUTE`, the class that the
-            prompt says.
+        table: CSV, JSON lines (`.jsonl`) or a JSON list (`.json`), with columns `image` (file,
+            relative to the folder, or an absolute path) and `prompt`; optionally `concept`,
+            `family`, `split`, and `states.ATTRIBUTE`, the class that the prompt says.
         folder: of the images.
 
     Raises:
-        UserError: no such table, no such column, or a file that is listed twice.
+        UserError: no such table, no such column, a row that is no row of it, a relative path that
+            leaves the folder, or a file that is listed twice, however it is spelled.
     """
-    table = pathlib.Path(table)
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-        rows = (
-            [json.loads(line) for line in text.splitlines() if line.strip()]
-            if table.suffix == ".jsonl"
-            else list(csv.DictReader(text.splitlines()))
-        )
-    except (OSError, UnicodeDecodeError, ValueError, csv.Error) as error:
-        raise UserError(
-            f"{table}: cannot be read as a table of images and prompts ({error})"
-        ) from error
-    if not rows:
+    pictures: list[Picture] = []
+    rows: dict[pathlib.Path, int] = {}
+    for number, row in enumerate(_rows(pathlib.Path(table)), start=1):
+        where = f"{table}, row {number}"
+        texts = _texts(row, where)
+        name = texts["image"]
+        if not os.path.isabs(name) and os.path.normpath(name).split(os.sep)[0] == os.pardir:
+            raise UserError(f"{where}: {name} lies outside {folder}; write its absolute path")
+        path = pathlib.Path(os.path.normpath(pathlib.Path(folder).absolute() / name))
+        first = rows.setdefault(path.resolve(), number)
+        if first != number:
+            raise UserError(f"{where}: {name} is listed twice, first in row {first}")
+        pictures.append(Picture(_prompt(texts), path, _seed(path, folder)))
+    if not pictures:
         raise UserError(f"{table}: lists no image")
-    pictures, seen = [], set()
-    for number, row in enumerate(rows, start=1):
-        for column in ("image", "prompt"):
-            if not isinstance(row, dict) or not row.get(column):
-                raise UserError(
-                    f"{table}, row {number}: has no {column!r}; a table has the columns image "
-                    "and prompt"
-                )
-        if row["image"] in seen:
-            raise UserError(f"{table}, row {number}: {row['image']} is listed twice")
-        seen.add(row["image"])
-        path = pathlib.Path(folder) / row["image"]
-        states = {
-            k.removeprefix("states."): v for k, v in row.items() if k.startswith("states.") and v
-        }
-        pictures.append(
-            _picture(
-                path,
-                folder,
-                row["prompt"],
-                row.get("concept"),
-                row.get("family"),
-                row.get("split"),
-                states,
-            )
-        )
     return pictures
 
 
-def _picture(
-    path: pathlib.Path,
-    folder: str | os.PathLike,
-    text: str,
-    concept: str | None = None,
-    family: str | None = None,
-    split: str | None = None,
-    states: dict[str, str] | None = None,
-) -> Picture:
-    prompt = Prompt(text, concept or text, family or "images", split or "all", states or {})
-    name = os.path.relpath(path, folder)
-    return Picture(
-        prompt, path.absolute(), int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
+def _rows(table: pathlib.Path) -> Iterator[Any]:
+    """The rows of a table, as they stand there."""
+    try:
+        text = table.read_text(encoding="utf-8-sig")
+        if table.suffix.lower() in {".jsonl", ".ndjson"}:
+            yield from (json.loads(line) for line in text.split("\n") if line.strip())
+        elif table.suffix.lower() == ".json":
+            found = json.loads(text)
+            yield from found if isinstance(found, list) else [found]
+        else:
+            yield from _csv(text)
+    except (OSError, UnicodeDecodeError, ValueError, RecursionError, csv.Error) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(
+            f"{table}: cannot be read as a table of images and prompts ({error})"
+        ) from error
+
+
+def _csv(text: str) -> Iterator[dict[str, str]]:
+    """Rows of CSV by column; what is no CSV is refused instead of guessed."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    columns = next(reader, [])
+    if twice := [name for name, n in Counter(columns).items() if n > 1]:
+        raise csv.Error(f"column {twice[0]!r} stands twice")
+    for row in reader:
+        if row and len(row) != len(columns):
+            raise csv.Error(
+                f"line {reader.line_num}: {len(row)} values for {len(columns)} columns; a value "
+                'with a comma stands in quotes: "..."'
+            )
+        if row:
+            yield dict(zip(columns, row, strict=True))
+
+
+def _texts(row: Any, where: str) -> dict[str, str]:
+    """A row's filled columns, of those that count; states may be nested in JSON."""
+    if not isinstance(row, dict):
+        raise UserError(f"{where}: is no row with the columns image and prompt (got {row!r})")
+    found = {
+        name: value
+        for name, value in flat(row).items()
+        if (name in TEXTS or name.startswith("states.")) and value not in (None, "", {})
+    }
+    for name, value in found.items():
+        if not isinstance(value, str):
+            raise UserError(f"{where}: {name} shall be text (got {value!r})")
+        if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value):
+            raise UserError(f"{where}: {name} holds a character that no file can keep ({value!r})")
+    for name in ("image", "prompt"):
+        if name not in found:
+            raise UserError(f"{where}: has no {name!r}; a table has the columns image and prompt")
+    return found
+
+
+def printable(path: str | os.PathLike) -> str:
+    """A path as text that any file can keep: bytes that are no UTF-8 are escaped."""
+    return os.fspath(path).encode(errors="backslashreplace").decode()
+
+
+def _prompt(texts: dict[str, str]) -> Prompt:
+    text = texts["prompt"]
+    states = {k.removeprefix("states."): v for k, v in texts.items() if k.startswith("states.")}
+    return Prompt(
+        text,
+        texts.get("concept", text),
+        texts.get("family", "images"),
+        texts.get("split", "all"),
+        states,
     )
+
+
+def _seed(path: pathlib.Path, folder: str | os.PathLike) -> int:
+    name = os.path.relpath(path.resolve(), pathlib.Path(folder).resolve())
+    return int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8], "big") >> 1

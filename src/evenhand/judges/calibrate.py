@@ -3,21 +3,24 @@
 import datetime
 import os
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from evenhand.core.errors import UserError, unknown
-from evenhand.images.io import in_batches
+from evenhand.devices import default_device
 from evenhand.images.labelled import labelled, pixels_of, values
+from evenhand.images.tensors import in_batches
+from evenhand.judges.base import answers
 from evenhand.judges.registry import load_judge
+from evenhand.recipes.judge import JudgeConfig
 from evenhand.recipes.labels import Labels
 from evenhand.stats.calibration import NOT_SEEN, Answers, Calibration
 
 
 def calibrate(
-    classifier: str,
+    config: JudgeConfig,
     data: str | os.PathLike,
     labels: Mapping[str, Labels],
     *,
@@ -26,13 +29,13 @@ def calibrate(
     seed: int = 0,
     domain: str = "",
     batch: int = 64,
-    device: str = "cpu",
+    device: str | torch.device | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Calibration:
     """Counts what a judge calls labelled images of each true class; means of its probabilities.
 
     Args:
-        classifier: name, YAML or folder.
+        config: the judge, as `evenhand.recipes.judge.find_judge` found it.
         data: labelled images, as `evenhand.images.labelled` reads them.
         labels: which column says an attribute's class.
         split: of the data; all of it when None.
@@ -41,7 +44,7 @@ def calibrate(
             is calibrated on.
         domain: what kind of images these are, in words; the data's name when empty.
         batch: images judged at a time, of one size.
-        device: of the classifier.
+        device: of the classifier; an accelerator where there is one, when None.
         progress: called with (images done, images in all).
 
     Raises:
@@ -49,49 +52,29 @@ def calibrate(
     """
     import datasets
 
-    judge, parts = load_judge(classifier, device=device), labelled(data, split=column, seed=seed)
+    device = torch.device(device or default_device())
+    judge, parts = load_judge(config, device=device), labelled(data, split=column, seed=seed)
     if split and split not in parts:
         raise unknown("split", split, parts, where=str(data))
     rows = parts[split] if split else datasets.concatenate_datasets(list(parts.values()))
-    known, truth = (
-        {a: judge.classes(a) for a in filter(None, [*judge.attributes, judge.concept])},
-        {},
-    )
-    for name, entry in labels.items():
-        if name not in known:
-            raise unknown("attribute", name, known, where=f"classifier {classifier!r}")
-        if set(entry.names) != set(known[name]):
-            raise UserError(
-                f"{name}: the labels mean {', '.join(entry.names)}; classifier {classifier!r} "
-                "knows "
-                f"{', '.join(known[name])}"
-            )
-        truth[name] = [
-            None if (k := entry.find(v)) is None else entry.names[k]
-            for v in values(rows, entry.column, str(data))
-        ]
+    known = {a: judge.classes(a) for a in filter(None, [*judge.attributes, judge.concept])}
+    truth = _truth(rows, labels, known, config.name, str(data))
     found = {name: _Table(known[name]) for name in labels}
     done = 0
-    for indices, images in in_batches(((i, pixels_of(row)) for i, row in enumerate(rows)), batch):
-        with torch.no_grad():
-            answers = judge(images.to(device))
-        seen = answers.seen.cpu().numpy()
+    pixels = ((i, pixels_of(row, side=judge.side)) for i, row in enumerate(rows))
+    for indices, images in in_batches(pixels, batch, device=device):
+        found_in = answers(judge, images)
+        seen = found_in.seen.cpu().numpy()
         for name, table in found.items():
             table.add(
-                [truth[name][i] for i in indices], answers.probs[name].double().cpu().numpy(), seen
+                [truth[name][i] for i in indices], found_in.probs[name].cpu().double().numpy(), seen
             )
         done += len(indices)
         if progress:
             progress(done, len(rows))
-    for name, table in found.items():
-        for cls, called in table.counts.items():
-            if not sum(called.values()):
-                raise UserError(
-                    f"{data}: no image is labelled {cls!r} of {name!r}; a calibration needs some "
-                    "of every class"
-                )
+    _refuse_empty(found, str(data))
     return Calibration(
-        classifier=classifier,
+        classifier=config.name,
         digest=judge.digest,
         domain=domain or str(data),
         data=str(data),
@@ -99,6 +82,34 @@ def calibrate(
         attributes={a: table.counts for a, table in found.items()},
         probabilities={a: table.answers() for a, table in found.items()},
     )
+
+
+def _refuse_empty(found: dict[str, "_Table"], where: str) -> None:
+    for name, table in found.items():
+        for cls, called in table.counts.items():
+            if not sum(called.values()):
+                raise UserError(
+                    f"{where}: no image is labelled {cls!r} of {name!r}; a calibration needs some "
+                    "of every class"
+                )
+
+
+def _truth(
+    rows: Any, labels: Mapping[str, Labels], known: dict[str, list[str]], judge: str, where: str
+) -> dict[str, list[str | None]]:
+    """`{attribute: [true class]}` of the rows, None where unlabelled, checked against the judge."""
+    truth = {}
+    for name, entry in labels.items():
+        if name not in known:
+            raise unknown("attribute", name, known, where=f"classifier {judge!r}")
+        if set(entry.names) != set(known[name]):
+            raise UserError(
+                f"{name}: the labels mean {', '.join(entry.names)}; classifier {judge!r} "
+                f"knows {', '.join(known[name])}"
+            )
+        indices = [entry.find(value) for value in values(rows, entry.column, where)]
+        truth[name] = [None if k is None else entry.names[k] for k in indices]
+    return truth
 
 
 class _Table:

@@ -7,16 +7,19 @@ facenet-pytorch`. MTCNN's weights come with it; those of the embedding are fetch
 file.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
 from evenhand.core.errors import UserError, loading
 from evenhand.recipes.judge import Faces
+
+LEAST = 20  # pixels: the smallest face that MTCNN finds, so the smallest picture it takes
+LONGER = 480  # pixels of the longer side on which faces are found, at most
 
 
 def _facenet() -> Any:
@@ -25,10 +28,24 @@ def _facenet() -> Any:
     except ImportError as error:
         raise UserError(
             "faces need facenet-pytorch: pip install --no-deps facenet-pytorch (its metadata "
-            "asks for an old torch "
-            "that it does not need)"
+            "asks for an old torch that it does not need)"
         ) from error
     return facenet_pytorch
+
+
+class Found(NamedTuple):
+    """The faces of N images.
+
+    Attributes:
+        crops: `[N, 3, size, size]` of the largest, differentiable in the images; the whole image
+            where there is none.
+        boxes: `[N, 4]` pixels of the crops, left, top, right, bottom.
+        faces: `[N]` int, how many there are.
+    """
+
+    crops: Tensor
+    boxes: Tensor
+    faces: Tensor
 
 
 class FaceCrops:
@@ -41,35 +58,60 @@ class FaceCrops:
 
     def __init__(self, config: Faces, *, device: str | torch.device = "cpu") -> None:
         self.config = config
-        self._detector = _facenet().MTCNN(select_largest=True, device=torch.device(device))
+        self._detector = _facenet().MTCNN(
+            select_largest=True, min_face_size=LEAST, device=torch.device(device)
+        )
 
-    def __call__(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Finds the faces and cuts them out.
+    def __call__(self, images: Tensor) -> Found:
+        """Finds the faces of images `[N, 3, H, W]` in [0, 1] and cuts the largest ones out.
 
-        Args:
-            images: `[N, 3, H, W]` in [0, 1].
-
-        Returns:
-            crops `[N, 3, size, size]`, differentiable in the images; `[N]` bool, whether a face was
-            found; the crops' boxes `[N, 4]` in pixels, the whole image where none was.
+        In a picture of less than `LEAST` pixels none is found.
         """
-        found = [self._largest(image) for image in images.detach()]
-        seen = torch.tensor([box is not None for box in found], device=images.device)
+        found = self._find(images.detach())
         whole = (0.0, 0.0, float(images.shape[3]), float(images.shape[2]))
         boxes = torch.tensor(
-            [whole if box is None else _square(box, self.config.margin) for box in found],
+            [_square(faces[0], self.config.margin) if len(faces) else whole for faces in found],
             device=images.device,
         )
-        return crop(images, boxes, self.config.size), seen, boxes
+        numbers = torch.tensor([len(faces) for faces in found], device=images.device)
+        return Found(crop(images, boxes, self.config.size), boxes, numbers)
 
-    def _largest(self, image: Tensor) -> np.ndarray | None:
-        picture = Image.fromarray((image.permute(1, 2, 0) * 255).round().byte().cpu().numpy())
-        boxes, probabilities = self._detector.detect(picture)
-        found = [] if boxes is None else zip(boxes, probabilities, strict=True)  # largest first
-        return next((box for box, p in found if p >= self.config.confidence), None)
+    def _find(self, images: Tensor) -> list[NDArray]:
+        """For each image the boxes `[F, 4]` of its faces in pixels, the largest first.
+
+        On copies of which the longer side has `LONGER` pixels, all at once.
+        """
+        height, width = images.shape[2:]
+        if min(height, width) < LEAST:
+            return [np.empty((0, 4))] * len(images)
+        scale = min(1.0, max(LONGER / max(height, width), LEAST / min(height, width)))
+        small = round(height * scale), round(width * scale)
+        if small != (height, width):
+            images = F.interpolate(images, small, mode="bilinear", antialias=True)
+        back = np.array([width / small[1], height / small[0]] * 2)
+        pixels = (images.clamp(0, 1) * 255).movedim(1, -1)
+        return [boxes * back for boxes in self._detect(pixels)]
+
+    def _detect(self, pixels: Tensor) -> list[NDArray]:
+        """Boxes `[F, 4]` in images `[N, H, W, 3]` of 0 to 255, those sure enough."""
+        try:
+            boxes, sureness = self._detector.detect(pixels)
+        except torch.OutOfMemoryError:
+            raise
+        except (IndexError, RuntimeError):
+            # facenet-pytorch 2.6 stumbles over a candidate that lies outside its image
+            if len(pixels) == 1:
+                return [np.empty((0, 4))]
+            return [self._detect(image[None])[0] for image in pixels]
+        return [
+            np.empty((0, 4))
+            if found is None
+            else np.array(found, dtype=float)[np.array(p, dtype=float) >= self.config.confidence]
+            for found, p in zip(boxes, sureness, strict=True)
+        ]
 
 
-def _square(box: np.ndarray, margin: float) -> tuple[float, float, float, float]:
+def _square(box: NDArray, margin: float) -> tuple[float, float, float, float]:
     """The square around a box's centre, its side the box's longer one and the margin."""
     x, y, half = (
         (box[0] + box[2]) / 2,
@@ -80,23 +122,44 @@ def _square(box: np.ndarray, margin: float) -> tuple[float, float, float, float]
 
 
 def crop(images: Tensor, boxes: Tensor, size: int) -> Tensor:
-    """Cuts boxes out, bilinearly and differentiably; black outside the image.
+    """Cuts boxes out and resizes them, differentiably; black outside the image.
+
+    Bilinear, with a triangle as wide as a pixel of the crop where that is more than one of the
+    image (the antialiasing of Pillow and torchvision): every pixel of the box counts.
 
     Args:
         images: `[N, 3, H, W]`.
         boxes: `[N, 4]` pixels: left, top, right, bottom.
         size: of the crops `[N, 3, size, size]`.
     """
-    scale = boxes.new_tensor([images.shape[3], images.shape[2]])
-    centre, extent = (
-        (boxes[:, :2] + boxes[:, 2:]) / scale - 1,
-        (boxes[:, 2:] - boxes[:, :2]) / scale,
-    )
-    zero = torch.zeros_like(centre[:, 0])
-    rows = [[extent[:, 0], zero, centre[:, 0]], [zero, extent[:, 1], centre[:, 1]]]
-    theta = torch.stack([torch.stack(row, -1) for row in rows], 1)
-    grid = F.affine_grid(theta.to(images.dtype), [len(images), 3, size, size], align_corners=False)
-    return F.grid_sample(images, grid, align_corners=False)
+    rows = _weights(boxes[:, 1], boxes[:, 3], size, images.shape[2]).to(images.dtype)
+    columns = _weights(boxes[:, 0], boxes[:, 2], size, images.shape[3]).to(images.dtype)
+    return rows[:, None] @ images @ columns[:, None].mT
+
+
+def _weights(start: Tensor, end: Tensor, size: int, length: int) -> Tensor:
+    """How much each of the image's pixels counts for each of the crop's, along one side.
+
+    Args:
+        start: `[N]` of the boxes, pixels.
+        end: `[N]`.
+        size: pixels of the crop.
+        length: pixels of the image.
+
+    Returns:
+        `[N, size, length]`; rows sum to 1, less where they reach beyond the image.
+    """
+    step = (end - start) / size  # pixels of the image in one of the crop
+    reach = step.clamp(min=1)
+    beyond = int(reach.max()) + 1
+    first = min(0, int(start.min()) - beyond)
+    last = max(length, int(end.max()) + beyond)
+    pixels = torch.arange(first, last, device=start.device) + 0.5
+    places = start[:, None] + (torch.arange(size, device=start.device) + 0.5) * step[:, None]
+    distance = (pixels - places[:, :, None]).abs() / reach[:, None, None]
+    weights = (1 - distance).clamp(min=0)
+    weights = weights / weights.sum(-1, keepdim=True)
+    return weights[:, :, -first : length - first]
 
 
 class FaceEmbedding:

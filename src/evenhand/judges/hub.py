@@ -1,19 +1,35 @@
 """Image classifiers of transformers as judges, from the Hub or from folders."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from evenhand.core.attributes import Attribute
 from evenhand.core.errors import loading, unknown
-from evenhand.features.networks import resized
+from evenhand.features.preprocessing import of_transformers
+from evenhand.features.sources import find
 from evenhand.recipes.judge import JudgeConfig, Network
 
-Judgement = Callable[[Tensor], dict[str, Tensor]]
+
+class Classifier(NamedTuple):
+    """What judges photographs or crops of them.
+
+    Attributes:
+        judge: images `[N, 3, H, W]` to logits `{attribute: [N, K]}`.
+        features: images to `[N, D]`; None where it has none.
+        side: as of `evenhand.judges.base.Judge`.
+        identity: digests of its weights, by what is judged with them.
+    """
+
+    judge: Callable[[Tensor], dict[str, Tensor]]
+    features: Callable[[Tensor], Tensor] | None
+    side: int | None
+    identity: dict[str, list[str]]
 
 
-def hub_networks(config: JudgeConfig, device: str | torch.device) -> Judgement:
+def hub_networks(config: JudgeConfig, device: str | torch.device) -> Classifier:
     """Image classifiers of transformers, their labels mapped onto the attributes' classes.
 
     Several labels of one class are summed in probability (logsumexp of the logits). A network that
@@ -37,29 +53,34 @@ def hub_networks(config: JudgeConfig, device: str | torch.device) -> Judgement:
             for a, n in config.networks.items()
         }
 
-    return judge
+    sides = [network.side for network in networks.values()]
+    known = [side for side in sides if side]
+    return Classifier(
+        judge,
+        None,
+        max(known) if len(known) == len(sides) else None,
+        {a: networks[n.path, n.revision].identity for a, n in config.networks.items()},
+    )
 
 
 class _Network:
-    """A frozen image classifier of transformers, with its processor's steps, differentiable."""
+    """A frozen image classifier of transformers behind its own processor's steps."""
 
     def __init__(self, path: str, revision: str | None, device: str | torch.device) -> None:
-        from transformers import AutoImageProcessor, AutoModelForImageClassification
+        from transformers import AutoModelForImageClassification
 
-        with loading(f"classifier {path!r}"):
-            self.model = AutoModelForImageClassification.from_pretrained(
-                path, revision=revision, dtype=torch.float32
-            )
-            processor = AutoImageProcessor.from_pretrained(path, revision=revision)
         self.path = path
+        with loading(f"classifier {path!r}"):
+            source = find(path, revision)
+            self.model = AutoModelForImageClassification.from_pretrained(
+                source.path, revision=source.revision, dtype=torch.float32
+            )
+            self._fit, self.side = of_transformers(source.path, source.revision)
+            self.identity = source.identity
         self.model.eval().requires_grad_(False).to(device)
-        size = getattr(processor, "size", {})
-        self._side = size.get("height") or size.get("shortest_edge") or 224
-        self._mean = getattr(processor, "image_mean", None) or [0.5] * 3
-        self._std = getattr(processor, "image_std", None) or [0.5] * 3
 
     def __call__(self, images: Tensor) -> Tensor:
-        return self.model(resized(images, self._side, self._mean, self._std)).logits
+        return self.model(self._fit(images)).logits
 
     def groups(self, network: Network, attribute: Attribute) -> list[list[int]]:
         """For each class the indices of its labels."""

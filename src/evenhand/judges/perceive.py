@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -14,7 +13,8 @@ from evenhand.core.errors import UserError
 from evenhand.core.files import whole
 from evenhand.core.prompts import Row
 from evenhand.core.records import Record, hash63
-from evenhand.judges.base import Judge
+from evenhand.images.tensors import to_uint8
+from evenhand.judges.base import Judge, answers
 
 
 def with_digest(settings: dict[str, Any], judge: Judge) -> dict[str, Any]:
@@ -53,8 +53,7 @@ def judged(
         files: their files; a name in the run directory when None.
         flagged: what the model's safety checker said of each.
     """
-    with torch.no_grad():
-        predictions = judge(images)
+    predictions = answers(judge, images)
     names = [
         *attributes,
         *([judge.concept] if judge.concept and judge.concept not in attributes else []),
@@ -76,15 +75,21 @@ def judged(
             },
             seen=bool(predictions.seen[i]),
             flagged=flagged[i] if flagged else None,
+            faces=None if predictions.faces is None else int(predictions.faces[i]),
+            box=_box(predictions.boxes, predictions.seen, i),
             states=p.states,
         )
         for i, (p, seed) in enumerate(rows)
     ]
 
 
+def _box(boxes: Tensor | None, seen: Tensor, i: int) -> list[float] | None:
+    return None if boxes is None or not seen[i] else [round(x, 1) for x in boxes[i].tolist()]
+
+
 def save_images(images: Tensor, paths: Sequence[pathlib.Path]) -> None:
     """Writes images `[N, 3, H, W]` in [0, 1] as PNG files, each whole, several at a time."""
-    arrays = (images.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+    arrays = to_uint8(images)
 
     def save(item: tuple[Any, pathlib.Path]) -> None:
         with whole(item[1]) as temporary:

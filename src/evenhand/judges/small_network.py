@@ -17,9 +17,8 @@ from torch.nn import functional as F
 
 from evenhand.core.errors import UserError
 from evenhand.core.files import digest, whole, write_json
-from evenhand.core.resources import locate
 from evenhand.judges.base import Predictions
-from evenhand.recipes.judge import load_judge_config
+from evenhand.recipes.judge import JudgeConfig
 
 
 def _strided(widths: list[int]) -> nn.Sequential:
@@ -129,24 +128,33 @@ class SmallNetwork(nn.Module):
 
 
 class SmallNetworkJudge:
-    """A judge of the embedded world: a small network in the toolkit's own format."""
+    """A judge of the embedded world: a small network in the toolkit's own format.
 
-    def __init__(self, name: str, *, device: str | torch.device = "cpu") -> None:
-        pass
+    Its digest is that of its weights: they and the classes that they were trained on decide what it
+    answers. (From which probability on it has seen something, the YAML says.)
 
-        config = load_judge_config(name)
-        folder = pathlib.Path(locate(config.path))
-        self.name, self.concept, self._least = name, config.concept, config.seen
+    Args:
+        config: as `evenhand.recipes.judge.find_judge` found it.
+        device: of the network.
+
+    Raises:
+        UserError: a file is missing or damaged, or it has other classes than its YAML says.
+    """
+
+    def __init__(self, config: JudgeConfig, *, device: str | torch.device = "cpu") -> None:
+        folder = pathlib.Path(config.path)
+        self.name, self.concept, self._least = config.name, config.concept, config.seen
         self.attributes = config.known
         self.network = SmallNetwork.load(folder).to(device)
         for attribute in self.attributes.values():
             if self.network.config["classes"].get(attribute.name) != attribute.classes:
                 raise UserError(
-                    f"classifier {name!r}: {folder} has classes "
+                    f"classifier {config.name!r}: {folder} has classes "
                     f"{self.network.config['classes'].get(attribute.name)} for {attribute.name!r}, "
                     f"its YAML says {attribute.classes}"
                 )
         self.digest = digest(folder / "model.safetensors")
+        self.side: int | None = self.network.config["size"]
 
     def classes(self, name: str) -> list[str]:
         """Class names of an attribute, the concept's included, in the order of the logits."""

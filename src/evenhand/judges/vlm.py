@@ -3,15 +3,16 @@
 It is asked a question with the classes as options, and its next token is read.
 """
 
-import hashlib
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from evenhand.core.errors import UserError, loading
+from evenhand.features.sources import find
+from evenhand.images.tensors import to_uint8
 from evenhand.judges.base import Predictions
-from evenhand.recipes.judge import load_judge_config
+from evenhand.recipes.judge import JudgeConfig
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -26,7 +27,7 @@ class VisionLanguageJudge:
     to no question.
 
     Args:
-        name: of the YAML in `eval/judges`, or its path.
+        config: as `evenhand.recipes.judge.find_judge` found it.
         device: of the network.
 
     Raises:
@@ -35,16 +36,25 @@ class VisionLanguageJudge:
 
     concept: str | None = None
 
-    def __init__(self, name: str, *, device: str | torch.device = "cpu") -> None:
+    side: int | None = None
+
+    def __init__(self, config: JudgeConfig, *, device: str | torch.device = "cpu") -> None:
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
-        config = load_judge_config(name)
-        self.name, self.attributes = name, config.known
+        self.name, self.attributes = config.name, config.known
         if (most := max(len(a.classes) for a in self.attributes.values())) >= len(LETTERS):
-            raise UserError(f"classifier {name!r}: {most} classes are more than there are letters")
+            raise UserError(
+                f"classifier {self.name!r}: {most} classes are more than there are letters"
+            )
         with loading(f"vision-language model {config.model!r}"):
-            self._model: Any = AutoModelForImageTextToText.from_pretrained(config.model)
-            self._processor: Any = AutoProcessor.from_pretrained(config.model)
+            source = find(config.model)
+            self._model: Any = AutoModelForImageTextToText.from_pretrained(
+                source.path, revision=source.revision
+            )
+            self._processor: Any = AutoProcessor.from_pretrained(
+                source.path, revision=source.revision
+            )
+            self.digest = config.digest({"vlm": source.identity})
         self._model.eval().requires_grad_(False).to(device)
         self._processor.tokenizer.padding_side = "left"
         self._device = device
@@ -56,7 +66,6 @@ class VisionLanguageJudge:
             self._processor.tokenizer.encode(letter, add_special_tokens=False)[-1]
             for letter in LETTERS
         ]
-        self.digest = hashlib.sha256(config.model_dump_json().encode()).hexdigest()[:12]
 
     def _prompt(self, question: str, classes: list[str]) -> str:
         options = "\n".join(
@@ -73,9 +82,7 @@ class VisionLanguageJudge:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Predictions:
         """Judges images `[N, 3, H, W]` in [0, 1]; the logits are those of the classes' letters."""
-        pictures = list(
-            (images.detach().clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-        )
+        pictures = list(to_uint8(images))
         logits, seen = {}, torch.ones(len(images), dtype=torch.bool, device=images.device)
         for name, attribute in self.attributes.items():
             inputs = self._processor(

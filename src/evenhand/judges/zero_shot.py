@@ -1,25 +1,18 @@
 """CLIP as a judge, without training: the cosine to descriptions of the classes."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from evenhand.features.networks import Clip
-from evenhand.judges.hub import Judgement
+from evenhand.judges.hub import Classifier
 from evenhand.recipes.judge import JudgeConfig
 
-Embed = Callable[[Tensor], Tensor]
 
-
-def zero_shot(config: JudgeConfig, device: str | torch.device) -> tuple[Embed, Judgement]:
+def zero_shot(config: JudgeConfig, device: str | torch.device) -> Classifier:
     """CLIP as a classifier (Radford et al., ICML 2021, section 3.1).
 
-    Cosine to the classes' descriptions, prompt-ensembled.
-
-    Returns:
-        the image embedding, and a function from it to logits `{attribute: [N, K]}`.
+    Cosine to the classes' descriptions, prompt-ensembled; its features are the image embedding.
     """
     clip = Clip(config.model, config.weights, device=device)
 
@@ -35,6 +28,9 @@ def zero_shot(config: JudgeConfig, device: str | torch.device) -> tuple[Embed, J
         a: torch.stack([direction(config.descriptions[a][c]) for c in attribute.classes])
         for a, attribute in config.known.items()
     }
-    return clip, lambda embedding: {
-        a: clip.scale * F.normalize(embedding, dim=-1) @ d.T for a, d in directions.items()
-    }
+
+    def judge(images: Tensor) -> dict[str, Tensor]:
+        embedding = F.normalize(clip(images), dim=-1)
+        return {a: clip.scale * embedding @ d.T for a, d in directions.items()}
+
+    return Classifier(judge, clip, clip.side, {"clip": clip.identity})

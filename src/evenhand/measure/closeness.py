@@ -18,11 +18,14 @@ from torch.nn import functional as F
 
 from evenhand.core.errors import UserError
 from evenhand.core.records import Record, read_run
+from evenhand.devices import default_device
 from evenhand.features.networks import Clip, load_features
-from evenhand.images.io import Unreadable, in_batches, read_images
+from evenhand.images.io import Unreadable, read_images
 from evenhand.images.tables import files_in
+from evenhand.images.tensors import in_batches
 from evenhand.judges.registry import load_judge
 from evenhand.recipes.features import Feature
+from evenhand.recipes.judge import find_judge
 from evenhand.reports.models import Closeness
 from evenhand.stats.shares import Estimate, mean_over_prompts
 
@@ -34,7 +37,7 @@ def closeness(
     *,
     reference: str | os.PathLike | None = None,
     batch: int = 64,
-    device: str = "cpu",
+    device: str | torch.device | None = None,
 ) -> dict[str, Closeness]:
     """Compares the images of two runs of `evenhand measure`.
 
@@ -45,7 +48,7 @@ def closeness(
         reference: folder of images as they should look, photographs for instance; needs
             torchmetrics.
         batch: images embedded at a time.
-        device: of the networks.
+        device: of the networks; an accelerator where there is one, when None.
 
     Returns:
         by kind of features. The prompt's cosines are there for CLIP, distances of all images
@@ -62,8 +65,9 @@ def closeness(
         raise UserError(f"{before} and {after} share no image (same prompt and seed)")
     real = _reference(reference, features) if reference else []
     found = {}
+    device = torch.device(device or default_device())
+    judge = load_judge(find_judge(run_after["settings"]["judge"]["name"]), device=device)
     for feature in features:
-        judge = load_judge(run_after["settings"]["judge"]["name"], device=device)
         ((_, embed),) = load_features([feature], judge.features, device=device)
         old, new = (
             _embedded([pathlib.Path(folder) / r.image for r in side], embed, batch, device)
@@ -77,30 +81,39 @@ def closeness(
                 for when, side in (("before", old), ("after", new))
                 for name, x in distances(side, photographs).items()
             }
-        old, new = F.normalize(old, dim=-1), F.normalize(new, dim=-1)
-        prompts, concepts = [r.prompt for r, _ in rows], [r.concept for r, _ in rows]
-        entry |= {
-            "same_seed": _over(concepts, (old * new).sum(-1).tolist()),
-            "diversity_before": _variety([r for r, _ in rows], old),
-            "diversity_after": _variety([r for _, r in rows], new),
-        }
-        if isinstance(embed, Clip):
-            texts = dict(
-                zip(
-                    dict.fromkeys(prompts),
-                    embed.texts(list(dict.fromkeys(prompts))).cpu(),
-                    strict=True,
-                )
-            )
-            asked = torch.stack([texts[p] for p in prompts])
-            fits = [(x * asked).sum(-1) for x in (old, new)]
-            entry |= {
-                "prompt_before": _over(concepts, fits[0].tolist()),
-                "prompt_after": _over(concepts, fits[1].tolist()),
-                "prompt_change": _over(concepts, (fits[1] - fits[0]).tolist(), (-2, 2)),
-            }
+        entry |= _paired(rows, F.normalize(old, dim=-1), F.normalize(new, dim=-1), embed)
         found[feature.kind] = Closeness(**entry)
     return found
+
+
+def _paired(
+    rows: list[tuple[Record, Record]], old: Tensor, new: Tensor, embed: Any
+) -> dict[str, Any]:
+    """What pairs of images tell of nearness, variety and, of CLIP, agreement with their prompts.
+
+    Args:
+        rows: N pairs.
+        old: `[N, D]`, unit vectors of the images before.
+        new: of those after.
+        embed: by which they were embedded.
+    """
+    concepts = [r.concept for r, _ in rows]
+    entry = {
+        "same_seed": _over(concepts, (old * new).sum(-1).tolist()),
+        "diversity_before": _variety([r for r, _ in rows], old),
+        "diversity_after": _variety([r for _, r in rows], new),
+    }
+    if isinstance(embed, Clip):
+        prompts = list(dict.fromkeys(r.prompt for r, _ in rows))
+        texts = dict(zip(prompts, embed.texts(prompts).cpu(), strict=True))
+        asked = torch.stack([texts[r.prompt] for r, _ in rows])
+        fits = [(x * asked).sum(-1) for x in (old, new)]
+        entry |= {
+            "prompt_before": _over(concepts, fits[0].tolist()),
+            "prompt_after": _over(concepts, fits[1].tolist()),
+            "prompt_change": _over(concepts, (fits[1] - fits[0]).tolist(), (-2, 2)),
+        }
+    return entry
 
 
 def _reference(folder: str | os.PathLike, features: Sequence[Feature]) -> list[pathlib.Path]:
@@ -172,7 +185,7 @@ class _Made(torch.nn.Module):
 
 @torch.no_grad()
 def _embedded(
-    files: list[pathlib.Path], embed: Any, batch: int, device: str, *, skip: bool = False
+    files: list[pathlib.Path], embed: Any, batch: int, device: torch.device, *, skip: bool = False
 ) -> Tensor:
     """Features `[N, D]` of image files, in their order.
 
@@ -194,10 +207,8 @@ def _embedded(
                 )
             yield path, image
 
-    for paths, images in in_batches(readable(), batch):
-        for path, vector in zip(
-            paths, embed(images.to(device)).flatten(1).float().cpu(), strict=True
-        ):
+    for paths, images in in_batches(readable(), batch, device=device):
+        for path, vector in zip(paths, embed(images).flatten(1).float().cpu(), strict=True):
             for i in numbers[path]:
                 result[i] = vector
     found = [x for x in result if x is not None]

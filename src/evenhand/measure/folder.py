@@ -5,8 +5,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from torch import Tensor
-
 from evenhand.core.errors import UserError
 from evenhand.core.files import digest_of
 from evenhand.core.records import (
@@ -18,8 +16,10 @@ from evenhand.core.records import (
     write_records,
 )
 from evenhand.core.work import Share, work
-from evenhand.images.io import in_batches, read_images
-from evenhand.images.tables import Picture
+from evenhand.devices import default_device
+from evenhand.images.io import Pixels, read_images
+from evenhand.images.tables import Picture, printable
+from evenhand.images.tensors import in_batches
 from evenhand.judges.base import Judge
 from evenhand.judges.perceive import judged, with_digest
 from evenhand.judges.registry import load_judge
@@ -42,7 +42,7 @@ def measure_folder(
 
     What cannot be read is left out, counted and named in `skipped.jsonl`.
     """
-    judge = load_judge(plan.judge.name)
+    judge = load_judge(plan.judge, device=default_device())
     settings = with_digest(plan.settings, judge)
     folder = check_run(folder, settings)
 
@@ -83,14 +83,14 @@ def _judge(
     """The records of a unit in its order, and what of it could not be read."""
     records, skipped = {}, []
 
-    def readable() -> Iterator[tuple[Picture, Tensor]]:
-        for picture, image in read_images(pictures):
+    def readable() -> Iterator[tuple[Picture, Pixels]]:
+        for picture, image in read_images(pictures, side=judge.side):
             if isinstance(image, Exception):
-                skipped.append({"skipped": str(picture.path), "why": str(image)})
+                skipped.append({"skipped": printable(picture.path), "why": str(image)})
             else:
                 yield picture, image
 
-    for batch, images in in_batches(readable(), size):
+    for batch, images in in_batches(readable(), size, device=default_device()):
         rows, files = [(p.prompt, p.seed) for p in batch], [str(p.path) for p in batch]
         found = judged(rows, images, judge, settings["attributes"], settings["source"], files)
         records |= {r.image: r for r in found}

@@ -138,4 +138,4 @@ def _load(plan: GeneratorPlan) -> tuple[Diffusion, Judge]:
         adapter_scale=plan.config.adapter_scale,
         settings=plan.settings["settings"],
     )
-    return diffusion, load_judge(plan.judge.name, device=diffusion.pipe.device)
+    return diffusion, load_judge(plan.judge, device=diffusion.pipe.device)

@@ -16,7 +16,7 @@ from evenhand.core.prompts import Prompt, PromptSet, Row, load_prompts
 from evenhand.core.records import image_seed, key
 from evenhand.core.schema import check
 from evenhand.images.tables import Picture, by_folder, read_table
-from evenhand.recipes.judge import JudgeConfig, load_judge_config
+from evenhand.recipes.judge import JudgeConfig, find_judge
 from evenhand.recipes.measure import Measure
 from evenhand.recipes.model import Model, load_model
 from evenhand.stats.calibration import read_calibration
@@ -206,7 +206,7 @@ def _check_states(prompt: Prompt, names: list[str], judge: JudgeConfig) -> None:
 def _judge(config: Measure, name: str | None, missing: str) -> JudgeConfig:
     if not name:
         raise UserError(missing)
-    judge = load_judge_config(name)
+    judge = find_judge(name)
     for attribute in config.attributes:
         if attribute not in judge.known:
             raise unknown("attribute", attribute, judge.known, where=f"judge {name!r}")

@@ -3,11 +3,13 @@
 import pathlib
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PrivateAttr, model_validator
 
 from evenhand.core.attributes import Attribute, attributes_of
-from evenhand.core.resources import is_path, locate
-from evenhand.core.schema import Count, Share, Strict, load
+from evenhand.core.errors import UserError
+from evenhand.core.files import digest_of
+from evenhand.core.resources import find_yaml, is_path, locate
+from evenhand.core.schema import Count, Share, Strict, check, read_yaml
 
 
 class Faces(Strict):
@@ -44,7 +46,6 @@ class JudgeConfig(Strict):
     """An attribute classifier: `eval/judges/*.yaml`.
 
     Attributes:
-        name: by which it was found.
         kind: `emoji` (the embedded world's), `clip` (zero-shot), `hub` (image classifiers of
             transformers), `vlm` (a vision-language model of transformers that is asked; it judges
             only, no gradient passes).
@@ -53,7 +54,8 @@ class JudgeConfig(Strict):
         concept: `emoji`: the attribute that names a prompt's concept, for prompt fidelity.
         seen: `emoji`: least probability of the concept's best class at which an image counts as
             seen.
-        model: `clip` and `vlm`: Hub name or folder; with `weights`, an architecture of open_clip.
+        model: `clip` and `vlm`: Hub name or folder; with `weights`, an architecture of open_clip;
+            `local-dir:FOLDER`, all that open_clip needs.
         weights: `clip`: of open_clip, tag or file.
         templates: `clip`: sentences with `{}` over which a description's embedding is averaged.
         descriptions: `clip`: `{attribute: {class: [description, ...]}}`.
@@ -63,7 +65,6 @@ class JudgeConfig(Strict):
         mirror: `clip` and `hub`: the mean of the probabilities of an image and of its mirror image.
     """
 
-    name: str = Field(default="", exclude=True)
     kind: Literal["emoji", "clip", "hub", "vlm"]
     attributes: dict[str, dict[str, Any]]
     path: str = ""
@@ -77,6 +78,30 @@ class JudgeConfig(Strict):
     questions: dict[str, str] = {}
     faces: Faces | None = None
     mirror: bool = False
+    _name: str = PrivateAttr("")
+
+    @property
+    def name(self) -> str:
+        """What it was found by: a name that ships, its YAML, or its folder."""
+        return self._name
+
+    def digest(self, weights: dict[str, list[str]]) -> str:
+        """Twelve hex digits of all that decides its answers: weights, classes and settings.
+
+        The place and the name of its files are not among them, nor what only reports use.
+
+        Args:
+            weights: digests of its networks, by what is judged with them.
+        """
+        decides = {"kind", "templates", "descriptions", "questions", "faces", "mirror"}
+        return digest_of(
+            {
+                **self.model_dump(mode="json", include=decides),
+                "classes": {name: attribute.classes for name, attribute in self.known.items()},
+                "labels": {name: network.labels for name, network in self.networks.items()},
+                "weights": weights,
+            }
+        )
 
     @property
     def known(self) -> dict[str, Attribute]:
@@ -86,7 +111,7 @@ class JudgeConfig(Strict):
     def beside(self, file: str) -> pathlib.Path | None:
         """A file that lies beside its weights, if it does."""
         folders = [self.path, *(n.path for n in self.networks.values())]
-        found = [pathlib.Path(locate(folder)) / file for folder in folders if folder]
+        found = [pathlib.Path(folder) / file for folder in folders if folder]
         return next((path for path in found if path.is_file()), None)
 
     @model_validator(mode="after")
@@ -95,6 +120,8 @@ class JudgeConfig(Strict):
         if self.mirror and self.kind in ("emoji", "vlm"):
             raise ValueError(f"mirror: a judge of kind {self.kind} looks at each image once")
         if self.kind == "emoji":
+            if not self.path:
+                raise ValueError("path: names no folder of a network")
             return self
         if self.kind == "vlm":
             if self.questions.keys() != known.keys():
@@ -118,21 +145,43 @@ class JudgeConfig(Strict):
         return self
 
 
-def load_judge_config(name: str) -> JudgeConfig:
+def find_judge(name: str) -> JudgeConfig:
     """A judge by name, by the path of its YAML, or by the folder with its `classifier.yaml`.
 
-    A network whose path is "." is that folder.
+    The one place where names become files: the paths that it returns are absolute, or Hub names.
+    A path in a YAML is taken from the YAML's folder, else from the working directory.
+
+    Raises:
+        UserError: unknown name, or every problem of the file.
     """
     folder = pathlib.Path(name)
-    if not (is_path(name) and folder.is_dir()):
-        return load(JudgeConfig, "eval/judges", name).model_copy(update={"name": name})
-    config = load(JudgeConfig, "eval/judges", str(folder / "classifier.yaml"))
-    return config.model_copy(
+    if is_path(name) and folder.is_dir():
+        path = folder / "classifier.yaml"
+        if not path.is_file():
+            raise UserError(f"{name}: is no judge's folder: it holds no classifier.yaml")
+    else:
+        path = find_yaml("eval/judges", name)
+    config = check(JudgeConfig, read_yaml(path), where=path.name)
+
+    def found(place: str) -> str:
+        return _found(place, path.parent)
+
+    networks = {a: n.model_copy(update={"path": found(n.path)}) for a, n in config.networks.items()}
+    config = config.model_copy(
         update={
-            "name": name,
-            "networks": {
-                a: n.model_copy(update={"path": str(folder)}) if n.path == "." else n
-                for a, n in config.networks.items()
-            },
+            "path": found(config.path),
+            "model": config.model if config.weights else found(config.model),
+            "weights": found(config.weights) if config.weights else None,
+            "networks": networks,
         }
     )
+    config._name = name
+    return config
+
+
+def _found(place: str, beside: pathlib.Path) -> str:
+    """The absolute path of a file or folder that a YAML names; anything else as it is."""
+    scheme = "local-dir:" if place.startswith("local-dir:") else ""
+    name = locate(place.removeprefix(scheme))
+    there = next((p for p in (beside / name, pathlib.Path(name)) if name and p.exists()), None)
+    return f"{scheme}{there.resolve()}" if there else place

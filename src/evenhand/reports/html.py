@@ -192,7 +192,7 @@ def _thumbnail(path: pathlib.Path) -> str | None:
     from PIL import Image
 
     try:
-        image = Image.fromarray(read_image(path))
+        image = Image.fromarray(read_image(path, side=THUMBNAIL))
     except Unreadable:
         return None
     image.thumbnail((THUMBNAIL, THUMBNAIL))

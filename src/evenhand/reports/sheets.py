@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw
 
 from evenhand.core.files import whole
+from evenhand.images.io import read_image
 
 LABEL, GAP = 160, 2  # pixels
 
@@ -47,9 +48,9 @@ def contact_sheet(
     for (label, files), height in zip(rows, heights, strict=True):
         ImageDraw.Draw(sheet).text((8, top + size // 2 - 9), label, fill="black", font_size=15)
         for x, file in enumerate(files):
-            with Image.open(file) as image:
-                sheet.paste(
-                    image.resize((size, size), Image.Resampling.BICUBIC), (LABEL + x * step, top)
-                )
+            image = Image.fromarray(read_image(file, side=size))
+            sheet.paste(
+                image.resize((size, size), Image.Resampling.BICUBIC), (LABEL + x * step, top)
+            )
         top += height
     return sheet

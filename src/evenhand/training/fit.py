@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from evenhand.core.errors import UserError
+from evenhand.devices import autocast
+from evenhand.images.tensors import to_float
 from evenhand.training.checkpoints import load_state, save_state, seeded, step_generator
-from evenhand.training.devices import autocast
 from evenhand.training.optimizer import CAUSE, Optimizer, of_this_training
 from evenhand.training.phases import Phase, kept_names, only, set_modes
 
@@ -88,7 +89,7 @@ def fit(
 
     Args:
         model: called with images `[N, 3, H, W]` in [0, 1].
-        data: rows are dictionaries of tensors; "images" is `[3, H, W]` uint8.
+        data: rows are dictionaries of tensors; "images" is `[H, W, 3]` uint8.
         loss: of what the model returns and the batch; None where the batch teaches nothing.
         phases: one after the other.
         passes: how images pass through the network.
@@ -170,7 +171,7 @@ def _read(
     for i, raw in enumerate(loader):
         generator = step_generator(passes.seed, "batch", phase, epoch, i)
         batch = {key: value.to(passes.device) for key, value in raw.items()}
-        batch["images"] = batch["images"].float() / 255
+        batch["images"] = to_float(batch["images"])
         yield passes.augment(batch, generator) if passes.augment else batch, generator
 
 

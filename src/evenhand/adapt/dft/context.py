@@ -16,6 +16,7 @@ from evenhand.adapt.dft.losses import Perceived
 from evenhand.adapt.dft.references import References
 from evenhand.core.errors import UserError, unknown
 from evenhand.core.prompts import Prompt
+from evenhand.devices import resolve_dtype
 from evenhand.diffusion.adapters import save_adapter
 from evenhand.diffusion.pipeline import Diffusion, load_diffusion
 from evenhand.diffusion.trainable import Trainable, attach
@@ -23,10 +24,9 @@ from evenhand.features.networks import load_features
 from evenhand.judges.base import Judge
 from evenhand.judges.registry import load_judge
 from evenhand.recipes.dft import Dft
-from evenhand.recipes.judge import load_judge_config
+from evenhand.recipes.judge import find_judge
 from evenhand.recipes.lora import SoftTokens
 from evenhand.recipes.model import load_model
-from evenhand.training.devices import resolve_dtype
 from evenhand.training.optimizer import Optimizer
 from evenhand.training.run_directory import versions
 
@@ -57,12 +57,13 @@ class Context:
         diffusion = load_diffusion(
             model.model_copy(update={"dtype": dtype}), device=str(accelerator.device)
         )
-        if load_judge_config(recipe.classifier).kind == "vlm":
+        judge = find_judge(recipe.classifier)
+        if judge.kind == "vlm":
             raise UserError(
                 f"classifier {recipe.classifier!r} is asked in words: it can judge, but no "
                 "gradient passes through it"
             )
-        classifier = load_judge(recipe.classifier, device=accelerator.device)
+        classifier = load_judge(judge, device=accelerator.device)
         for target in (recipe.target, *recipe.targets.values()):
             target.check(classifier.attributes)
         _check_prompts(recipe, classifier, explicit, accelerator.num_processes)

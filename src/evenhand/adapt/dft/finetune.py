@@ -22,10 +22,10 @@ from evenhand.adapt.dft.gradient import gradient_of_step
 from evenhand.core.adapters import LORA, find_adapter
 from evenhand.core.errors import UserError
 from evenhand.core.prompts import Prompt
+from evenhand.devices import best_dtype, default_device
 from evenhand.diffusion.adapters import average_lora, save_adapter
 from evenhand.recipes.dft import Dft
 from evenhand.training.checkpoints import save_state
-from evenhand.training.devices import best_dtype, default_device
 from evenhand.training.optimizer import CAUSE, Optimizer
 from evenhand.training.processes import same_everywhere, training
 from evenhand.training.run_directory import cut_log, log_line

@@ -15,6 +15,8 @@ from evenhand.adapt.dft.batches import Batch
 from evenhand.core.files import whole
 from evenhand.diffusion.pipeline import Diffusion
 from evenhand.diffusion.trainable import Trainable
+from evenhand.images.io import Pixels, read_image
+from evenhand.images.tensors import to_float, to_uint8
 
 
 class References:
@@ -41,7 +43,7 @@ class References:
             trainable,
             at_once,
         )
-        self._kept: dict[str, Tensor] = {}
+        self._kept: dict[str, Pixels] = {}
 
     @torch.no_grad()
     def __call__(self, batch: Batch, rows: Tensor) -> Tensor:
@@ -55,10 +57,10 @@ class References:
                 for i, image in zip(
                     part.tolist(), batch.sample(self._diffusion, part), strict=True
                 ):
-                    self._keep(keys[i], (image * 255).round().byte().cpu())
-        images = torch.stack([self._kept[key] for key in keys.values()])
+                    self._keep(keys[i], to_uint8(image))
+        pixels = np.stack([self._kept[key] for key in keys.values()])
         self._kept.clear()
-        return images.to(self._diffusion.pipe.device).float() / 255
+        return to_float(pixels, self._diffusion.pipe.device)
 
     def _key(self, batch: Batch, i: int) -> str:
         what = (
@@ -76,14 +78,11 @@ class References:
             and self._folder is not None
             and (path := self._folder / f"{key}.png").exists()
         ):
-            with Image.open(path) as image:
-                self._kept[key] = torch.from_numpy(np.asarray(image.convert("RGB")).copy()).permute(
-                    2, 0, 1
-                )
+            self._kept[key] = read_image(path)
         return key in self._kept
 
-    def _keep(self, key: str, image: Tensor) -> None:
+    def _keep(self, key: str, image: Pixels) -> None:
         self._kept[key] = image
         if self._folder is not None:
             with whole(self._folder / f"{key}.png") as temporary:
-                Image.fromarray(image.permute(1, 2, 0).numpy()).save(temporary, format="PNG")
+                Image.fromarray(image).save(temporary, format="PNG")

@@ -16,8 +16,9 @@ SLOWER = 1.5
 
 
 def default_device() -> torch.device:
-    """The GPU where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """The accelerator where there is one, else the processor."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return torch.device(found.type if found else "cpu")
 
 
 @functools.cache
