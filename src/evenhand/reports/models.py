@@ -146,6 +146,7 @@ class RunInfo(Strict):
     settings: dict[str, Any]
     versions: dict[str, str] = {}
     records: int = Field(default=1, alias="schema")
+    threads: int | None = None  # of torch in the process that began it; not known of older runs
 
 
 class Report(File):
