@@ -140,7 +140,7 @@ class Stopping(Strict):
 
 
 class RunInfo(Strict):
-    """What `run.json` says: settings, versions of software and layout, and whatever else it holds."""
+    """What `run.json` says: settings, versions of software and layout, and what else it holds."""
 
     model_config = ConfigDict(populate_by_name=True, extra="allow")
     settings: dict[str, Any]
