@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from evenhand.core.attributes import Attribute, Target, intersection
 from evenhand.core.errors import UserError
 from evenhand.core.files import write_json
-from evenhand.core.records import Record, append
+from evenhand.core.records import Record, write_records
 from evenhand.reports.comparison import compare
 from evenhand.reports.html import write_comparison, write_report
 from evenhand.reports.models import Comparison, Report
@@ -52,7 +52,7 @@ def record(prompt="a nurse", seed=0, cls="woman", **changes):
 def run_of(folder, records, **settings):
     folder.mkdir(parents=True)
     write_json(folder / "run.json", {"settings": {**SETTINGS, **settings}, "versions": {}})
-    append(folder / "records.jsonl", records)
+    write_records(folder, records)
     return folder
 
 
@@ -233,7 +233,7 @@ def test_the_page_embeds_no_file_of_elsewhere(tmp_path):
     named = ["images/0.png", "../secret/x.png", str(secret), "images/link.png"]
     rows = [record(seed=i, image=image) for i, image in enumerate(named)]
     write_json(tmp_path / "run" / "run.json", {"settings": SETTINGS, "versions": {}})
-    append(tmp_path / "run" / "records.jsonl", rows)
+    write_records(tmp_path / "run", rows)
     write_report(tmp_path / "run")
     (image,) = shown(tmp_path / "run" / "report.html")
     assert (image == [0, 0, 255]).all()
@@ -252,7 +252,7 @@ def test_images_made_elsewhere_are_shown_as_they_were_judged(tmp_path):
     run = tmp_path / "run"
     run.mkdir()
     write_json(run / "run.json", {"settings": {**settings, "images_from": str(folder)}})
-    append(run / "records.jsonl", rows)
+    write_records(run, rows)
     write_report(run)
     clear, upright = shown(run / "report.html")
     assert (clear == 255).all() and upright.shape == (8, 4, 3)
@@ -267,12 +267,12 @@ def test_a_judge_that_trained_the_adapter_is_named():
 def test_what_was_measured_stays_with_the_same_weights(tmp_path):
     import torch
 
-    from evenhand.core.adapters import LORA, describe_adapter
+    from evenhand.core.adapters import LORA, find_adapter
     from evenhand.diffusion.adapters import save_adapter
 
     def save(value):
         save_adapter(tmp_path, LORA, {"a": torch.tensor([value])}, {"recipe": "r"})
-        return describe_adapter(str(tmp_path))
+        return find_adapter(tmp_path).described
 
     first = save(1.0)
     write_json(tmp_path / "adapter.json", {**first, "measured": {"numbers": []}})

@@ -32,7 +32,7 @@ from PIL import Image
 
 from evenhand.classify.judge_network import new_network, write_judge
 from evenhand.core.files import write_json
-from evenhand.core.records import Record, append
+from evenhand.core.records import Record, write_records
 from evenhand.diffusion.pipeline import load_diffusion
 from evenhand.emoji.world import draw, sample_scene
 from evenhand.images.io import read_images
@@ -41,6 +41,7 @@ from evenhand.images.tensors import in_batches, to_uint8
 from evenhand.judges.base import Judge
 from evenhand.judges.registry import load_judge
 from evenhand.measure import measure, plan
+from evenhand.measure.plan import GeneratorPlan
 from evenhand.recipes.judge import find_judge
 from evenhand.recipes.judge_training import load_judge_training
 from evenhand.recipes.measure import Measure
@@ -76,7 +77,9 @@ def drawing(rounds: int, images: int, batch: int) -> dict:
         explicit_images=0,
         batch=batch,
     )
-    rows, _ = plan(config)
+    planned = plan(config)
+    assert isinstance(planned, GeneratorPlan)
+    rows = planned.rows
     model = load_model("emoji")
     diffusion = load_diffusion(model)
     pipe, call = diffusion.pipe, model.settings.call()
@@ -149,7 +152,7 @@ def report(count: int) -> dict:
         Measure(
             model="emoji", prompts=["emoji-occupations"], attributes=["gender", "tone"], images=1
         )
-    )[1]
+    ).settings
     settings["judge"]["digest"], settings["source"] = settings["calibration"]["digest"], "none"
     classes = {a: entry["classes"] for a, entry in settings["attributes"].items()}
     generator = torch.Generator().manual_seed(0)
@@ -177,7 +180,7 @@ def report(count: int) -> dict:
                     {a: dict(zip(c, probs[a][i], strict=True)) for a, c in classes.items()},
                 )
             )
-        append(run / "records.jsonl", rows)
+        write_records(run, rows)
         code = (
             "import sys; sys.argv = ['evenhand', 'report', sys.argv[1]]\nfrom evenhand.cli "
             "import main\n"

@@ -10,7 +10,7 @@ import re
 from dataclasses import asdict
 from typing import Any
 
-from evenhand.core.adapters import CLIP_NAMES, LORA, find_adapter
+from evenhand.core.adapters import CLIP_NAMES, Adapter, find_adapter
 from evenhand.core.files import write_json, write_text
 from evenhand.core.resources import ROOT
 from evenhand.recipes.model import Model, load_model
@@ -40,7 +40,7 @@ def write_card(
     described = {k: v for k, v in adapter.described.items() if k != "measured"}
     settings = comparison.after.run.settings
     write_json(folder / "adapter.json", {**described, "measured": _measured(settings, lines)})
-    model, weights = load_model(settings["model"]), adapter.weights
+    model = load_model(settings["model"])
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("evenhand.reports", "templates"),
         autoescape=False,  # the filters below make names safe in Markdown
@@ -54,14 +54,11 @@ def write_card(
     trainer = described.get("classifier", {})
     text = environment.get_template("card.md.j2").render(
         name=folder.name,
-        kind="LoRA" if adapter.is_lora else "Soft tokens",
-        lora=adapter.is_lora,
-        weights=weights.name,
-        described={"digest": None, **described},
+        adapter=adapter,
         trained_by=described.get("versions", {}).get("evenhand"),
         target=described.get("settings", {}).get("target", {}).get("shares", {}),
         base=model.path.replace("package:", "src/evenhand/"),
-        load=_load(weights, _shown(folder), described),
+        load=_load(adapter, _shown(folder)),
         prompt=_example(comparison.after, described),
         sampling=[
             option
@@ -78,7 +75,7 @@ def write_card(
         strengths=_by_strength(strengths),
         licence=model.licence,
     )
-    header = _header(folder.name, model, adapter.is_lora, comparison.after)
+    header = _header(adapter, model, comparison.after)
     write_text(folder / "README.md", f"---\n{header}\n---\n{text}")
 
 
@@ -104,7 +101,7 @@ def literal(text: object) -> str:
     return json.dumps(str(text), ensure_ascii=False)
 
 
-def _header(name: str, model: Model, lora: bool, after: Report) -> str:
+def _header(adapter: Adapter, model: Model, after: Report) -> str:
     """What the Hub reads, as YAML."""
     from huggingface_hub import EvalResult, ModelCardData
 
@@ -128,12 +125,12 @@ def _header(name: str, model: Model, lora: bool, after: Report) -> str:
         base_model=model.path.removeprefix("package:"),
         license=licence or None,
         tags=[
-            "lora" if lora else "textual_inversion",
+            "lora" if adapter.is_lora else "textual_inversion",
             "text-to-image",
             "evenhand",
             "distributional-alignment",
         ],
-        model_name=name,
+        model_name=adapter.folder.name,
         eval_results=results or None,
     )
     if licence_name:  # fields that the Hub wants beside `other`
@@ -155,22 +152,22 @@ def _example(report: Report, described: dict[str, Any]) -> str:
     return token + (prompts[0] if prompts else "a portrait of a person")
 
 
-def _load(weights: pathlib.Path, folder: str, described: dict[str, Any]) -> str:
+def _load(adapter: Adapter, folder: str) -> str:
     """The lines that load the weights in plain diffusers."""
-    if weights.name == LORA:
+    if adapter.is_lora:
         return f"pipe.load_lora_weights({literal(folder)})"
     from safetensors import safe_open
 
-    with safe_open(weights, "pt") as file:
+    with safe_open(adapter.weights, "pt") as file:
         several = set(CLIP_NAMES) <= set(file.keys())
-    path = literal(f"{folder}/{weights.name}")
+    path = literal(f"{folder}/{adapter.weights.name}")
     if not several:
         return f"pipe.load_textual_inversion({path})"
     lines = ["from safetensors.torch import load_file", f"tokens = load_file({path})"]
     for name, suffix in zip(CLIP_NAMES, ("", "_2"), strict=True):
         lines.append(
             f'pipe.load_textual_inversion(tokens["{name}"], '
-            f"token={literal(described.get('token'))}, "
+            f"token={literal(adapter.described.get('token'))}, "
             f"text_encoder=pipe.text_encoder{suffix}, tokenizer=pipe.tokenizer{suffix})"
         )
     return "\n".join(lines)

@@ -140,9 +140,9 @@ class Stopping(Strict):
 
 
 class RunInfo(Strict):
-    """What `run.json` says: settings, versions of software, and the version of its own layout."""
+    """What `run.json` says: settings, versions of software and layout, and what else it holds."""
 
-    model_config = ConfigDict(populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True, extra="allow")
     settings: dict[str, Any]
     versions: dict[str, str] = {}
     records: int = Field(default=1, alias="schema")
