@@ -196,6 +196,7 @@ def test_a_checkpoint_of_other_parameters_is_named(tmp_path):
     "settings, message",
     [
         ({"learning_rate": math.inf}, "learning_rate"),
+        ({"learning_rate": 1e31}, "learning_rate"),
         ({"learning_rate": 0}, "learning_rate"),
         ({"optimizer": "sgd", "betas": (0.9, 0.99)}, "betas are AdamW's"),
         ({"momentum": 0.9}, "momentum is SGD's"),

@@ -12,7 +12,13 @@ import yaml
 from PIL import Image
 
 from evenhand.classify.judge_network import new_network, write_judge
-from evenhand.classify.train_judge import train_judge
+from evenhand.classify.train_judge import (
+    LabelledImages,
+    accuracy,
+    class_weights,
+    loss_of,
+    train_judge,
+)
 from evenhand.core.errors import UserError
 from evenhand.emoji.world import draw, load_world, sample_scene
 from evenhand.images.augmentation import augmented, mixed
@@ -250,6 +256,90 @@ def test_a_finished_or_cut_training_goes_on_and_another_is_refused(trained, peop
         train_judge(recipe(seed=1), people, folder)
 
 
+def test_a_cut_training_gives_the_same_judge_and_no_global_generator_counts(people, tmp_path):
+    class Cut(Exception):
+        pass
+
+    def cut(done, total, words):
+        if done == 20:
+            raise Cut
+
+    short = recipe(epochs=2, mixup=0.4)
+    state = torch.get_rng_state()
+    whole = train_judge(short, people, tmp_path / "whole")
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.rand(1)
+    with pytest.raises(Cut):
+        train_judge(short, people, tmp_path / "cut", progress=cut)
+    resumed = train_judge(short, people, tmp_path / "cut")
+    assert (resumed / "model.safetensors").read_bytes() == (
+        whole / "model.safetensors"
+    ).read_bytes()
+
+
+def test_a_damaged_checkpoint_is_named(trained, people, tmp_path):
+    import shutil
+
+    folder = shutil.copytree(trained[1], tmp_path / "run")
+    (folder / "checkpoint.pt").write_bytes(b"half")
+    with pytest.raises(UserError, match=r"run/checkpoint\.pt: cannot be read as a checkpoint"):
+        train_judge(recipe(), people, folder)
+
+
+@pytest.mark.parametrize("rate", [1e9, 1e30])
+def test_a_diverged_training_writes_no_judge_and_names_the_cause(people, tmp_path, rate):
+    with pytest.raises(UserError, match="lower optimisation.learning_rate"):
+        train_judge(recipe(optimisation={"learning_rate": rate}), people, tmp_path / "run")
+    assert not (tmp_path / "run" / "classifier").exists()
+
+
+def test_one_process_trains(people, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UserError, match="trained by one process"):
+        train_judge(recipe(), people, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_images_without_a_label_of_an_attribute_do_not_count_for_it():
+    """The loss of labelled images alone; of an attribute without any, nothing; of none, None."""
+    logits = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    plain, even = recipe(smoothing=0), [torch.ones(2), torch.ones(2)]
+    labels = torch.tensor([[0, 1], [1, 0], [0, 0]])
+
+    def loss(known):
+        return loss_of(logits, {"pairs": [(labels, torch.tensor(known), 1.0)]}, plain, even)
+
+    tone = torch.nn.functional.cross_entropy(logits[:2, :2], labels[:2, 0])
+    gender = torch.nn.functional.cross_entropy(logits[:1, 2:], labels[:1, 1])
+    some = loss([[True, True], [True, False], [False, False]])
+    torch.testing.assert_close(some, tone + gender)
+    torch.testing.assert_close(loss([[True, False], [True, False], [False, False]]), tone)
+    assert loss([[False, False]] * 3) is None
+
+
+def test_accuracy_is_the_mean_over_classes_and_attributes_of_labelled_images(people):
+    rows = LabelledImages(labelled(people, split="split")["validation"], recipe(), "here")
+    right = rows.labels.clone()
+    assert accuracy(right, rows) == 1
+    lighter = rows.labels[:, 0] == 0
+    assert accuracy(torch.stack([lighter.long(), right[:, 1]], 1), rows) == 0.5
+    always_first = torch.zeros_like(right)
+    assert accuracy(always_first, rows) == 0.5  # whatever the classes' numbers are
+    unknown = ~rows.known[:, 1]
+    assert unknown.any()  # drawings that say person
+    right[unknown, 1] = 1 - right[unknown, 1]
+    assert accuracy(right, rows) == 1
+
+
+def test_balance_gives_every_class_of_an_attribute_the_same_weight(people):
+    rows = LabelledImages(labelled(people, split="split")["train"], recipe(), "here")
+    for place, weights in enumerate(class_weights(rows, recipe(balance=True))):
+        counts = torch.bincount(rows.labels[rows.known[:, place], place])
+        assert len(set(counts.tolist())) > 1
+        torch.testing.assert_close(weights * counts, torch.full((2,), counts.sum() / 2))
+    assert all((w == 1).all() for w in class_weights(rows, recipe(balance=False)))
+
+
 def test_a_backbone_is_frozen_but_for_its_head(trained, people, tmp_path):
     made, _ = trained
     again = train_judge(
@@ -355,6 +445,11 @@ def test_impossible_recipes_are_refused():
         ({"path": "x"}, "give either path"),
         ({"config": None}, "give either"),
         ({"freeze": True}, "freeze"),
+        (
+            {"attributes": {"gender": Labels(column="gender", classes={"woman": ["woman"]})}},
+            "gender has the class 'woman' alone",
+        ),
+        ({"learning_rate": 1e-3}, "learning_rate is now optimisation.learning_rate"),
     ]:
         with pytest.raises(ValueError, match=message):
             recipe(**change)

@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from evenhand.core.schema import Strict
 
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, le=1e30)]  # steps of larger ones overflow float32
 Decay = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
