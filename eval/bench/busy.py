@@ -4,9 +4,10 @@
 
 torch's threads (libgomp) spin while they wait for work. On a machine whose cores others use, too,
 they so keep those from the cores that have work. `evenhand` sets OMP_WAIT_POLICY=PASSIVE unless the
-user says otherwise: waiting threads sleep, and wake a little later where nobody else is. Two processes, one with libgomp's default and one with
-ours, draw the same images of the embedded model in turns, each as soon as the other is done, while
-others load every core; first without them. Median seconds of the rounds. Two minutes.
+user says otherwise: waiting threads sleep, and wake a little later where nobody else is. Two
+processes, one with libgomp's default and one with ours, draw the same images of the embedded model
+in turns, each as soon as the other is done, while others load every core; first without them.
+Median seconds of the rounds. Two minutes.
 """
 
 import argparse

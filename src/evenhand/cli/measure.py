@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from evenhand.cli.measure_settings import configured, parse_target, tell_plan
+from evenhand.cli.measure_settings import configured, tell_plan
 
 if TYPE_CHECKING:
     from evenhand.recipes.measure import Measure
@@ -115,8 +115,6 @@ def measure(
     Examples:
         evenhand measure emoji --prompts emoji-occupations --attributes gender,tone --images 32
 
-        evenhand measure emoji --prompts emoji-occupations --split test --adapter emoji-gender
-
         evenhand measure emoji --prompts emoji-occupations --attributes gender --until .1
 
         evenhand measure sd15 --protocol full --judge siglip-faces
@@ -129,30 +127,8 @@ def measure(
         evenhand measure --images-from pictures --prompts prompts.csv --judge siglip-faces \
             --attributes gender
     """
-    config = configured(
-        protocol,
-        model=model,
-        images_from=str(images_from) if images_from else None,
-        prompts=prompts,
-        attributes=attributes.split(",") if attributes else None,
-        joint=joint or None,
-        images=images,
-        explicit_images=explicit_images,
-        until=until,
-        splits=split,
-        adapter=adapter,
-        adapter_scale=adapter_scale,
-        judge=judge,
-        calibration=str(calibration) if calibration else None,
-        domain=domain,
-        target=parse_target(target) if target else None,
-        settings=setting,
-        seed=seed,
-        batch=batch,
-    )
-    asked = [protocol] if protocol else config.prompts
-    named = [Path(x).name for x in (model, config.images_from, *asked, adapter) if x]
-    folder = out or Path("runs/measure") / "-".join(named)
+    given = dict(locals())
+    config, folder = configured(given)
     if dry_run:
         tell_plan(config, folder)
     elif executor:

@@ -25,24 +25,37 @@ def parse_target(texts: list[str]) -> dict[str, dict[str, float]]:
     return target
 
 
-def configured(protocol: str | None, **given: Any) -> "Measure":
-    """The measurement asked for: the protocol's settings, and the options given over them."""
+def configured(given: dict[str, Any]) -> tuple["Measure", Path]:
+    """The measurement asked for, and its run directory.
+
+    Args:
+        given: the command's options by name, None where one is not given. They go before the
+            settings of the protocol.
+    """
     from evenhand.core.resources import find_yaml
     from evenhand.core.schema import check, override, read_yaml
     from evenhand.recipes.measure import Measure
     from evenhand.stats.stopping import LOOK, images_for
 
-    if given["until"] and given["images"] is None and 0 < given["until"] < 0.5:
-        given["images"] = (
-            -(-images_for(given["until"]) // LOOK) * LOOK
-        )  # as many as would do without looking
-    given["settings"] = override({}, given["settings"]) if given["settings"] else None
-    settings = read_yaml(find_yaml("eval/protocols", protocol)) if protocol else {}
-    return check(
-        Measure,
-        {**settings, **{k: v for k, v in given.items() if v is not None}},
-        where="evenhand measure",
-    )
+    values = {name: given[name] for name in Measure.model_fields if name in given}
+    if values["until"] and values["images"] is None and 0 < values["until"] < 0.5:
+        # as many as would do without looking
+        values["images"] = -(-images_for(values["until"]) // LOOK) * LOOK
+    for name in ("images_from", "calibration"):
+        values[name] = str(values[name]) if values[name] else None
+    values["attributes"] = given["attributes"].split(",") if given["attributes"] else None
+    values["joint"] = given["joint"] or None
+    values["splits"] = given["split"]
+    values["target"] = parse_target(given["target"]) if given["target"] else None
+    values["settings"] = override({}, given["setting"]) if given["setting"] else None
+    protocol = given["protocol"]
+    below = read_yaml(find_yaml("eval/protocols", protocol)) if protocol else {}
+    above = {name: value for name, value in values.items() if value is not None}
+    config = check(Measure, {**below, **above}, where="evenhand measure")
+    asked = [protocol] if protocol else config.prompts
+    named = (config.model, config.images_from, *asked, config.adapter)
+    default = Path("runs/measure") / "-".join(Path(x).name for x in named if x)
+    return config, given["out"] or default
 
 
 def tell_plan(config: "Measure", folder: Path) -> None:

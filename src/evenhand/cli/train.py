@@ -2,9 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
+
+if TYPE_CHECKING:
+    from evenhand.recipes.dft import Dft
 
 
 def train(
@@ -39,41 +42,43 @@ def train(
 
         accelerate launch --num_processes 2 -m evenhand train dft/emoji-gender
     """
-    from evenhand.core.errors import UserError
     from evenhand.recipes.dft import load_recipe
 
     settings = load_recipe(recipe, overrides)
     name = Path(recipe).stem if recipe.endswith((".yaml", ".yml")) else recipe
     folder = out or Path("runs/train") / name
     if dry_run:
-        import yaml
-
-        print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), end="")
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise UserError("--dry-run takes one process")
-        from evenhand.adapt.dft.cost import cost
-
-        cost = cost(settings)
-        steps = (
-            f"{settings.runs} runs of {settings.steps}"
-            if settings.runs > 1
-            else str(settings.steps)
-        )
-        print(
-            f"# into {folder}: {cost.parameters:,} trainable parameters, {steps} steps\n"
-            f"# a step: {cost.images} images, {cost.calls[0]} denoiser calls without and "
-            f"{cost.calls[1]} with gradients\n"
-            f"# about {cost.seconds / 60:.1f} minutes, {cost.memory / 2**30:.1f} GiB at most "
-            "(from two steps)"
-        )
+        _dry(settings, folder)
         return
     adapter = run(settings, folder, name)
     if os.environ.get("RANK", "0") == "0":
         print(f"adapter: {adapter}")
 
 
-# noqa: ANN001 -- recipes.Dft, whose import is not quick
-def run(settings, folder: Path, name: str) -> Path:
+def _dry(settings: "Dft", folder: Path) -> None:
+    """Prints the resolved recipe and what it will cost."""
+    import yaml
+
+    from evenhand.core.errors import UserError
+
+    print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), end="")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("--dry-run takes one process")
+    from evenhand.adapt.dft.cost import cost
+
+    found = cost(settings)
+    several = f"{settings.runs} runs of " if settings.runs > 1 else ""
+    print(
+        f"# into {folder}: {found.parameters:,} trainable parameters, {several}{settings.steps} "
+        f"steps\n"
+        f"# a step: {found.images} images, {found.calls[0]} denoiser calls without and "
+        f"{found.calls[1]} with gradients\n"
+        f"# about {found.seconds / 60:.1f} minutes, {found.memory / 2**30:.1f} GiB at most "
+        "(from two steps)"
+    )
+
+
+def run(settings: "Dft", folder: Path, name: str) -> Path:
     """Trains with a progress bar that shows the running gap."""
     from evenhand.adapt.dft.finetune import finetune
     from evenhand.cli.show import progress

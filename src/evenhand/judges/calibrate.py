@@ -51,13 +51,8 @@ def calibrate(
     Raises:
         UserError: unknown attribute, class, column or split; a class without an image.
     """
-    import datasets
-
     device = torch.device(device or default_device())
-    judge, parts = load_judge(config, device=device), labelled(data, split=column, seed=seed)
-    if split and split not in parts:
-        raise unknown("split", split, parts, where=str(data))
-    rows = parts[split] if split else datasets.concatenate_datasets(list(parts.values()))
+    judge, rows = load_judge(config, device=device), _rows(data, split, column, seed)
     known = {a: judge.classes(a) for a in filter(None, [*judge.attributes, judge.concept])}
     truth = _truth(rows, labels, known, config.name, str(data))
     found = {name: _Table(known[name]) for name in labels}
@@ -83,6 +78,15 @@ def calibrate(
         attributes={a: table.counts for a, table in found.items()},
         probabilities={a: table.answers() for a, table in found.items()},
     )
+
+
+def _rows(data: str | os.PathLike, split: str | None, column: str | None, seed: int) -> Any:
+    import datasets
+
+    parts = labelled(data, split=column, seed=seed)
+    if split and split not in parts:
+        raise unknown("split", split, parts, where=str(data))
+    return parts[split] if split else datasets.concatenate_datasets(list(parts.values()))
 
 
 def _refuse_empty(found: dict[str, "_Table"], where: str) -> None:

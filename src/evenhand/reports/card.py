@@ -32,8 +32,6 @@ def write_card(
         comparison: of the base model with the adapter; the adapter was loaded from its file.
         sweep: reports by strength of the adapter ("0.5"), of the same prompts.
     """
-    import jinja2
-
     folder = pathlib.Path(folder)
     lines = headlines([comparison.before, comparison.after], comparison.change)
     adapter = find_adapter(folder)
@@ -41,18 +39,9 @@ def write_card(
     settings = comparison.after.run.settings
     write_json(folder / "adapter.json", {**described, "measured": _measured(settings, lines)})
     model = load_model(settings["model"])
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("evenhand.reports", "templates"),
-        autoescape=False,  # the filters below make names safe in Markdown
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"number": number, "md": markdown, "code": code, "text": literal}
     strengths = {"0": comparison.before, **sweep, "1": comparison.after} if sweep else {}
     trainer = described.get("classifier", {})
-    text = environment.get_template("card.md.j2").render(
+    text = _template().render(
         name=folder.name,
         adapter=adapter,
         trained_by=described.get("versions", {}).get("evenhand"),
@@ -77,6 +66,21 @@ def write_card(
     )
     header = _header(adapter, model, comparison.after)
     write_text(folder / "README.md", f"---\n{header}\n---\n{text}")
+
+
+def _template() -> Any:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("evenhand.reports", "templates"),
+        autoescape=False,  # the filters below make names safe in Markdown
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"number": number, "md": markdown, "code": code, "text": literal}
+    return environment.get_template("card.md.j2")
 
 
 def markdown(text: object) -> str:

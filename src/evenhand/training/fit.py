@@ -99,12 +99,10 @@ def fit(
         progress: called with (steps done, steps in all, words).
 
     Raises:
-        UserError: several processes, a loss or weights that are not finite, a checkpoint that is
-            damaged or of another training.
+        UserError: several processes, numbers that are not finite, a checkpoint of another training.
     """
     refuse_several_processes()
-    model.to(passes.device)
-    kept = kept_names(model, phases)
+    kept = kept_names(model.to(passes.device), phases)
     done, optimizer_state = _resume(model, kept, folder / "checkpoint.pt")
     epoch_steps = len(_batches(data, passes, 0, 0))
     before = [epoch_steps * sum(p.epochs for p in phases[:i]) for i in range(len(phases) + 1)]
@@ -112,8 +110,7 @@ def fit(
         phase, number = phases[done.phase], done.phase
         with only(model, phase) as named:
             optimizer = Optimizer(phase.optimisation, named, steps=phase.epochs * epoch_steps)
-            if optimizer_state:
-                optimizer.load(optimizer_state, f"{folder / 'checkpoint.pt'}")
+            optimizer.load(optimizer_state, f"{folder / 'checkpoint.pt'}")
             while done.phase == number:
                 where, losses = f"{folder}: phase {number + 1}, epoch {done.epoch + 1}", []
                 set_modes(model, phase)

@@ -128,12 +128,14 @@ class Optimizer:
             "average": self._average.state_dict() if self._average else None,
         }
 
-    def load(self, state: dict[str, Any], where: str) -> None:
-        """Puts back what `state` gave.
+    def load(self, state: dict[str, Any] | None, where: str) -> None:
+        """Puts back what `state` gave; nothing where there is none.
 
         Raises:
             UserError: it is of other parameters, or of another version of evenhand.
         """
+        if state is None:
+            return
         with of_this_training(where):
             self._inner.load_state_dict(state["optimizer"])
             self._done, self._bad, self.left_out = (
