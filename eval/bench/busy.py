@@ -4,9 +4,10 @@
 
 torch's threads (libgomp) spin while they wait for work. On a machine whose cores others use, too,
 they so keep those from the cores that have work. `evenhand` sets OMP_WAIT_POLICY=PASSIVE unless the
-user says otherwise: waiting threads sleep, and wake a little later where nobody else is. Two processes, one with libgomp's default and one with
-ours, draw the same images of the embedded model in turns, each as soon as the other is done, while
-others load every core; first without them. Median seconds of the rounds. Two minutes.
+user says otherwise: waiting threads sleep, and wake a little later where nobody else is. Two
+processes, one with libgomp's default and one with ours, draw the same images of the embedded model
+in turns, each as soon as the other is done, while others load every core; first without them.
+Median seconds of the rounds. Two minutes.
 """
 
 import argparse
@@ -93,12 +94,14 @@ def main() -> None:
         for process in workers.values():
             seconds(process)  # loads and warms up
         for busy in args.busy:
+            load = round(os.getloadavg()[0], 2)  # of others, before ours
             found = rounds(workers, busy, args.rounds)
             median = {name: round(statistics.median(x), 3) for name, x in found.items()}
             ratio = round(median["default"] / median["passive"], 2)
             rows.append(
                 {
                     "busy": busy,
+                    "load_average_before": load,
                     "median_seconds": median,
                     "default_over_passive": ratio,
                     "seconds": {name: [round(x, 3) for x in xs] for name, xs in found.items()},

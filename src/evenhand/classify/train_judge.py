@@ -51,15 +51,7 @@ def train_judge(
     refuse_several_processes()
     folder, device = pathlib.Path(folder), default_device()
     recipe = recipe.model_copy(update={"dtype": resolve_dtype(recipe.dtype, device)})
-    splits = labelled(data, split=recipe.split, seed=recipe.seed)
-    if missing := {"train", "validation"} - splits.keys():
-        raise UserError(
-            f"{data}: has no split {' and no split '.join(sorted(missing))}; it has "
-            f"{', '.join(splits)}"
-        )
-    train, validation = (
-        LabelledImages(splits[name], recipe, f"{data}, {name}") for name in ("train", "validation")
-    )
+    train, validation = _read(recipe, data)
     open_run(folder, {"recipe": recipe.model_dump(mode="json"), "data": str(data)})
     network, processor = new_network(recipe)
     model = Normalised(network, processor.image_mean, processor.image_std)
@@ -89,6 +81,22 @@ def train_judge(
     )
     _refuse_constant(called(model, validation, recipe, device), recipe, folder)
     return write_judge(folder / "classifier", network, processor, recipe)
+
+
+def _read(
+    recipe: JudgeTraining, data: str | os.PathLike
+) -> tuple["LabelledImages", "LabelledImages"]:
+    """The splits `train` and `validation`."""
+    splits = labelled(data, split=recipe.split, seed=recipe.seed)
+    if missing := {"train", "validation"} - splits.keys():
+        raise UserError(
+            f"{data}: has no split {' and no split '.join(sorted(missing))}; it has "
+            f"{', '.join(splits)}"
+        )
+    train, validation = (
+        LabelledImages(splits[name], recipe, f"{data}, {name}") for name in ("train", "validation")
+    )
+    return train, validation
 
 
 class LabelledImages(Dataset):

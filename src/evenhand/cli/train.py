@@ -25,7 +25,7 @@ def train(
         ),
     ] = False,
 ) -> None:
-    r"""Fine-tune a model and write an adapter that any diffusers loads.
+    """Fine-tune a model and write an adapter that any diffusers loads.
 
     Killed at any moment, the same command goes on from its last checkpoint and gives the same
     weights. Several processes (accelerate launch; torchrun without GPUs) share the images of a step
@@ -34,42 +34,45 @@ def train(
     Examples:
         evenhand train dft/emoji-gender
 
-        evenhand train dft/emoji-gender steps=40 optimisation.learning_rate=1e-3 \
-            lora.part=denoiser
+        evenhand train dft/emoji-gender steps=40 optimisation.learning_rate=1e-3
 
         accelerate launch --num_processes 2 -m evenhand train dft/emoji-gender
     """
-    from evenhand.core.errors import UserError
     from evenhand.recipes.dft import load_recipe
 
     settings = load_recipe(recipe, overrides)
     name = Path(recipe).stem if recipe.endswith((".yaml", ".yml")) else recipe
     folder = out or Path("runs/train") / name
     if dry_run:
-        import yaml
-
-        print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), end="")
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            raise UserError("--dry-run takes one process")
-        from evenhand.adapt.dft.cost import cost
-
-        cost = cost(settings)
-        steps = (
-            f"{settings.runs} runs of {settings.steps}"
-            if settings.runs > 1
-            else str(settings.steps)
-        )
-        print(
-            f"# into {folder}: {cost.parameters:,} trainable parameters, {steps} steps\n"
-            f"# a step: {cost.images} images, {cost.calls[0]} denoiser calls without and "
-            f"{cost.calls[1]} with gradients\n"
-            f"# about {cost.seconds / 60:.1f} minutes, {cost.memory / 2**30:.1f} GiB at most "
-            "(from two steps)"
-        )
+        _dry_run(settings, folder)
         return
     adapter = run(settings, folder, name)
     if os.environ.get("RANK", "0") == "0":
         print(f"adapter: {adapter}")
+
+
+def _dry_run(settings, folder: Path) -> None:
+    """Prints the resolved recipe and what it will cost."""
+    import yaml
+
+    from evenhand.core.errors import UserError
+
+    print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), end="")
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("--dry-run takes one process")
+    from evenhand.adapt.dft.cost import cost
+
+    cost = cost(settings)
+    steps = (
+        f"{settings.runs} runs of {settings.steps}" if settings.runs > 1 else str(settings.steps)
+    )
+    print(
+        f"# into {folder}: {cost.parameters:,} trainable parameters, {steps} steps\n"
+        f"# a step: {cost.images} images, {cost.calls[0]} denoiser calls without and "
+        f"{cost.calls[1]} with gradients\n"
+        f"# about {cost.seconds / 60:.1f} minutes, {cost.memory / 2**30:.1f} GiB at most "
+        "(from two steps)"
+    )
 
 
 # noqa: ANN001 -- recipes.Dft, whose import is not quick
