@@ -103,8 +103,7 @@ def fit(
             damaged or of another training.
     """
     refuse_several_processes()
-    model.to(passes.device)
-    kept = kept_names(model, phases)
+    kept = kept_names(model.to(passes.device), phases)
     done, optimizer_state = _resume(model, kept, folder / "checkpoint.pt")
     epoch_steps = len(_batches(data, passes, 0, 0))
     before = [epoch_steps * sum(p.epochs for p in phases[:i]) for i in range(len(phases) + 1)]
