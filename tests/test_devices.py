@@ -6,7 +6,7 @@ import warnings
 import pytest
 import torch
 
-from evenhand.training import devices
+from evenhand import devices
 
 
 def test_a_precision_that_is_emulated_is_warned_of_with_the_measured_factor(monkeypatch):

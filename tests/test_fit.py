@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from torch.utils.data import WeightedRandomSampler
 
 from evenhand.core.errors import UserError
+from evenhand.images.tensors import to_float
 from evenhand.recipes.optimisation import Group, Optimisation
 from evenhand.training.fit import Passes, fit
 from evenhand.training.phases import Phase
@@ -19,12 +20,12 @@ PASSES = Passes(batch=4, seed=3)
 
 
 class Squares:
-    """Dark and bright images `[3, 8, 8]`, with noise, and which they are."""
+    """Dark and bright images `[8, 8, 3]`, with noise, and which they are."""
 
     def __init__(self, n=18):
         generator = torch.Generator().manual_seed(0)
         self.labels = torch.arange(n) % 2
-        noise = torch.randint(0, 100, (n, 3, 8, 8), generator=generator)
+        noise = torch.randint(0, 100, (n, 8, 8, 3), generator=generator)
         self.images = (noise + 100 * self.labels[:, None, None, None]).to(torch.uint8)
         self.seen = []
 
@@ -68,7 +69,7 @@ def loss_of(logits, batch):
 def accuracy(data):
     def of(model):
         assert not model.training and not torch.is_grad_enabled()
-        return (model(data.images / 255).argmax(1) == data.labels).double().mean()
+        return (model(to_float(data.images)).argmax(1) == data.labels).double().mean()
 
     return of
 
@@ -152,7 +153,7 @@ def test_the_hook_receives_the_gradient_of_the_loss_before_it_is_clipped(tmp_pat
     model, data = network(), Squares(4)
     model.body[3].p = 0.0
     model.train()
-    loss_of(model(data.images / 255), {"labels": data.labels}).backward()
+    loss_of(model(to_float(data.images)), {"labels": data.labels}).backward()
     expected, found = {n: p.grad.clone() for n, p in model.named_parameters()}, {}
 
     def gradients(step, of_step):

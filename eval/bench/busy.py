@@ -94,12 +94,14 @@ def main() -> None:
         for process in workers.values():
             seconds(process)  # loads and warms up
         for busy in args.busy:
+            load = round(os.getloadavg()[0], 2)  # of others, before ours
             found = rounds(workers, busy, args.rounds)
             median = {name: round(statistics.median(x), 3) for name, x in found.items()}
             ratio = round(median["default"] / median["passive"], 2)
             rows.append(
                 {
                     "busy": busy,
+                    "load_average_before": load,
                     "median_seconds": median,
                     "default_over_passive": ratio,
                     "seconds": {name: [round(x, 3) for x in xs] for name, xs in found.items()},

@@ -28,7 +28,7 @@ def train(
         ),
     ] = False,
 ) -> None:
-    r"""Fine-tune a model and write an adapter that any diffusers loads.
+    """Fine-tune a model and write an adapter that any diffusers loads.
 
     Killed at any moment, the same command goes on from its last checkpoint and gives the same
     weights. Several processes (accelerate launch; torchrun without GPUs) share the images of a step
@@ -37,8 +37,7 @@ def train(
     Examples:
         evenhand train dft/emoji-gender
 
-        evenhand train dft/emoji-gender steps=40 optimisation.learning_rate=1e-3 \
-            lora.part=denoiser
+        evenhand train dft/emoji-gender steps=40 optimisation.learning_rate=1e-3
 
         accelerate launch --num_processes 2 -m evenhand train dft/emoji-gender
     """

@@ -88,11 +88,11 @@ def fit(
     """Trains a network; afterwards it holds the weights of the best epoch, the first of equals.
 
     Args:
-        model: called with images `[N, 3, H, W]` in [0, 1].
+        model: called with images.
         data: rows are dictionaries of tensors; "images" is `[H, W, 3]` uint8.
         loss: of what the model returns and the batch; None where the batch teaches nothing.
         phases: one after the other.
-        passes: how images pass through the network.
+        passes: how images pass through.
         folder: holds the checkpoint, written after every epoch, from which a training goes on.
         validate: the score of the model in evaluation mode, higher is better.
         gradients: called with (step, gradient of each trained parameter) before each is clipped.
@@ -119,9 +119,7 @@ def fit(
                     value = _forward(model, loss, batch, passes, generator)
                     if value is None:
                         continue
-                    losses.append(value.item())
-                    if not math.isfinite(losses[-1]):
-                        raise UserError(f"{where}: the loss is not finite ({losses[-1]}); {CAUSE}")
+                    losses.append(_finite(value, where))
                     value.backward()
                     if gradients:
                         gradients(step, {n: p.grad for n, p in named if p.grad is not None})
@@ -180,6 +178,13 @@ def _forward(
     with seeded(number), autocast(passes.dtype, passes.device):
         outputs = model(batch["images"])
     return loss(outputs, batch)
+
+
+def _finite(value: Tensor, where: str) -> float:
+    number = value.item()
+    if not math.isfinite(number):
+        raise UserError(f"{where}: the loss is not finite ({number}); {CAUSE}")
+    return number
 
 
 def _end_epoch(
