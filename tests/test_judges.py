@@ -56,6 +56,7 @@ def vit(folder, **processor):
         num_hidden_layers=1,
         num_attention_heads=2,
         intermediate_size=16,
+        initializer_range=0.5,
         image_size=32,
         patch_size=8,
         **LABELS,
