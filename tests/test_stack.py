@@ -19,7 +19,6 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 EXTRAS = PROJECT["optional-dependencies"]
 NOT_DECLARED = {"facenet-pytorch", "bitsandbytes"}  # installed by itself; only on request
 NOT_IMPORTED = {
-    "filelock",  # the locks' library, where they are merged
     "torchvision",  # imported by facenet-pytorch and open_clip
     "tensorboard",  # imported by accelerate
 }
@@ -44,7 +43,7 @@ def imported(folder: pathlib.Path) -> set[str]:
 
 
 def test_what_the_package_imports_is_declared_and_what_is_declared_is_imported():
-    optional = {plain(x) for name in ("fidelity", "tensorboard") for x in EXTRAS[name]}
+    optional = {plain(x) for name in ("cluster", "fidelity", "tensorboard") for x in EXTRAS[name]}
     declared = {plain(x) for x in PROJECT["dependencies"]} | optional
     found = imported(ROOT / "src")
     assert found - declared == NOT_DECLARED & found
@@ -64,7 +63,8 @@ def pins(file: str) -> dict[str, str]:
 
 
 def test_every_declared_library_is_pinned_for_the_tests_and_at_its_lowest_version():
-    bounds = [*PROJECT["dependencies"], *EXTRAS["fidelity"], *EXTRAS["tensorboard"]]
+    extras = [x for name in ("cluster", "fidelity", "tensorboard") for x in EXTRAS[name]]
+    bounds = [*PROJECT["dependencies"], *extras]
     assert pins("constraints-lowest.txt") == {
         plain(bound): bound.partition(">=")[2] for bound in bounds
     }

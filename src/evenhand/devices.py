@@ -17,7 +17,7 @@ SLOWER = 1.5
 
 def default_device() -> torch.device:
     """The accelerator where there is one, else the processor."""
-    found = torch.accelerator.current_accelerator(check_available=True)
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return torch.device(found.type if found else "cpu")
 
 
