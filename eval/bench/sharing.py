@@ -148,16 +148,12 @@ def people(place: pathlib.Path) -> pathlib.Path:
         }
     )
     datasets.Dataset.from_list(rows, features=features).to_parquet(place / "people.parquet")
-    network = {
-        "model_type": "resnet",
-        "embedding_size": 8,
-        "hidden_sizes": [8, 16],
-        "depths": [1, 1],
-    }
+    classes = {"woman": ["woman"], "man": ["man"]}
     recipe = {
-        "attributes": {"gender": {"column": "gender", "classes": {"woman": ["woman"], "man": ["man"]}}},
-        "config": {**network, "layer_type": "basic"}, "size": 32, "split": "split", "epochs": 2,
-        "optimisation": {"learning_rate": 5e-3},
+        "attributes": {"gender": {"column": "gender", "classes": classes}},
+        "config": {"model_type": "resnet", "embedding_size": 8, "hidden_sizes": [8, 16],
+                   "depths": [1, 1], "layer_type": "basic"},
+        "size": 32, "split": "split", "epochs": 2, "optimisation": {"learning_rate": 5e-3},
     }  # fmt: skip
     (place / "mine.yaml").write_text(yaml.safe_dump(recipe))
     return place
