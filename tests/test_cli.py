@@ -48,7 +48,7 @@ BAD = [
     ([*MEASURE, "--images", "0"], "images: Input should be greater than or equal to 1"),
     ([*MEASURE, "--split", "tests"], "unknown split 'tests'; did you mean 'test'?"),
     ([*MEASURE, "--adapter", "none-such", "--images", "1"], "unknown adapter 'none-such'"),
-    ([*MEASURE, "--judge", "nobody"], "unknown classifier 'nobody'"),
+    ([*MEASURE, "--judge", "nobody"], "unknown judge 'nobody'"),
     ([*MEASURE, "--setting", "steps=3"], "settings: steps: Extra inputs are not permitted"),
     ([*MEASURE, "--protocol", "fool"], "unknown protocol 'fool'"),
     (

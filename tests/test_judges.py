@@ -140,7 +140,7 @@ def test_a_folder_without_a_judge_shadows_none_that_ships(tmp_path, monkeypatch)
     assert find_judge("emoji-judge").concept == "occupation"
     (tmp_path / "mine").mkdir()
     with pytest.raises(UserError, match="mine: is no judge's folder: it holds no classifier.yaml"):
-        find_judge("mine")
+        find_judge("./mine")
 
 
 def test_loading_a_judge_leaves_the_global_generator_as_it_is(tmp_path):

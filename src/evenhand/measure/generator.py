@@ -51,8 +51,8 @@ def measure_generator(
         records = judged(
             rows, images, judge, settings["attributes"], diffusion.source, flagged=flagged
         )
-        save_images(images, [folder / r.image for r in records])
         claim_run(folder, settings, free=FREE)
+        save_images(images, [folder / r.image for r in records])
         return lines_of(records)
 
     found: dict[str, list[Record]] = {}  # of the rounds before: every process decides alike
