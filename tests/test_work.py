@@ -11,7 +11,7 @@ import time
 import pytest
 
 from evenhand.core.errors import UserError
-from evenhand.core.files import digest
+from evenhand.core.files import _temporary, digest
 from evenhand.core.locks import exclusive, lease
 from evenhand.core.records import hash63, image_seed, read
 from evenhand.core.work import Share, part_of, share_of, work
@@ -42,6 +42,12 @@ def finish(*processes: subprocess.Popen) -> list[str]:
     return [out for out, _ in found]
 
 
+def killed_name(pid: int) -> str:
+    """The name under which a process of this machine would have written a part."""
+    name = _temporary(pathlib.Path("part.jsonl")).name
+    return name.replace(f".{os.getpid()}.", f".{pid}.")
+
+
 def outcome(folder: pathlib.Path) -> tuple[bytes, dict[str, str]]:
     """What was recorded, and a digest of each image."""
     images = {p.name: digest(p) for p in (folder / "images").iterdir()}
@@ -65,8 +71,9 @@ def test_two_killed_processes_and_one_that_finishes_give_what_one_gives(alone, t
         process.send_signal(signal.SIGKILL)
         process.communicate()
     assert not (folder / "records.jsonl").exists()
+    (folder / "parts" / killed_name(killed[0].pid)).write_text("half")
     finish(start(folder))
-    assert outcome(folder) == outcome(alone)
+    assert outcome(folder) == outcome(alone) and not list(folder.rglob("*.tmp"))
 
 
 def test_the_processes_of_a_launcher_share_the_work_and_one_reports(alone, tmp_path):

@@ -14,7 +14,7 @@ from collections.abc import Collection
 from typing import Any
 
 from evenhand.core.errors import UserError
-from evenhand.core.files import write_json, write_text
+from evenhand.core.files import clear_stale, write_json, write_text
 from evenhand.core.locks import lease
 from evenhand.core.records import SCHEMA
 from evenhand.core.schema import flat
@@ -46,7 +46,9 @@ def peak_memory() -> int:
 def check_run(
     folder: str | os.PathLike, settings: dict[str, Any], free: Collection[str] = ()
 ) -> pathlib.Path:
-    """Says whether a run of these settings may begin or go on in a folder. Writes nothing.
+    """Says whether a run of these settings may begin or go on in a folder.
+
+    Writes nothing; what processes that were killed here left half written is removed.
 
     Args:
         folder: of the run.
@@ -62,6 +64,7 @@ def check_run(
     path = folder / "run.json"
     if path.exists():
         _compare(path, settings, free)
+        clear_stale(folder)
         return folder
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file; name a directory with --out")
