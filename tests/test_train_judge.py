@@ -146,7 +146,7 @@ def test_a_folder_is_corrected_by_the_mean_probabilities(trained, people, tmp_pa
     n = {c: sum(row.values()) for c, row in of_test.attributes["tone"].items()}
     given = sum(n[c] * of_test.probabilities["tone"][c].mean["darker"] for c in n) / sum(n.values())
     a = {c: known.probabilities["tone"][c].mean["darker"] for c in n}
-    corrected = found["attributes"]["tone"]["prompts"][0]["corrected"]["darker"]["value"]
+    corrected = found.attributes["tone"].prompts[0].corrected["darker"].value
     assert corrected == pytest.approx(
         np.clip((given - a["lighter"]) / (a["darker"] - a["lighter"]), 0, 1), abs=1e-3
     )

@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from evenhand.adapt.dft.batches import draw, explicit_prompts, neutral_prompts
+from evenhand.adapt.dft.batches import draw, neutral_prompts
 from evenhand.adapt.dft.coefficients import published, published_factors
+from evenhand.adapt.dft.plan import plan
 from evenhand.core.adapters import SOFT_TOKENS, find_adapter
 from evenhand.core.errors import UserError
 from evenhand.diffusion.adapters import load_adapter, save_adapter
@@ -159,7 +160,7 @@ def test_a_mixture_draws_by_weight_and_gives_families_their_own_target(tmp_path)
             "targets={sports: {shares: {gender: {woman: 1.0}}}}",
         ],
     )
-    steps = neutral_prompts(recipe)
+    steps = neutral_prompts(plan(recipe))
     families = [p.family for step in steps for p in step]
     assert len(families) == 800 and 0.7 < families.count("occupations") / 800 < 0.8
     sports = [p.concept for step in steps for p in step if p.family == "sports"]
@@ -167,7 +168,7 @@ def test_a_mixture_draws_by_weight_and_gives_families_their_own_target(tmp_path)
     import numpy as np
 
     step = next(s for s in steps if {p.family for p in s} == {"occupations", "sports"})
-    batch = draw(recipe, step, explicit_prompts(recipe), 0, np.random.default_rng(0))
+    batch = draw(recipe, step, plan(recipe).explicit, 0, np.random.default_rng(0))
     assert len(batch.prompts) == 16 + recipe.explicit_images and len(batch.groups) == 2
     for group in batch.groups:
         assert {batch.prompts[i].family for i in group.rows} == {
@@ -177,11 +178,13 @@ def test_a_mixture_draws_by_weight_and_gives_families_their_own_target(tmp_path)
 
 def test_free_prompts_come_from_a_text_file(tmp_path):
     (tmp_path / "mine.txt").write_text("a photo of a busker\n\na photo of a tailor\n")
-    recipe = load_recipe("dft/emoji-gender", [f"prompts={tmp_path / 'mine.txt'}", "steps=2"])
-    assert {p.text for step in neutral_prompts(recipe) for p in step} == {
+    recipe = load_recipe(
+        "dft/emoji-gender", [f"prompts={tmp_path / 'mine.txt'}", "steps=2", "explicit_images=0"]
+    )
+    assert {p.text for step in neutral_prompts(plan(recipe)) for p in step} == {
         "a photo of a busker",
         "a photo of a tailor",
     }
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(UserError, match="holds no prompt"):
-        neutral_prompts(load_recipe("dft/emoji-gender", [f"prompts={tmp_path / 'empty.txt'}"]))
+        plan(load_recipe("dft/emoji-gender", [f"prompts={tmp_path / 'empty.txt'}"]))

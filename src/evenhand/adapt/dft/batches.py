@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from evenhand.adapt.dft.plan import Plan
 from evenhand.core.attributes import Target
-from evenhand.core.errors import unknown
-from evenhand.core.prompts import Prompt, PromptSet, load_prompts
+from evenhand.core.prompts import Prompt
 from evenhand.core.records import image_seed
 from evenhand.diffusion.pipeline import Diffusion
 from evenhand.recipes.dft import Dft
@@ -45,42 +45,19 @@ class Batch:
         )
 
 
-def prompt_sets(recipe: Dft) -> dict[str, PromptSet]:
-    """The recipe's prompt sets by name."""
-    return {
-        name: load_prompts(name)
-        for name in ([recipe.prompts] if isinstance(recipe.prompts, str) else recipe.prompts)
-    }
-
-
-def neutral_prompts(recipe: Dft) -> list[list[Prompt]]:
+def neutral_prompts(plan: Plan) -> list[list[Prompt]]:
     """The neutral prompts of every step.
 
     Sets by their weights, each set shuffled anew when it is used up.
     """
+    recipe, sets = plan.recipe, list(plan.sets.values())
     weights = recipe.prompts if isinstance(recipe.prompts, dict) else {recipe.prompts: 1.0}
-    sets = list(prompt_sets(recipe).values())
-    for family in recipe.targets:
-        if family not in {s.family for s in sets}:
-            raise unknown("prompt family", family, [s.family for s in sets], where="targets")
     streams = [_endless(s.prompts(["train"]), [recipe.seed, i]) for i, s in enumerate(sets)]
     shares = np.array(list(weights.values())) / sum(weights.values())
     chosen = np.random.default_rng(recipe.seed).choice(
         len(streams), size=(recipe.steps, recipe.prompts_per_step), p=shares
     )
     return [[next(streams[i]) for i in row] for row in chosen]
-
-
-def explicit_prompts(recipe: Dft) -> list[Prompt]:
-    """Training prompts that say a class of one of the targets' attributes, if any are drawn."""
-    if not recipe.explicit_images:
-        return []
-    attributes = list(
-        dict.fromkeys(a for t in (recipe.target, *recipe.targets.values()) for a in t.attributes)
-    )
-    return [
-        p for s in prompt_sets(recipe).values() for p in s.explicit_prompts(attributes, ["train"])
-    ]
 
 
 def _endless(prompts: Sequence[Prompt], seed: list[int]) -> Iterator[Prompt]:
@@ -100,12 +77,14 @@ def draw(
     """
     pool, size = recipe.preservation.seeds, recipe.images
     prompts = [p for p in neutral for _ in range(size)]
-    prompts += [explicit[i] for i in rng.integers(len(explicit), size=recipe.explicit_images)]
+    if explicit:
+        chosen = rng.integers(len(explicit), size=recipe.explicit_images)
+        prompts += [explicit[i] for i in chosen]
     seen: Counter[str] = Counter()
     numbers: list[int] = []
     for p in neutral:
-        chosen = rng.permutation(pool)[:size] if pool else step * size + np.arange(size)
-        numbers += (chosen + seen[p.text] * (pool or recipe.steps * size)).tolist()
+        own = rng.permutation(pool)[:size] if pool else step * size + np.arange(size)
+        numbers += (own + seen[p.text] * (pool or recipe.steps * size)).tolist()
         seen[p.text] += 1
     for p in prompts[len(numbers) :]:
         numbers.append(int(rng.integers(pool or 2**31)) + seen[p.text] * pool)

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from evenhand.adapt.dft.faces import FaceSpace
 from evenhand.adapt.dft.losses import Perceived
+from evenhand.adapt.dft.plan import Plan
 from evenhand.adapt.dft.references import References
-from evenhand.core.errors import UserError, unknown
-from evenhand.core.prompts import Prompt
+from evenhand.core.errors import UserError
 from evenhand.devices import resolve_dtype
 from evenhand.diffusion.adapters import save_adapter
 from evenhand.diffusion.pipeline import Diffusion, load_diffusion
@@ -24,9 +24,7 @@ from evenhand.features.networks import load_features
 from evenhand.judges.base import Judge
 from evenhand.judges.registry import load_judge
 from evenhand.recipes.dft import Dft
-from evenhand.recipes.judge import find_judge
 from evenhand.recipes.lora import SoftTokens
-from evenhand.recipes.model import load_model
 from evenhand.training.optimizer import Optimizer
 from evenhand.training.run_directory import versions
 
@@ -44,29 +42,24 @@ class Context:
     accelerator: Any
 
     @classmethod
-    def load(
-        cls, recipe: Dft, folder: pathlib.Path, explicit: list[Prompt], accelerator: Any
-    ) -> "Context":
+    def load(cls, plan: Plan, folder: pathlib.Path, accelerator: Any) -> "Context":
         """Loads all of it.
 
         Raises:
             UserError: what cannot be loaded, or does not fit together.
         """
-        model = load_model(recipe.model)
+        recipe, model = plan.recipe, plan.model
         dtype = resolve_dtype(recipe.dtype or model.dtype, accelerator.device)
         diffusion = load_diffusion(
             model.model_copy(update={"dtype": dtype}), device=str(accelerator.device)
         )
-        judge = find_judge(recipe.classifier)
-        if judge.kind == "vlm":
+        classifier = load_judge(plan.judge, device=accelerator.device)
+        images, processes = recipe.prompts_per_step * recipe.images, accelerator.num_processes
+        if processes > images:
             raise UserError(
-                f"classifier {recipe.classifier!r} is asked in words: it can judge, but no "
-                "gradient passes through it"
+                f"{processes} processes cannot share {images} images a step: start fewer, or "
+                "raise images"
             )
-        classifier = load_judge(judge, device=accelerator.device)
-        for target in (recipe.target, *recipe.targets.values()):
-            target.check(classifier.attributes)
-        _check_prompts(recipe, classifier, explicit, accelerator.num_processes)
         trainable = attach(diffusion, recipe.trained, seed=recipe.seed)
         kept = folder / "references" if recipe.preservation.seeds else None
         features = []
@@ -127,29 +120,3 @@ class Context:
             if a in self.classifier.attributes
         }
         return Perceived(probs, self.gather(rows, found.seen.float(), n) > 0.5)
-
-
-def _check_prompts(recipe: Dft, classifier: Judge, explicit: list[Prompt], processes: int) -> None:
-    """Refuses what would fail at some later step.
-
-    Raises:
-        UserError: a class said that the classifier does not know, no prompt that says one, or too
-            few images for the processes.
-    """
-    for prompt in explicit:
-        for a, cls in prompt.states.items():
-            if cls not in classifier.attributes[a].classes:
-                raise unknown(
-                    "class", cls, classifier.attributes[a].classes, where=f"prompt {prompt.text!r}"
-                )
-    if recipe.explicit_images and not explicit:
-        raise UserError(
-            "explicit_images: the prompt sets have no prompts that say a class of the target; "
-            "set it to 0"
-        )
-    images = recipe.prompts_per_step * recipe.images
-    if processes > images:
-        raise UserError(
-            f"{processes} processes cannot share {images} images a step: start fewer, or raise "
-            "images"
-        )

@@ -7,6 +7,7 @@ get; a random part of the denoiser calls may be replayed; the reference images o
 are kept for a pool of seeds. Several processes share the images of a step.
 """
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Callable
@@ -15,10 +16,11 @@ from typing import Any
 import numpy as np
 from safetensors.torch import load_file
 
-from evenhand.adapt.dft.batches import draw, explicit_prompts, neutral_prompts, prompt_sets
+from evenhand.adapt.dft.batches import draw, neutral_prompts
 from evenhand.adapt.dft.census import Census
 from evenhand.adapt.dft.context import Context
 from evenhand.adapt.dft.gradient import gradient_of_step
+from evenhand.adapt.dft.plan import Plan, plan
 from evenhand.core.adapters import LORA, find_adapter
 from evenhand.core.errors import UserError
 from evenhand.core.prompts import Prompt
@@ -64,10 +66,11 @@ def finetune(
     single = [
         recipe.model_copy(update={"seed": recipe.seed + i, "runs": 1}) for i in range(recipe.runs)
     ]
-    prompts = [neutral_prompts(one) for one in single]
+    found = plan(recipe)
+    plans = [dataclasses.replace(found, recipe=one) for one in single]
     settings = {
         **recipe.model_dump(mode="json"),
-        "texts": {key: s.digest for key, s in prompt_sets(recipe).items()},
+        "texts": {key: s.digest for key, s in found.sets.items()},
     }
     with training(folder, settings, free=CUTS) as accelerator:
 
@@ -77,10 +80,9 @@ def finetune(
                 progress(done, row)
 
         folders = [folder / f"seed-{one.seed}" for one in single] if recipe.runs > 1 else [folder]
-        for i, (one, texts, where) in enumerate(zip(single, prompts, folders, strict=True)):
+        for i, (one, where) in enumerate(zip(plans, folders, strict=True)):
             _run(
                 one,
-                texts,
                 where,
                 name,
                 accelerator,
@@ -99,16 +101,15 @@ def finetune(
 
 
 def _run(
-    recipe: Dft,
-    prompts: list[list[Prompt]],
+    plan: Plan,
     folder: pathlib.Path,
     name: str,
     accelerator: Any,
     report: Progress,
 ) -> None:
     """One training on every step's neutral prompts; checkpoint, log and adapter go to `folder`."""
-    explicit = explicit_prompts(recipe)
-    stage = Context.load(recipe, folder, explicit, accelerator)
+    recipe, prompts, explicit = plan.recipe, neutral_prompts(plan), plan.explicit
+    stage = Context.load(plan, folder, accelerator)
     optimizer = Optimizer(recipe.optimisation, stage.trainable.named.items(), steps=recipe.steps)
     classifier = f"{stage.classifier.name}@{stage.classifier.digest}"
     first = optimizer.restore(same_everywhere(accelerator, folder / "checkpoint.pt"), classifier)

@@ -14,6 +14,7 @@ from torch import Tensor
 from evenhand.adapt.dft.batches import Batch
 from evenhand.core.files import whole
 from evenhand.diffusion.pipeline import Diffusion
+from evenhand.diffusion.sampling import draw
 from evenhand.diffusion.trainable import Trainable
 from evenhand.images.io import Pixels, read_image
 from evenhand.images.tensors import to_float, to_uint8
@@ -49,15 +50,16 @@ class References:
     def __call__(self, batch: Batch, rows: Tensor) -> Tensor:
         """The images `[n, 3, H, W]` of the given rows, in [0, 1] in steps of 1/255, as if kept."""
         keys = {i: self._key(batch, i) for i in rows.tolist()}
-        missing = torch.tensor(
-            [i for i, key in keys.items() if not self._find(key)], dtype=torch.long
-        )
+        missing = [i for i, key in keys.items() if not self._find(key)]
+        asked = [(batch.prompts[i], batch.seeds[i]) for i in missing]
+        steps, drawn = batch.num_inference_steps, 0
         with self._trainable.frozen():
-            for part in missing.split(self._at_once or len(batch.prompts)) if len(missing) else ():
-                for i, image in zip(
-                    part.tolist(), batch.sample(self._diffusion, part), strict=True
-                ):
-                    self._keep(keys[i], to_uint8(image))
+            for _, images in draw(
+                self._diffusion, asked, at_once=self._at_once, num_inference_steps=steps
+            ):
+                for pixels in to_uint8(images):
+                    self._keep(keys[missing[drawn]], pixels)
+                    drawn += 1
         pixels = np.stack([self._kept[key] for key in keys.values()])
         self._kept.clear()
         return to_float(pixels, self._diffusion.pipe.device)
