@@ -1,4 +1,4 @@
-"""Images made elsewhere: every kind of file, tables of prompts, and the judge's calibration."""
+"""Images made elsewhere are measured, with the judge's calibration."""
 
 import csv
 import json
@@ -11,9 +11,6 @@ from PIL import Image
 from evenhand.core.errors import UserError
 from evenhand.core.records import read
 from evenhand.emoji.world import draw, sample_scene
-from evenhand.images.io import Unreadable, read_image, read_images
-from evenhand.images.tables import by_folder, files_in, read_table
-from evenhand.images.tensors import in_batches
 from evenhand.measure import measure
 from evenhand.recipes.judge import find_judge
 from evenhand.recipes.measure import Measure
@@ -74,39 +71,6 @@ def test_another_domain_is_said(people, tmp_path):
     assert any("of another domain" in note for note in report.notes)
 
 
-def test_all_kinds_of_images_are_read_alike(tmp_path):
-    picture = np.zeros((12, 8, 3), dtype=np.uint8)
-    picture[:6] = (200, 40, 20)
-    whole = Image.fromarray(picture)
-    whole.save(tmp_path / "rgb.png")
-    whole.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=100)
-    whole.convert("L").save(tmp_path / "grey.png")
-    Image.fromarray(np.array(whole.convert("L")).astype(np.uint16) * 257).save(
-        tmp_path / "grey16.png"
-    )
-    clear = whole.convert("RGBA")
-    clear.putalpha(
-        Image.fromarray(np.repeat([[255], [0]], 6, axis=0).repeat(8, 1).astype(np.uint8))
-    )
-    clear.save(tmp_path / "clear.png")
-    whole.save(
-        tmp_path / "moving.gif", save_all=True, append_images=[Image.new("RGB", (8, 12), "blue")]
-    )
-    exif = Image.Exif()
-    exif[0x0112] = 3  # upside down
-    whole.rotate(180).save(tmp_path / "turned.png", exif=exif)
-    found = {p.stem: read_image(p) for p in files_in(tmp_path)}
-    assert {x.shape for x in found.values()} == {(12, 8, 3)} and {
-        x.dtype for x in found.values()
-    } == {np.dtype("uint8")}
-    want = found["rgb"]
-    assert np.array_equal(found["turned"], want)
-    for name, tolerance in [("cmyk", 30), ("moving", 12)]:
-        assert np.abs(found[name].astype(int) - want).max() <= tolerance, name
-    assert np.abs(found["grey16"].astype(int) - found["grey"]).max() <= 1
-    assert found["clear"][6:].min() == 255 and np.array_equal(found["clear"][:6], want[:6])
-
-
 def test_what_cannot_be_read_is_left_out_counted_and_named(people, tmp_path, monkeypatch):
     folder = tmp_path / "mixed"
     folder.mkdir()
@@ -130,51 +94,6 @@ def test_what_cannot_be_read_is_left_out_counted_and_named(people, tmp_path, mon
         and "too large" in why["huge.png"]
     )
     assert report.images == 2
-    with pytest.raises(Unreadable, match="no such file"):
-        read_image(folder / "gone.png")
-
-
-def test_images_are_read_in_order_and_grouped_by_shape(tmp_path):
-    for i in range(7):
-        Image.new("RGB", (8, 8 if i % 2 else 10), (i, 0, 0)).save(tmp_path / f"{i}.png")
-    pairs = list(read_images(files_in(tmp_path)))
-    assert [p.stem for p, _ in pairs] == list("0123456")
-    batches = [([p.stem for p in paths], images.shape) for paths, images in in_batches(pairs, 2)]
-    assert [names for names, _ in batches] == [["0", "2"], ["1", "3"], ["4", "6"], ["5"]]
-    assert batches[0][1] == (2, 3, 10, 8)
-
-
-def test_folders_name_prompts_and_tables_may_be_jsonl(people, tmp_path):
-    (tmp_path / "a nurse").mkdir()
-    (tmp_path / "a nurse" / "x.png").write_bytes((people[0] / "00.png").read_bytes())
-    assert [(p.prompt.text, p.path.name) for p in by_folder(tmp_path)] == [("a nurse", "x.png")]
-    table = tmp_path / "t.jsonl"
-    row = {
-        "image": "a nurse/x.png",
-        "prompt": "a woman nurse",
-        "concept": "nurse",
-        "states.gender": "woman",
-    }
-    table.write_text(json.dumps(row))
-    (picture,) = read_table(table, tmp_path)
-    assert picture.prompt.concept == "nurse" and picture.prompt.states == {"gender": "woman"}
-
-
-@pytest.mark.parametrize(
-    "text, message",
-    [
-        (
-            "image,text\nx.png,a\n",
-            "row 1: has no 'prompt'; a table has the columns image and prompt",
-        ),
-        ("image,prompt\nx.png,a\nx.png,b\n", "row 2: x.png is listed twice"),
-        ("image,prompt\n", "lists no image"),
-    ],
-)
-def test_bad_tables_are_named(tmp_path, text, message):
-    (tmp_path / "t.csv").write_text(text)
-    with pytest.raises(UserError, match=message):
-        read_table(tmp_path / "t.csv", tmp_path)
 
 
 def test_what_makes_no_sense_is_refused(people, tmp_path):

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 CHUNK, CHUNK_BYTES = 16, 2**22  # images that one task decodes, at most
 AHEAD, AHEAD_BYTES = 256, 2**28  # images decoded in advance, at most
@@ -80,7 +80,7 @@ def _result(task: tuple[list[Any], Future, int]) -> Iterator[tuple[Any, Pixels |
     yield from zip(task[0], task[1].result(), strict=True)
 
 
-Opened = Image.Image | Unreadable
+Opened = ImageFile.ImageFile | Unreadable
 
 
 def _chunks(
@@ -126,9 +126,10 @@ def _decode_all(opened: list[Opened], side: int | None) -> list[Pixels | Unreada
     return [x if isinstance(x, Unreadable) else _decode(x, side) for x in opened]
 
 
-def _decode(image: Image.Image, side: int | None) -> Pixels | Unreadable:
+def _decode(image: ImageFile.ImageFile, side: int | None) -> Pixels | Unreadable:
     try:
         with image:
+            _scale_clear(image)
             ImageOps.exif_transpose(image, in_place=True)
             converted = _rgb(image)
         factor = min(converted.size) // (2 * side) if side else 1
@@ -156,13 +157,25 @@ def _unreadable(error: Exception) -> Unreadable:
     return Unreadable(f"damaged ({' '.join(str(error).split()) or type(error).__name__})")
 
 
+def _scale_clear(image: ImageFile.ImageFile) -> None:
+    """The transparent colour of a PNG, made 8 bits as its pixels will be.
+
+    Pillow stretches grey of 2 and 4 bits to 8 and cuts colours of 16 bits to 8, but leaves the
+    transparent one as the file has it. An image that is decoded does not tell its bits any more.
+    """
+    clear = image.info.get("transparency")
+    bits = image.tile[0].args if image.format == "PNG" and image.tile else None
+    if isinstance(clear, int) and bits in ("L;2", "L;4"):
+        image.info["transparency"] = clear * {"L;2": 85, "L;4": 17}[bits]
+    elif isinstance(clear, tuple) and bits == "RGB;16B":
+        image.info["transparency"] = tuple(x >> 8 for x in clear)
+
+
 def _rgb(image: Image.Image) -> Image.Image:
     """Any mode of Pillow as RGB."""
     clear = image.info.get("transparency")
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
         return _deep(image, clear)
-    if image.mode == "RGB" and isinstance(clear, tuple) and max(clear) > 255:
-        image.info["transparency"] = tuple(x >> 8 for x in clear)  # 16 bits, its pixels are cut
     if image.mode in ("RGBA", "RGBa", "LA", "La", "PA") or clear is not None:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 from evenhand.core.errors import UserError
 from evenhand.core.prompts import Prompt
-from evenhand.core.schema import flat
 
 SUFFIXES = {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpeg", ".jpg"}
 SUFFIXES |= {".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
@@ -78,7 +77,7 @@ def read_table(table: str | os.PathLike, folder: str | os.PathLike) -> list[Pict
             leaves the folder, or a file that is listed twice, however it is spelled.
     """
     pictures: list[Picture] = []
-    rows: dict[pathlib.Path, int] = {}
+    rows: dict[str, int] = {}
     for number, row in enumerate(_rows(pathlib.Path(table)), start=1):
         where = f"{table}, row {number}"
         texts = _texts(row, where)
@@ -86,7 +85,7 @@ def read_table(table: str | os.PathLike, folder: str | os.PathLike) -> list[Pict
         if not os.path.isabs(name) and os.path.normpath(name).split(os.sep)[0] == os.pardir:
             raise UserError(f"{where}: {name} lies outside {folder}; write its absolute path")
         path = pathlib.Path(os.path.normpath(pathlib.Path(folder).absolute() / name))
-        first = rows.setdefault(path.resolve(), number)
+        first = rows.setdefault(os.path.realpath(path), number)
         if first != number:
             raise UserError(f"{where}: {name} is listed twice, first in row {first}")
         pictures.append(Picture(_prompt(texts), path, _seed(path, folder)))
@@ -100,7 +99,7 @@ def _rows(table: pathlib.Path) -> Iterator[Any]:
     try:
         text = table.read_text(encoding="utf-8-sig")
         if table.suffix.lower() in {".jsonl", ".ndjson"}:
-            yield from (json.loads(line) for line in text.split("\n") if line.strip())
+            yield from _json_lines(text)
         elif table.suffix.lower() == ".json":
             found = json.loads(text)
             yield from found if isinstance(found, list) else [found]
@@ -112,6 +111,16 @@ def _rows(table: pathlib.Path) -> Iterator[Any]:
         raise UserError(
             f"{table}: cannot be read as a table of images and prompts ({error})"
         ) from error
+
+
+def _json_lines(text: str) -> Iterator[Any]:
+    """The value of each line. Only a line feed ends one: JSON texts may hold U+2028 as it is."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        try:
+            if line.strip():
+                yield json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ValueError(f"line {number}: {error.msg} at column {error.colno}") from error
 
 
 def _csv(text: str) -> Iterator[dict[str, str]]:
@@ -134,10 +143,16 @@ def _texts(row: Any, where: str) -> dict[str, str]:
     """A row's filled columns, of those that count; states may be nested in JSON."""
     if not isinstance(row, dict):
         raise UserError(f"{where}: is no row with the columns image and prompt (got {row!r})")
+    states = row.get("states") or {}
+    if not isinstance(states, dict):
+        raise UserError(
+            f"{where}: states names no attribute (got {states!r}); write a column "
+            'states.ATTRIBUTE, or in JSON "states": {"ATTRIBUTE": "CLASS"}'
+        )
     found = {
         name: value
-        for name, value in flat(row).items()
-        if (name in TEXTS or name.startswith("states.")) and value not in (None, "", {})
+        for name, value in (row | {f"states.{k}": v for k, v in states.items()}).items()
+        if (name in TEXTS or name.startswith("states.")) and value not in (None, "")
     }
     for name, value in found.items():
         if not isinstance(value, str):
@@ -168,5 +183,5 @@ def _prompt(texts: dict[str, str]) -> Prompt:
 
 
 def _seed(path: pathlib.Path, folder: str | os.PathLike) -> int:
-    name = os.path.relpath(path.resolve(), pathlib.Path(folder).resolve())
+    name = os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
     return int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8], "big") >> 1
