@@ -14,7 +14,7 @@ from collections.abc import Collection
 from typing import Any
 
 from evenhand.core.errors import UserError
-from evenhand.core.files import write_json, write_text
+from evenhand.core.files import clear_stale, write_json, write_text
 from evenhand.core.locks import lease
 from evenhand.core.records import SCHEMA
 from evenhand.core.schema import flat
@@ -103,12 +103,15 @@ def _compare(path: pathlib.Path, settings: dict[str, Any], free: Collection[str]
 def claim_run(folder: pathlib.Path, settings: dict[str, Any], free: Collection[str] = ()) -> None:
     """Writes `run.json`, to be called when there is a first result.
 
+    Temporaries that killed processes of this machine left in the folder are removed.
+
     A start that fails does not block its folder.
 
     Raises:
         UserError: another command with other settings has had its first result here meanwhile.
     """
     with lease(folder / ".leases" / "run", wait=True):
+        clear_stale(folder)
         if (folder / "run.json").exists():
             _compare(folder / "run.json", settings, free)
         else:
