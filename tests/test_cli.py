@@ -286,3 +286,16 @@ def test_dry_run_says_what_would_run(capsys, monkeypatch, tmp_path):
     assert not code and "judge:" in out and "2584 images of 684 prompts" in out
     assert re.search(r"# about [\d.]+ minutes, [\d.]+ GiB", out)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_fault_of_ours_is_a_traceback_and_a_hint_and_no_users_error(capsys, monkeypatch):
+    """Any error that is no UserError, a ValueError too: hiding it would hide the fault."""
+
+    def fails():
+        raise ValueError("a hidden fault")
+
+    monkeypatch.setattr("evenhand.core.adapters.shipped_adapters", fails)
+    code, _, err = run(capsys, monkeypatch, "list")
+    lines = err.splitlines()
+    assert code == 1 and "Traceback" in lines[0] and "ValueError: a hidden fault" in lines[-2]
+    assert "this is a fault of evenhand, not of yours: please report it" in lines[-1]

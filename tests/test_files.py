@@ -11,6 +11,7 @@ import pytest
 
 from evenhand.core import files
 from evenhand.core.files import clear_stale, digest_of_folder, whole, write_text
+from evenhand.training.run_directory import claim_run
 
 
 def left(folder: pathlib.Path) -> list[str]:
@@ -142,3 +143,10 @@ def test_a_models_digest_follows_its_weights_and_not_its_notes(tmp_path):
         changed = digest_of_folder(folder)
         assert changed != first
         first = changed
+
+
+def test_a_run_that_goes_on_clears_what_the_killed_one_left(tmp_path):
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "images" / "a.png")])
+    assert len(left(tmp_path / "images")) == 1
+    claim_run(tmp_path, {"a": 1})
+    assert not left(tmp_path / "images")

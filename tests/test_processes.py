@@ -109,3 +109,32 @@ def test_the_death_of_one_process_ends_the_run_which_goes_on_later(alone, tmp_pa
     finish(launch(2, tmp_path / "run"))
     weights = load_file(tmp_path / "run" / "adapter" / LORA)
     assert all(torch.allclose(weights[k], alone[k], atol=1e-5) for k in alone)
+
+
+HOSTS = """
+import pathlib, sys
+from accelerate import Accelerator
+from evenhand.training.processes import same_everywhere
+accelerator = Accelerator(cpu=True)
+host = pathlib.Path(sys.argv[1], str(accelerator.process_index))
+for name in ("both", "main's", "the other's", "nobody's"):
+    assert same_everywhere(accelerator, host / name) == host / name
+"""
+
+
+def test_hosts_without_a_shared_folder_go_on_from_the_main_processs_files(tmp_path):
+    (tmp_path / "hosts.py").write_text(HOSTS)
+    for host, names in (("0", ("both", "main's")), ("1", ("both", "the other's"))):
+        (tmp_path / host).mkdir()
+        for name in names:
+            (tmp_path / host / name).write_text(f"of {host}")
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    subprocess.run(
+        [sys.executable, *launcher, str(tmp_path / "hosts.py"), str(tmp_path)],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    for host in ("0", "1"):
+        found = {p.name: p.read_text() for p in (tmp_path / host).iterdir()}
+        assert found == {"both": "of 0", "main's": "of 0"}

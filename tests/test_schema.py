@@ -52,7 +52,7 @@ def test_a_measurements_option_leaves_the_models_other_options(tmp_path):
     )
     changes = override({}, ["options.clip_skip=2", "options.eta=5e-1"])
     config = Measure(model=str(path), prompts=["emoji-occupations"], settings=changes)
-    assert plan(config)[1]["settings"]["options"] == {
+    assert plan(config).settings["settings"]["options"] == {
         "guidance_rescale": 0.7,
         "clip_skip": 2,
         "eta": 0.5,

@@ -188,3 +188,9 @@ def test_free_prompts_come_from_a_text_file(tmp_path):
     (tmp_path / "empty.txt").write_text("\n")
     with pytest.raises(UserError, match="holds no prompt"):
         plan(load_recipe("dft/emoji-gender", [f"prompts={tmp_path / 'empty.txt'}"]))
+
+
+def test_prompts_that_say_a_class_are_not_looked_at_where_none_is_drawn():
+    """Their classes may be ones that the classifier does not know."""
+    some, none = (load_recipe("dft/emoji-gender", [f"explicit_images={n}"]) for n in (2, 0))
+    assert plan(some).explicit and plan(none).explicit == []

@@ -106,12 +106,15 @@ def _compare(path: pathlib.Path, settings: dict[str, Any], free: Collection[str]
 def claim_run(folder: pathlib.Path, settings: dict[str, Any], free: Collection[str] = ()) -> None:
     """Writes `run.json`, to be called when there is a first result.
 
+    Temporaries that killed processes of this machine left in the folder are removed.
+
     A start that fails does not block its folder.
 
     Raises:
         UserError: another command with other settings has had its first result here meanwhile.
     """
     with lease(folder / ".leases" / "run", wait=True):
+        clear_stale(folder)
         if (folder / "run.json").exists():
             _compare(folder / "run.json", settings, free)
         else:
