@@ -117,6 +117,13 @@ def test_few_bits_a_pixel_know_their_transparent_grey(bits, row, pixels, number)
     assert grey(file) == [255 if i == number else pixel for i, pixel in enumerate(pixels)]
 
 
+def test_a_palette_with_alpha_is_shown_over_white():
+    picture = Image.new("PA", (2, 1), (0, 255))
+    picture.putpalette([9] * 6)
+    picture.putpixel((1, 0), (1, 0))
+    assert grey(saved(picture, "TIFF")) == [9, 255]
+
+
 def test_what_is_half_transparent_is_mixed_with_white():
     assert grey(saved(Image.new("LA", (1, 1), (0, 128)))) == [127]
 
@@ -274,6 +281,16 @@ def test_bytes_read_ahead_are_bounded(monkeypatch):
     for used, _ in enumerate(read_images(pictures(40, 100, taken)), start=1):
         ahead.append(len(taken) - used)
     assert len(ahead) == 40 and max(ahead) <= 6 + 2 + 1  # decoded, gathered, and the next header
+
+
+def test_a_jpeg_is_reduced_while_it_is_decoded(monkeypatch):
+    """Its bytes, as those of its reduced size, leave room for many to be read ahead."""
+    monkeypatch.setattr(images_io, "AHEAD_BYTES", 3 * 400**2)  # one picture, if it were whole
+    monkeypatch.setattr(images_io, "CHUNK_BYTES", 3 * 50**2)
+    picture, taken = saved(gradient(400, 400), "JPEG").getvalue(), []
+    files = (io.BytesIO(picture) for _ in range(20) if not taken.append(0))
+    next(read_images(files, side=25))
+    assert len(taken) > 10
 
 
 def test_a_picture_larger_than_the_bound_is_read(monkeypatch):
