@@ -111,10 +111,7 @@ SETTINGS = [
 
 
 def coverage(setting: Setting, worlds: int, seed: int) -> tuple[float, float, int]:
-    """Share of (world, class) pairs whose interval holds the truth; mean width.
-
-    Worlds in which correction was refused.
-    """
+    """Share of (world, class) pairs whose interval holds the truth; mean width; refused worlds."""
     rng, hits, widths, refused = np.random.default_rng([seed, *map(ord, setting.kind)]), [], [], 0
     for _ in range(worlds):
         try:
@@ -234,11 +231,7 @@ def _gaps(mean: NDArray, s: Setting, rng: np.random.Generator) -> tuple[list[boo
 
 
 def _errors(s: Setting, rng: np.random.Generator) -> NDArray:
-    """`A[i, j]`.
-
-    A classifier whose classes are called right with about the accuracy, confused with others
-    unevenly.
-    """
+    """A confusion matrix `A[i, j]` of about the accuracy, whose errors are uneven."""
     columns = []
     for j in range(s.classes):
         right = 1 - (1 - s.accuracy) * rng.uniform(0.5, 1.5)

@@ -140,10 +140,7 @@ def draw(
 
 
 def left_open(folder: pathlib.Path, attribute: str, images: int, explicit: int) -> dict:
-    """With the words in front that leave the attribute open.
-
-    The names' mean gap, and how many prompts keep what they say.
-    """
+    """The mean gap where words leave the attribute open, and how many keep what they say."""
     report, records = draw(
         folder,
         list(load_world().occupations),

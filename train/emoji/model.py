@@ -1,6 +1,6 @@
 """Trains the embedded text-to-image model and writes it in diffusers format.
 
-Src/evenhand/emoji/model/.
+It goes to src/evenhand/emoji/model/.
 
     python train/emoji/model.py                  # needs runs/emoji/autoencoder; continues
     runs/emoji/model.pt

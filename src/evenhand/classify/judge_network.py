@@ -98,7 +98,7 @@ def write_judge(
 ) -> pathlib.Path:
     """Writes a classifier's folder and returns it.
 
-    Transformers' files, the recipe's labels, and `classifier.yaml`.
+    It holds the files of transformers, the recipe's labels, and `classifier.yaml`.
     """
     model.save_pretrained(folder)
     processor.save_pretrained(folder)

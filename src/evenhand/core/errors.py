@@ -27,7 +27,7 @@ def unknown(kind: str, name: str, known: Iterable[str], *, where: str = "") -> U
 def loading(what: str, *, advice: str = "") -> Iterator[None]:
     """Context in which whatever a library raises becomes one line.
 
-    That `what` cannot be loaded, why, and the advice.
+    The line says that `what` cannot be loaded, why, and the advice.
     """
     try:
         yield

@@ -1,6 +1,4 @@
-"""Records.
-
-One row an image, what was drawn and what was perceived, in the files of a run directory.
+"""Records, one row an image: what was drawn and what was perceived.
 
 While a run goes on its records lie in parts (`evenhand.core.work`); at its end they are put
 together, in the order of the plan, as `records.jsonl`. `run.json` holds the settings.

@@ -1,7 +1,4 @@
-"""Where the data that ships is.
-
-Recipes, protocols, prompt sets and adapters, in a clone or inside the wheel.
-"""
+"""Where the recipes, protocols, prompt sets and adapters that ship are, in a clone or a wheel."""
 
 import os
 import pathlib
@@ -13,9 +10,9 @@ ROOT = PACKAGE / "data" if (PACKAGE / "data").is_dir() else PACKAGE.parents[1]
 
 
 def names(kind: str) -> list[str]:
-    """What ships of a kind (`prompts`, `train`, `eval/models`, ...).
+    """Names of what ships of a kind (`prompts`, `train`, `eval/models`, ...), sorted.
 
-    Paths below it without `.yaml`, sorted.
+    A name is the path below the kind's folder, without `.yaml`.
     """
     folder = ROOT / kind
     return sorted(

@@ -46,7 +46,8 @@ class Share:
 def share_of(shard: str | None = None) -> Share:
     """The share that `--shard i/n` names; else the one that the launcher says.
 
-    Torchrun and accelerate (RANK), Slurm (SLURM_PROCID).
+    Launchers are torchrun and accelerate (RANK, WORLD_SIZE), and Slurm (SLURM_PROCID,
+    SLURM_NTASKS).
 
     Raises:
         UserError: a shard that is none.

@@ -36,9 +36,10 @@ _CANNOT = object()
 
 
 def _join(leaves: Sequence[Any], batch: int) -> Any:
-    """One argument of all calls.
+    """One argument of all calls, joined.
 
-    Batches behind one another, a time step of all images spread over them, else what all share.
+    Batches are put behind one another, and a time step that holds for all images is repeated for
+    each; anything else must be the same in all calls.
     """
     first = leaves[0]
     if not isinstance(first, Tensor):

@@ -1,6 +1,4 @@
-"""Record and replay.
-
-Gradients of a loss on the images of any stock diffusers pipeline, one denoiser call at a time.
+"""Record and replay: gradients through any stock diffusers pipeline, one call at a time.
 
 Direct fine-tuning with detached denoiser inputs ("adjusted" DFT, Shen et al., ICLR 2024, arXiv
 2311.07604, section 4.2) touches the loss only through what the pipeline does with each denoiser

@@ -184,7 +184,7 @@ def _joined(gradients: list[Tensor | None], output: Tensor) -> Tensor:
 class _Conditioning:
     """Tensors with a graph that enter denoiser calls.
 
-    A leaf stands for each, and collects its gradient.
+    A leaf takes the place of each and collects its gradient.
     """
 
     def __init__(self) -> None:

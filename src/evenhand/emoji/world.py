@@ -21,10 +21,7 @@ SPRITES = HERE / "sprites.png"
 
 
 class Occupation(BaseModel):
-    """One occupation.
-
-    Its codepoints, and who is drawn for each title when the caption does not say.
-    """
+    """One occupation: its codepoints, and who is drawn when a title's caption does not say."""
 
     model_config = ConfigDict(extra="forbid")
     titles: dict[str, tuple[float, float, float, str]]

@@ -47,9 +47,9 @@ def augmented(images: Tensor, amount: float, *, flip: bool, generator: torch.Gen
 def mixed(
     images: Tensor, labels: Tensor, a: float, *, generator: torch.Generator
 ) -> tuple[Tensor, list[tuple[Tensor, float]]]:
-    """Mixup (Zhang et al., ICLR 2018).
+    """Mixup (Zhang et al., ICLR 2018): images `[N, ...]` are mixed in pairs.
 
-    Images `[N, ...]` mixed in pairs by a share drawn from Beta(a, a).
+    The share with which the first of a pair counts is drawn from Beta(a, a).
 
     Returns:
         the images, and the labels `[N, A]` that they have, each with its share.

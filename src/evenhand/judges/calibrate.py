@@ -132,7 +132,10 @@ class _Table:
     def add(self, truth: list[str | None], probs: NDArray, seen: NDArray) -> None:
         """Counts a batch.
 
-        True classes `[N]`, None where unlabelled, probabilities `[N, K]` and who was seen `[N]`.
+        Args:
+            truth: true classes `[N]`, None where unlabelled.
+            probs: probabilities `[N, K]`.
+            seen: `[N]` bool.
         """
         called = np.where(seen, probs.argmax(1), len(self._classes))
         answers = probs * seen[:, None]

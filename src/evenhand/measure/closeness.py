@@ -1,7 +1,4 @@
-"""What else changed between two runs on the same seeds.
-
-Nearness of the images, agreement with the prompt, variety.
-"""
+"""What else changed between two runs: nearness of the images, prompt agreement, variety."""
 
 import importlib.util
 import os

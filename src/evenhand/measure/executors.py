@@ -1,6 +1,6 @@
-"""Measuring on many machines by an engine that is there already.
+"""Measuring on many machines by datatrove's executors.
 
-Datatrove's executors (local processes, Slurm, Ray).
+They start local processes, Slurm jobs, or tasks of Ray.
 """
 
 import os

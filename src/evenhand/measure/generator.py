@@ -88,9 +88,10 @@ def _of_other_batches(
 
 
 def cost(plan: GeneratorPlan) -> tuple[float, int]:
-    """What a measurement will cost.
+    """What a measurement will cost, from drawing and judging its first batch twice.
 
-    (seconds, peak memory in bytes), from drawing and judging its first batch twice.
+    Returns:
+        seconds of the whole, and peak memory in bytes.
     """
     diffusion, judge = _load(plan)
     rows, seconds = plan.rows[: plan.config.batch], 0.0

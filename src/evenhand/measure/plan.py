@@ -48,9 +48,10 @@ class GeneratorPlan(Plan):
     rows: list[Row]
 
     def rounds(self) -> list[list[Row]]:
-        """All rows at once.
+        """The rows of each round.
 
-        Where prompts may stop (`until`), the next images of every prompt, a look at a time.
+        There is one round, of all rows; where prompts may stop (`until`), each round holds the next
+        few images of every prompt.
         """
         if not self.config.until:
             return [self.rows]

@@ -103,10 +103,7 @@ def _flagged(groups: dict[str, list[Record]]) -> dict[str, Estimate]:
 def _saved(
     settings: dict[str, Any], neutral: list[Record], asked: dict[str, Asked]
 ) -> Stopping | None:
-    """Of a run whose prompts stop when they are known well enough.
-
-    Images drawn, and planned without looking.
-    """
+    """Images drawn by a run with `until`, and planned without it; None for other runs."""
     if not settings.get("until"):
         return None
     prompts = by_prompt(neutral).values()

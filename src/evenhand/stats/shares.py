@@ -115,9 +115,7 @@ def gap_floor(classes: int, n: int, draws: int = 20_000) -> float:
 
 @functools.cache
 def gap_bias(counts: tuple[int, ...], draws: int = 1_000) -> float:
-    """By how much chance is expected to raise the `gap` of these counts.
-
-    Its parametric-bootstrap bias.
+    """By how much chance is expected to raise the `gap` of these counts: its bootstrap bias.
 
     The mean gap of multinomial draws from the shares found, less the gap found; exact for K = 2,
     simulated with a fixed seed otherwise. Near equality it removes a part of the bias only, since

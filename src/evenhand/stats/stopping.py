@@ -31,9 +31,7 @@ def images_for(width: float, level: float = 0.95) -> int:
 
 
 def enough(counts: ArrayLike, width: float, *, every: int, level: float = 0.95) -> bool:
-    """Whether a prompt's counts `[K]`, looked at every so many images, may stop.
-
-    Every share is known to +- width.
+    """Whether a prompt with counts `[K]` may stop: every share is known to +- width.
 
     Looking often and stopping at a favourable moment costs coverage, so the interval held to
     `width`, and given at the stop, has a stricter level inside (`stopping_level`).
@@ -88,7 +86,7 @@ def coverage_of_stopping(
 def _run(truths: NDArray, width: float, every: int, inner: float) -> tuple[NDArray, NDArray]:
     """Coverage and mean number of images at the stop, for each truth `[G]`.
 
-    All ways the counts can run, by recursion.
+    They are summed by recursion over all ways in which the counts can run.
     """
     batch = stats.binom.pmf(np.arange(every + 1)[:, None], every, truths)  # [every + 1, G]
     alive, covered, images, n = (

@@ -1,7 +1,4 @@
-"""Run directories.
-
-Settings that must agree when a run goes on, logs, devices and trackers (accelerate: nowhere else).
-"""
+"""Run directories: settings that must agree when a run goes on, and logs."""
 
 import contextlib
 import importlib.metadata
@@ -30,10 +27,7 @@ def versions() -> dict[str, str]:
 
 
 def peak_memory() -> int:
-    """Greatest memory of this process so far, bytes.
-
-    Of the GPU where there is one, else resident (Unix).
-    """
+    """Greatest memory of this process so far, bytes: of the GPU if there is one, else resident."""
     import resource
 
     import torch
@@ -106,15 +100,12 @@ def _compare(path: pathlib.Path, settings: dict[str, Any], free: Collection[str]
 def claim_run(folder: pathlib.Path, settings: dict[str, Any], free: Collection[str] = ()) -> None:
     """Writes `run.json`, to be called when there is a first result.
 
-    Temporaries that killed processes of this machine left in the folder are removed.
-
     A start that fails does not block its folder.
 
     Raises:
         UserError: another command with other settings has had its first result here meanwhile.
     """
     with lease(folder / ".leases" / "run", wait=True):
-        clear_stale(folder)
         if (folder / "run.json").exists():
             _compare(folder / "run.json", settings, free)
         else:
@@ -144,6 +135,7 @@ def open_run(
     """
     folder = pathlib.Path(folder)
     if (folder / "run.json").exists() and not any(folder.rglob("checkpoint*")):
+        clear_stale(folder)
         (folder / "run.json").unlink()
     else:
         check_run(folder, settings, free)

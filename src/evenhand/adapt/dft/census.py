@@ -1,6 +1,6 @@
 """What the training images were perceived as, over all steps.
 
-Prompts that show nothing to judge, classes that are never drawn.
+It knows the prompts that showed nothing to judge, and the classes that were never drawn.
 """
 
 import json
@@ -26,7 +26,9 @@ ENOUGH = 10  # images of a class asked for, from which on it is remarkable that 
 def count(batch: Batch, now: Perceived, known: Mapping[str, Attribute]) -> dict[str, Any]:
     """What a step's neutral images were perceived as.
 
-    `classes` counts of each attribute, `prompts` [images, of these seen].
+    Returns:
+        `classes`: counts of each attribute's classes; `prompts`: images of each, and how many of
+        these were seen.
     """
     neutral = np.concatenate([group.rows for group in batch.groups])
     seen, probs = now.seen.cpu().numpy(), now.arrays()

@@ -18,9 +18,11 @@ from evenhand.recipes.dft import Dft
 
 @dataclass(frozen=True)
 class Perceived:
-    """What is perceived in all N images of a step: probabilities `{attribute.
+    """What is perceived in all N images of a step.
 
-    [N, K]}`, and `[N]` bool.
+    Attributes:
+        probs: `{attribute: [N, K]}`, rows sum to 1.
+        seen: `[N]` bool.
     """
 
     probs: dict[str, Tensor]
