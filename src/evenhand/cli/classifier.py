@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
+from evenhand.cli.options import LabelledData, Overrides, RunDirectory
+
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
@@ -27,17 +29,9 @@ def train(
     recipe: Annotated[
         str, Argument(help="A recipe that ships (`classifiers/utkface`), or a YAML file.")
     ],
-    data: Annotated[
-        str,
-        Argument(help="Labelled images: parquet file, folder of class folders, or Hub data set."),
-    ],
-    overrides: Annotated[
-        list[str] | None,
-        Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe to change."),
-    ] = None,
-    out: Annotated[
-        Path | None, Option(help="Run directory; one with the same settings is continued.")
-    ] = None,
+    data: LabelledData,
+    overrides: Overrides = None,
+    out: RunDirectory = None,
 ) -> None:
     r"""Train an attribute classifier on labelled images and calibrate it on the split kept back.
 
@@ -79,10 +73,7 @@ def calibrate(
     classifier: Annotated[
         str, Argument(help="A classifier that ships, its YAML, or the folder of a trained one.")
     ],
-    data: Annotated[
-        str,
-        Argument(help="Labelled images: parquet file, folder of class folders, or Hub data set."),
-    ],
+    data: LabelledData,
     labels: Annotated[
         list[str] | None,
         Option(help="ATTRIBUTE=COLUMN, its values the classes' names; may be repeated."),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from evenhand.cli.measure_settings import configured, tell_plan
+from evenhand.cli.options import RunDirectory
 
 if TYPE_CHECKING:
     from evenhand.recipes.measure import Measure
@@ -60,7 +61,6 @@ Setting = Annotated[
 ]
 Seed = Annotated[int | None, Option(help="Every image's seed follows from it.")]
 Batch = Annotated[int | None, Option(help="Images sampled at a time.")]
-Out = Annotated[Path | None, Option(help="Run directory; one with the same settings is continued.")]
 Shard = Annotated[
     str | None,
     Option(help="Do only this part of the work, i/n; of n commands, anywhere, the last reports."),
@@ -100,7 +100,7 @@ def measure(
     setting: Setting = None,
     seed: Seed = None,
     batch: Batch = None,
-    out: Out = None,
+    out: RunDirectory = None,
     shard: Shard = None,
     executor: Executor = None,
     tasks: Tasks = 2,

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
+from evenhand.cli.options import Overrides, RunDirectory
+
 if TYPE_CHECKING:
     from evenhand.recipes.dft import Dft
 
@@ -14,13 +16,8 @@ def train(
     recipe: Annotated[
         str, Argument(help="METHOD/RECIPE that ships (`evenhand list`), or a YAML file.")
     ],
-    overrides: Annotated[
-        list[str] | None,
-        Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe to change."),
-    ] = None,
-    out: Annotated[
-        Path | None, Option(help="Run directory; one with the same settings is continued.")
-    ] = None,
+    overrides: Overrides = None,
+    out: RunDirectory = None,
     dry_run: Annotated[
         bool,
         Option(
