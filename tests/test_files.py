@@ -11,7 +11,7 @@ import pytest
 
 from evenhand.core import files
 from evenhand.core.files import clear_stale, digest_of_folder, whole, write_text
-from evenhand.training.run_directory import claim_run
+from evenhand.training.run_directory import check_run, claim_run
 
 
 def left(folder: pathlib.Path) -> list[str]:
@@ -146,7 +146,8 @@ def test_a_models_digest_follows_its_weights_and_not_its_notes(tmp_path):
 
 
 def test_a_run_that_goes_on_clears_what_the_killed_one_left(tmp_path):
+    claim_run(tmp_path, {"a": 1})
     subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "images" / "a.png")])
     assert len(left(tmp_path / "images")) == 1
-    claim_run(tmp_path, {"a": 1})
+    check_run(tmp_path, {"a": 1})
     assert not left(tmp_path / "images")
