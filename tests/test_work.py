@@ -17,6 +17,7 @@ from evenhand.core.records import hash63, image_seed, read
 from evenhand.core.work import Share, part_of, share_of, work
 from evenhand.measure.plan import plan
 from evenhand.recipes.measure import Measure
+from evenhand.training.run_directory import machine
 
 COMMAND = [
     sys.executable, "-m", "evenhand", "measure", "emoji", "--prompts", "emoji-occupations",
@@ -97,8 +98,9 @@ def test_an_executor_of_datatrove_gives_the_same(alone, tmp_path):
     assert outcome(folder) == outcome(alone) and (folder / "report.html").exists()
 
 
-def test_the_run_says_how_many_threads_drew(alone):
-    assert json.loads((alone / "run.json").read_text())["threads"] == 1
+def test_the_run_says_what_drew_it(alone):
+    run = json.loads((alone / "run.json").read_text())
+    assert run["threads"] == 1 and run["device"] == machine()["device"]
 
 
 def test_a_unit_whose_lease_is_held_is_left_to_its_holder(tmp_path):

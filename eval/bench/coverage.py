@@ -1,7 +1,8 @@
 """Do nominal 95 % intervals hold the truth in 95 % of simulated worlds?
 
-    python eval/bench/coverage.py                # prints the table and writes
-    eval/results/bench-coverage.json
+    python eval/bench/coverage.py
+
+Prints the table and writes eval/results/bench-coverage.json.
 
 A world has true shares, a classifier with its own errors, a labelled set that calibrates it, and
 images of one or more prompts. All are drawn anew in every world; the interval sees only the calls.

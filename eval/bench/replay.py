@@ -2,10 +2,11 @@
 
 Time of a step and memory, over the number of sampling steps.
 
-    python eval/bench/replay.py                  # prints the table and writes
-    eval/results/bench-replay-emoji.json python eval/bench/replay.py --model sd15 --width 0.2
-    --resolution 256 --batch 1 python eval/bench/replay.py --model sdxl --dtype bfloat16 --batch 1
-    # full size: needs a GPU
+    python eval/bench/replay.py
+    python eval/bench/replay.py --model sd15 --width 0.2 --resolution 256 --batch 1
+    python eval/bench/replay.py --model sdxl --dtype bfloat16 --batch 1    # full size: needs a GPU
+
+Prints the table and writes eval/results/bench-replay-MODEL.json.
 
 One training step: text-encoder LoRA, a cross-entropy on the images. Both ways sample the images
 that set the targets and then form the same gradient; the reference pass of the frozen model, alike
@@ -25,7 +26,6 @@ slows all of them down; figures are medians over rounds and steps.
 import argparse
 import json
 import pathlib
-import platform
 import statistics
 import subprocess
 import sys
@@ -47,7 +47,7 @@ from evenhand.judges.registry import load_judge
 from evenhand.recipes.judge import find_judge
 from evenhand.recipes.lora import Lora
 from evenhand.recipes.model import Settings, load_model
-from evenhand.training.run_directory import peak_memory, versions
+from evenhand.training.run_directory import machine, peak_memory
 
 WAYS = ("one graph", "replay", "replay 1/4")
 RESULTS = pathlib.Path(__file__).parents[1] / "results"
@@ -218,8 +218,7 @@ def main() -> None:
         {
             **asdict(case),
             "rounds": args.rounds,
-            "machine": platform.machine(),
-            "versions": versions(),
+            **machine(),
             "rows": rows,
         },
     )

@@ -32,7 +32,7 @@ from evenhand.core.files import digest, write_json
 from evenhand.core.records import read
 from evenhand.emoji.world import draw, load_world, sample_scene
 from evenhand.images.tensors import to_uint8
-from evenhand.training.run_directory import versions
+from evenhand.training.run_directory import machine
 
 OUT = pathlib.Path(__file__).parents[1] / "results" / "bench-sharing.json"
 MEASURE = ["measure", "emoji", "--prompts", "emoji-occupations", "--split", "test"]
@@ -205,7 +205,7 @@ def main() -> None:
         result["efficiency"] = efficiency(place / "efficiency", args.rounds, args.images)
         result["twice"] = twice(place / "twice", args.times)
     print(json.dumps(result, indent=1))
-    write_json(OUT, {**result, "processors": os.cpu_count(), "versions": versions()})
+    write_json(OUT, {**result, "processors": os.cpu_count(), **machine()})
 
 
 if __name__ == "__main__":

@@ -1,9 +1,8 @@
-"""How fast measuring is: against a bare loop of the stock pipeline; a folder of JPEGs.
+"""How fast measuring is, reading a folder of JPEGs, and a report of many records.
 
-A report of many records.
+    python eval/bench/throughput.py
 
-    python eval/bench/throughput.py              # prints and writes
-    eval/results/bench-throughput.json
+Prints and writes eval/results/bench-throughput.json.
 
 - `measure`: images a second of `evenhand measure` on the embedded model (sampling, judging, PNG
   files, the journal) over those of a loop that calls the stock pipeline with the same batches and
@@ -46,7 +45,7 @@ from evenhand.recipes.judge import find_judge
 from evenhand.recipes.judge_training import load_judge_training
 from evenhand.recipes.measure import Measure
 from evenhand.recipes.model import load_model
-from evenhand.training.run_directory import versions
+from evenhand.training.run_directory import machine
 
 OUT = pathlib.Path(__file__).parents[1] / "results" / "bench-throughput.json"
 
@@ -158,7 +157,7 @@ def report(count: int) -> dict:
     generator = torch.Generator().manual_seed(0)
     with tempfile.TemporaryDirectory() as place:
         run = pathlib.Path(place)
-        write_json(run / "run.json", {"settings": settings, "versions": versions()})
+        write_json(run / "run.json", {"settings": settings, **machine()})
         rows = []
         probs = {
             a: torch.rand(count, len(c), generator=generator).pow(4) for a, c in classes.items()
@@ -212,7 +211,7 @@ def main() -> None:
         "measure": drawing(args.rounds, args.images, 16),
     }
     print(json.dumps(result, indent=1))
-    write_json(OUT, {**result, "threads": torch.get_num_threads(), "versions": versions()})
+    write_json(OUT, {**result, **machine()})
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
 The published schedule against ours.
 
-    python eval/bench/to_target.py               # prints the table and writes
-    eval/results/bench-to-target.json
+    python eval/bench/to_target.py
 
-Each way adds one thing to the way before it, so that the table says where the time goes:
+Prints the table and writes eval/results/bench-to-target.json. Each way adds one thing to the way
+before it, so that the table says where the time goes:
 
 - `one graph`: all calls in one graph, a sampling pass for the targets, fresh reference images, 24
   images of one prompt a step, LoRA of rank 8 (Shen et al., ICLR 2024; learning rate fitted to this

@@ -20,7 +20,7 @@ from evenhand.emoji.world import load_world
 from evenhand.measure import measure
 from evenhand.recipes.measure import Measure
 from evenhand.stats.stopping import LOOK, images_for
-from evenhand.training.run_directory import versions
+from evenhand.training.run_directory import machine
 
 OUT = pathlib.Path(__file__).parents[1] / "results" / "bench-until.json"
 RUNS = pathlib.Path("runs/eval/until")
@@ -82,7 +82,7 @@ def main() -> None:
             f"{rows[-1]['saved']:.0%} saved in the mean; "
             f"widest interval +- {max(run['widest'] for run in runs):.3f}"
         )
-    write_json(OUT, {"rows": rows, "versions": versions()})
+    write_json(OUT, {"rows": rows, **machine()})
 
 
 if __name__ == "__main__":

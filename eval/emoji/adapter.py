@@ -1,12 +1,12 @@
 """Trains an adapter of the embedded model, measures it on held-out occupations, writes its card.
 
-    python eval/emoji/adapter.py emoji-gender    # writes adapters/emoji-gender/ and
-    eval/results/emoji-gender.json python eval/emoji/adapter.py emoji-gender-tone --images 300
+    python eval/emoji/adapter.py emoji-gender
+    python eval/emoji/adapter.py emoji-gender-tone --images 300
     python eval/emoji/adapter.py emoji-gender --only-measure    # the adapter that ships, as it is
 
-The recipe is train/dft/NAME.yaml. Runs in runs/eval/NAME are continued when they were cut. The
-numbers are those of the adapter's file, loaded by the stock pipeline and judged by `emoji-judge`,
-which trained nothing.
+Writes adapters/NAME/ and eval/results/NAME.json. The recipe is train/dft/NAME.yaml. Runs in
+runs/eval/NAME are continued when they were cut. The numbers are those of the adapter's file, loaded
+by the stock pipeline and judged by `emoji-judge`, which trained nothing.
 """
 
 import argparse

@@ -1,12 +1,12 @@
 """Measures the embedded model against its own world and writes its card.
 
-    python eval/emoji/model.py                   # prints; writes eval/results/emoji-model.json and
-    the model's card
+    python eval/emoji/model.py
 
-Judged by `emoji-judge`, which trains nothing. Explicit prompts: is the class said drawn? Neutral
-prompts: are the shares those of the skew table? Prompts that leave a class open in words ("women
-and men : "): is it drawn evenly, and as said where one is said after all? The runs in
-runs/eval/emoji-model are continued when they were cut.
+Prints; writes eval/results/emoji-model.json and the model's card. Judged by `emoji-judge`, which
+trains nothing. Explicit prompts: is the class said drawn? Neutral prompts: are the shares those of
+the skew table? Prompts that leave a class open in words ("women and men : "): is it drawn evenly,
+and as said where one is said after all? The runs in runs/eval/emoji-model are continued when they
+were cut.
 """
 
 import argparse

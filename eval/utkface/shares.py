@@ -2,12 +2,11 @@
 
 Trains heads on UTKFace, calibrates them, and measures folders built on purpose.
 
-    python eval/utkface/shares.py utkface64.parquet      # prints the tables and writes
-    eval/results/utkface.json
+    python eval/utkface/shares.py utkface64.parquet
 
-The parquet file holds 64 x 64 face crops with columns image, age, gender, race, split (UTKFace,
-Zhang et al., CVPR 2017; for non-commercial research). Nothing of it, and no network trained on it,
-is written outside runs/utkface.
+Prints the tables and writes eval/results/utkface.json. The parquet file holds 64 x 64 face crops
+with columns image, age, gender, race, split (UTKFace, Zhang et al., CVPR 2017; for non-commercial
+research). Nothing of it, and no network trained on it, is written outside runs/utkface.
 
 1. Two heads by the recipe `classifiers/utkface`, of two seeds, are trained on `train`, the epoch
    chosen on `validation`.

@@ -1,11 +1,11 @@
 """Trains the two classifiers of the embedded world and calibrates them on held-out renderings.
 
-    python train/emoji/classifiers.py               # needs runs/emoji/autoencoder; writes
-    src/evenhand/emoji/classifiers/ python train/emoji/classifiers.py --calibrate   # those that
-    ship, trained before
+    python train/emoji/classifiers.py
+    python train/emoji/classifiers.py --calibrate    # those that ship, trained before
 
-Both see drawings and their reconstructions by the autoencoder, with noise; they differ in
-architecture and seed. 6 minutes on two cores; accuracy 1.00 on 6,000 held-out renderings.
+Needs runs/emoji/autoencoder; writes src/evenhand/emoji/classifiers/. Both see drawings and their
+reconstructions by the autoencoder, with noise; they differ in architecture and seed. 6 minutes on
+two cores; accuracy 1.00 on 6,000 held-out renderings.
 """
 
 import argparse

@@ -1,14 +1,12 @@
 """Trains the embedded text-to-image model and writes it in diffusers format.
 
-It goes to src/evenhand/emoji/model/.
+    python train/emoji/model.py
 
-    python train/emoji/model.py                  # needs runs/emoji/autoencoder; continues
-    runs/emoji/model.pt
-
-A word-level CLIP text encoder and a U-Net on 16x16x4 latents, trained together from nothing on
-captions of the world. About an hour on two cores (8,000 steps of 48). The weights that ship saw the
-captions of the world's version 3 (no words in front of what is said, fewer that leave a class open)
-in the first 6,000 steps, and those of version 4 in the rest.
+Needs runs/emoji/autoencoder; goes on with runs/emoji/model.pt where it exists; writes
+src/evenhand/emoji/model/. A word-level CLIP text encoder and a U-Net on 16x16x4 latents, trained
+together from nothing on captions of the world. About an hour on two cores (8,000 steps of 48). The
+weights that ship saw the captions of the world's version 3 (no words in front of what is said,
+fewer that leave a class open) in the first 6,000 steps, and those of version 4 in the rest.
 """
 
 import argparse

@@ -13,6 +13,7 @@ from evenhand.core.adapters import Adapter
 from evenhand.core.errors import UserError, loading, unknown
 from evenhand.core.files import digest_of_folder
 from evenhand.core.resources import locate
+from evenhand.devices import default_device
 from evenhand.diffusion.adapters import load_adapter
 from evenhand.diffusion.safety import SafetyChecker
 from evenhand.recipes.model import Model, Settings
@@ -165,7 +166,7 @@ def load_diffusion(
         model: which.
         adapter: LoRA or soft tokens.
         adapter_scale: strength of the adapter, 0 to 1.
-        device: `cuda` where there is one, else `cpu`, when None.
+        device: an accelerator where there is one, else `cpu`, when None.
         settings: changes of the model's sampler settings.
 
     Raises:
@@ -187,7 +188,7 @@ def load_diffusion(
     if adapter:
         loaded, prefix = load_adapter(pipe, adapter, scale=adapter_scale)
         source += f"+{loaded}"
-    pipe.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    pipe.to(torch.device(device or default_device()))
     return Diffusion(
         pipe,
         settings=model.sampling(settings or {}),

@@ -147,6 +147,7 @@ class RunInfo(Strict):
     versions: dict[str, str] = {}
     records: int = Field(default=1, alias="schema")
     threads: int | None = None  # of torch in the process that began it; not known of older runs
+    device: str | None = None  # name of its accelerator, or `cpu`; not known of older runs
 
 
 class Report(File):

@@ -111,12 +111,7 @@ def claim_run(folder: pathlib.Path, settings: dict[str, Any], free: Collection[s
         else:
             write_json(
                 folder / "run.json",
-                {
-                    "schema": SCHEMA,
-                    "settings": settings,
-                    "versions": versions(),
-                    "threads": threads(),
-                },
+                {"schema": SCHEMA, "settings": settings, **machine()},
             )
 
 
@@ -143,13 +138,18 @@ def open_run(
     return folder
 
 
-def threads() -> int | None:
-    """Threads of torch in this process: their number moves single pixels by 1/255.
+def machine() -> dict[str, Any]:
+    """What may move single pixels by 1/255: versions, and torch's threads and device.
 
-    None where torch is not loaded.
+    `device` is the name of the accelerator, or `cpu`; threads and device are None where torch is
+    not loaded.
     """
     torch = sys.modules.get("torch")
-    return None if torch is None else torch.get_num_threads()
+    if torch is None:
+        return {"versions": versions(), "threads": None, "device": None}
+    accelerator = torch.accelerator.is_available() and torch.accelerator.current_accelerator()
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else accelerator or "cpu"
+    return {"versions": versions(), "threads": torch.get_num_threads(), "device": str(device)}
 
 
 def cut_log(path: pathlib.Path, steps: int) -> None:
