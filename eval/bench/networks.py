@@ -28,9 +28,9 @@ def build(
         pipe = {"sd15": _sd15, "sdxl": _sdxl}[name](width)
     for part in pipe.components.values():
         if isinstance(part, torch.nn.Module):
-            part.to(device).requires_grad_(False).eval()
-            if dtype != torch.float32:
-                part.to(dtype)
+            part.to(device, dtype).requires_grad_(False).eval()
+    # a scheduler keeps its tables where it was made, and expects them on the processor
+    pipe.scheduler = type(pipe.scheduler).from_config(pipe.scheduler.config)
     return pipe
 
 

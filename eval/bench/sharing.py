@@ -37,7 +37,7 @@ from evenhand.training.run_directory import machine
 OUT = pathlib.Path(__file__).parents[1] / "results" / "bench-sharing.json"
 MEASURE = ["measure", "emoji", "--prompts", "emoji-occupations", "--split", "test"]
 MEASURE += ["--attributes", "gender", "--explicit-images", "0"]
-QUICK = ["--images", "4", "--batch", "4", "--setting", "num_inference_steps=2"]
+QUICK = ["--batch", "4", "--setting", "num_inference_steps=2", "--images"]
 TRAIN = ["train", "dft/emoji-gender", "steps=1", "images=4", "prompts_per_step=1"]
 TRAIN += [
     "explicit_images=0",
@@ -75,7 +75,7 @@ def killed(folder: pathlib.Path, command: list[str], rng: random.Random) -> int:
     while not list(folder.glob("parts/*.jsonl")):
         time.sleep(0.05)
     for process in pair:
-        time.sleep(rng.uniform(0, 2))
+        time.sleep(rng.uniform(0, 1))
         process.kill()
         process.communicate()
     parts = len(list(folder.glob("parts/*.jsonl")))
@@ -85,7 +85,7 @@ def killed(folder: pathlib.Path, command: list[str], rng: random.Random) -> int:
 
 def equal(place: pathlib.Path, kills: int) -> dict:
     """Whether the number of processes, and their death, change anything."""
-    command, outcomes, rng, parts = [*MEASURE, *QUICK], {}, random.Random(0), []
+    command, outcomes, rng, parts = [*MEASURE, *QUICK, "24"], {}, random.Random(0), []
     for count in (1, 2, 3):
         codes = finish(*(start(place / str(count), *command) for _ in range(count)))
         assert all(code == 0 for code, _ in codes), codes
@@ -94,7 +94,13 @@ def equal(place: pathlib.Path, kills: int) -> dict:
         parts.append(killed(place / f"killed-{i}", command, rng))
         outcomes[f"killed-{i}"] = outcome(place / f"killed-{i}")
     same = all(found == outcomes["1"] for found in outcomes.values())
-    return {"same": same, "images": len(outcomes["1"][1]), "parts_at_the_kills": parts}
+    images = len(outcomes["1"][1])
+    return {
+        "same": same,
+        "images": images,
+        "parts": images // 4,
+        "parts_at_the_kills": parts,
+    }
 
 
 def rate(folder: pathlib.Path, processes: int, images: int) -> float:
@@ -163,7 +169,7 @@ def twice(place: pathlib.Path, times: int) -> dict:
     """Two equal commands at once, for every verb that writes."""
     data = people(place / "data")
     verbs = {
-        "measure": [*MEASURE, *QUICK],
+        "measure": [*MEASURE, *QUICK, "4"],
         "measure --images-from": ["measure", "--images-from", str(data / "pictures"), "--judge",
                                   "emoji-judge", "--attributes", "gender"],
         "train": TRAIN,

@@ -37,6 +37,12 @@ class Predictions:
         """`{attribute: [N, K]}`, rows sum to 1."""
         return {name: logits.softmax(-1) for name, logits in self.logits.items()}
 
+    def to(self, device: torch.device) -> "Predictions":
+        """The same on a device."""
+        boxes, faces = (None if x is None else x.to(device) for x in (self.boxes, self.faces))
+        logits = {name: logits.to(device) for name, logits in self.logits.items()}
+        return Predictions(logits, self.seen.to(device), boxes, faces)
+
 
 class Judge(Protocol):
     """What the rest of the toolkit needs of a classifier; the caller decides about gradients.
@@ -56,11 +62,11 @@ class Judge(Protocol):
     side: int | None
 
     def __call__(self, images: Tensor) -> Predictions:
-        """Judges images `[N, 3, H, W]` in [0, 1]."""
+        """Judges images `[N, 3, H, W]` in [0, 1] on any device; the answers are on that one."""
         ...
 
     def features(self, images: Tensor) -> Tensor:
-        """Features `[N, D]` of the images, differentiable."""
+        """Features `[N, D]` of the images, differentiable, on the images' device."""
         ...
 
     def classes(self, name: str) -> list[str]:

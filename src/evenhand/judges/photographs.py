@@ -30,7 +30,7 @@ class PhotographJudge:
     def __init__(self, config: JudgeConfig, *, device: str | torch.device = "cpu") -> None:
         self.name, self.attributes = config.name, config.known
         self._faces = FaceCrops(config.faces, device=device) if config.faces else None
-        self._mirror = config.mirror
+        self._mirror, self._device = config.mirror, device
         load = zero_shot if config.kind == "clip" else hub_networks
         self._judge, self._features, side, identity = load(config, device)
         self.side = None if self._faces else side  # a face may be small in a large picture
@@ -45,11 +45,13 @@ class PhotographJudge:
 
         Seen where a face was found, everywhere without face detection.
         """
+        there, images = images.device, images.to(self._device)
         if not self._faces:
-            seen = torch.ones(len(images), dtype=torch.bool, device=images.device)
-            return Predictions(self._logits(images), seen)
+            seen = torch.ones(len(images), dtype=torch.bool)
+            return Predictions(self._logits(images), seen).to(there)
         found = self._faces(images)
-        return Predictions(self._logits(found.crops), found.faces > 0, found.boxes, found.faces)
+        logits, seen = self._logits(found.crops), found.faces > 0
+        return Predictions(logits, seen, found.boxes, found.faces).to(there)
 
     def _logits(self, images: Tensor) -> dict[str, Tensor]:
         logits = self._judge(images)
@@ -68,4 +70,4 @@ class PhotographJudge:
                 f"classifier {self.name!r} has no features; use preservation.features of kind "
                 "clip or dino"
             )
-        return self._features(images)
+        return self._features(images.to(self._device)).to(images.device)

@@ -145,7 +145,7 @@ class SmallNetworkJudge:
         folder = pathlib.Path(config.path)
         self.name, self.concept, self._least = config.name, config.concept, config.seen
         self.attributes = config.known
-        self.network = SmallNetwork.load(folder).to(device)
+        self.network, self._device = SmallNetwork.load(folder).to(device), device
         for attribute in self.attributes.values():
             if self.network.config["classes"].get(attribute.name) != attribute.classes:
                 raise UserError(
@@ -161,7 +161,7 @@ class SmallNetworkJudge:
         return self.network.config["classes"][name]
 
     def _fit(self, images: Tensor) -> Tensor:
-        size = self.network.config["size"]
+        size, images = self.network.config["size"], images.to(self._device)
         if images.shape[-2:] == (size, size):
             return images
         return F.interpolate(images, (size, size), mode="bilinear", antialias=True)
@@ -172,11 +172,11 @@ class SmallNetworkJudge:
         Seen where the best concept's probability reaches the YAML's `seen`.
         """
         logits = self.network(self._fit(images))
-        seen = torch.ones(len(images), dtype=torch.bool, device=images.device)
+        seen = torch.ones(len(images), dtype=torch.bool)
         if self.concept:
             seen = logits[self.concept].detach().softmax(-1).amax(-1) >= self._least
-        return Predictions(logits, seen)
+        return Predictions(logits, seen).to(images.device)
 
     def features(self, images: Tensor) -> Tensor:
         """Features `[N, D]` before the heads."""
-        return self.network.features(self._fit(images))
+        return self.network.features(self._fit(images)).to(images.device)
