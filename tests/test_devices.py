@@ -25,6 +25,16 @@ def test_auto_takes_the_faster_precision_and_never_warns():
     assert found == ("bfloat16" if faster else "float32")
 
 
+def test_the_processes_of_a_launcher_take_one_accelerator_each(monkeypatch):
+    for name in ("LOCAL_RANK", "SLURM_LOCALID"):
+        monkeypatch.delenv(name, raising=False)
+    assert devices.local_rank() == 0
+    monkeypatch.setenv("SLURM_LOCALID", "2")
+    assert devices.local_rank() == 2
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    assert devices.local_rank() == 3 and devices.default_device().type in ("cpu", "cuda", "mps")
+
+
 def step(dtype):
     weights = torch.ones(16, 16, 3, 3, dtype=dtype, requires_grad=True)
     torch.nn.functional.conv2d(torch.ones(8, 16, 24, 24, dtype=dtype), weights).sum().backward()

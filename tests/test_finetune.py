@@ -16,7 +16,7 @@ from evenhand.adapt.dft import context as stage
 from evenhand.adapt.dft.finetune import finetune
 from evenhand.core.adapters import LORA, find_adapter
 from evenhand.core.errors import UserError
-from evenhand.devices import best_dtype
+from evenhand.devices import best_dtype, default_device
 from evenhand.diffusion.lora import attach_lora, lora_state
 from evenhand.diffusion.pipeline import load_diffusion
 from evenhand.recipes.dft import load_recipe
@@ -174,7 +174,7 @@ def test_dtype_auto_trains_in_what_this_device_computes_best(tmp_path):
     small = ["steps=1", "images=2", "explicit_images=0", "preservation.seeds=2", "dtype=auto"]
     adapter = train(tmp_path / "run", "text_encoder", *small)
     settings = json.loads((adapter / "adapter.json").read_text())["settings"]
-    assert settings["dtype"] == best_dtype("cpu")
+    assert settings["dtype"] == best_dtype(default_device())
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(trained):

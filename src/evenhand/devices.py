@@ -6,6 +6,7 @@ are twice as fast with it. Nothing but a measurement tells them apart reliably.
 
 import contextlib
 import functools
+import os
 import time
 import warnings
 
@@ -16,9 +17,23 @@ SLOWER = 1.5
 
 
 def default_device() -> torch.device:
-    """The accelerator where there is one, else the processor."""
+    """The accelerator where there is one, else the processor.
+
+    Where there are several, each process of this machine takes its own: `local_rank`.
+    """
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return torch.device(found.type if found else "cpu")
+    if not found:
+        return torch.device("cpu")
+    return torch.device(found.type, local_rank() % torch.accelerator.device_count())
+
+
+def local_rank() -> int:
+    """The number that a launcher gives this process among those of its machine; 0 without one.
+
+    LOCAL_RANK of torchrun and accelerate, SLURM_LOCALID of Slurm.
+    """
+    found = (os.environ.get(name, "") for name in ("LOCAL_RANK", "SLURM_LOCALID"))
+    return next((int(text) for text in found if text.isdecimal()), 0)
 
 
 @functools.cache

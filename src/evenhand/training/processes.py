@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import pathlib
 import signal
 from collections.abc import Collection, Iterator
@@ -23,13 +24,19 @@ def training(
     It keeps a tensorboard log where that is installed (`pip install 'evenhand[tensorboard]'`).
 
     Raises:
-        UserError: as `open_run`; another command trains in the folder; or another of the processes
-            that train together has ended.
+        UserError: as `open_run`; another command trains in the folder; another of the processes
+            that train together has ended; or a machine has fewer GPUs than processes.
     """
     import torch
     from accelerate import Accelerator
     from accelerate.utils import is_tensorboard_available
 
+    processes, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", 1)), torch.cuda.device_count()
+    if 0 < gpus < processes:
+        raise UserError(
+            f"{processes} processes on this machine cannot share {gpus} GPU(s) in a training: "
+            f"start {gpus}, or set CUDA_VISIBLE_DEVICES= to train on the processor"
+        )
     accelerator = Accelerator(
         cpu=not torch.cuda.is_available(),
         log_with="tensorboard" if is_tensorboard_available() else None,
