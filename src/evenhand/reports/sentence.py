@@ -109,11 +109,8 @@ def _of_change(
     if moved.low is None or moved.high is None or moved.low <= 0 <= moved.high:
         more = "images" if after.prompts == 1 else "prompts"
         return f"That anything changed cannot be told from {of}: more {more} are needed."
-    size = Estimate(
-        abs(moved.value or 0.0),
-        *sorted((abs(moved.low), abs(moved.high))),
-        moved.n,
-    )
+    low, high = sorted((abs(moved.low), abs(moved.high)))
+    size = Estimate(abs(moved.value or 0.0), low, high, moved.n)
     if delta.distance:
         way = "fewer" if moved.high < 0 else "more"
         return (
