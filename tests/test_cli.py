@@ -305,5 +305,5 @@ def test_a_fault_of_ours_is_a_traceback_and_a_hint_and_no_users_error(capsys, mo
 
 def test_list_says_what_each_thing_is(capsys, monkeypatch):
     code, out, _ = run(capsys, monkeypatch, "list")
-    assert code == 0 and "Stable Diffusion 1.5, the model of the published experiments" in out
+    assert not code and "Stable Diffusion 1.5, the model of the published experiments" in out
     assert all(about(kind, name) for kind in KINDS.values() for name in names(kind))
