@@ -4,6 +4,8 @@ from typing import Annotated
 
 from typer import Option
 
+from evenhand.core.errors import UserError
+
 
 def plan(
     width: Annotated[
@@ -22,6 +24,8 @@ def plan(
     Examples:
         evenhand plan --width .05 --prompts 50
     """
+    import math
+
     from rich.table import Table
 
     from evenhand.cli.show import console
@@ -33,6 +37,9 @@ def plan(
         typical_stop,
     )
 
+    for name, value in (("--width", width), ("--spread", spread)):
+        if not math.isfinite(value):
+            raise UserError(f"{name}: {value} is no number")
     each = images_for(width)
     table = Table(
         box=None,

@@ -109,6 +109,11 @@ class Diffusion:
             raise UserError(
                 f"{type(self.pipe).__name__} refuses its settings ({arguments}): {error}"
             ) from error
+        if len(images) != len(prompts):
+            raise UserError(
+                f"{type(self.pipe).__name__} drew {len(images)} images of {len(prompts)} prompts "
+                f"with its settings ({arguments}); it shall draw one of each"
+            )
         return images.float()
 
     @torch.no_grad()
@@ -117,7 +122,8 @@ class Diffusion:
         return self.call(prompts, seeds, **overrides)
 
 
-OURS = ("prompt", "generator", "output_type", "return_dict")  # arguments that `call` gives
+OURS = {"prompt", "generator", "output_type", "return_dict"}  # arguments that `call` gives
+OURS |= {"num_images_per_prompt", "latents", "callback_on_step_end"}  # others would break it
 
 
 def _check_call(pipe: Any, settings: Settings) -> None:
@@ -126,8 +132,13 @@ def _check_call(pipe: Any, settings: Settings) -> None:
     known = inspect.signature(getattr(run, "__wrapped__", run)).parameters
     if not {"prompt", "generator", "output_type"} <= known.keys():
         raise UserError(f"{type(pipe).__name__} is no pipeline that draws images of a text")
+    if "mask_image" in known or {"image", "strength"} <= known.keys():
+        raise UserError(
+            f"{type(pipe).__name__} changes images that it is given: name a model that draws "
+            "images of a text alone"
+        )
     for name in settings.options:
-        if name in OURS:
+        if name in OURS or name.startswith("prompt_") or name.endswith("_embeds"):
             raise UserError(f"settings.options.{name}: evenhand sets it; leave it out")
     for name in settings.call():
         if name not in known:
@@ -180,8 +191,13 @@ def load_diffusion(
     kind = DiffusionPipeline if local else AutoPipelineForText2Image
     with loading(f"model {model.path!r}", advice="Name a diffusers folder or a Hub model"):
         pipe = kind.from_pretrained(
-            path, revision=None if local else model.revision, dtype=getattr(torch, model.dtype)
+            path,
+            revision=None if local else model.revision,
+            dtype=getattr(torch, model.dtype),
+            variant=model.variant or (_only_variant(pathlib.Path(path)) if local else None),
         )
+    if local and not model.path.startswith("package:"):
+        model = model.model_copy(update={"path": pathlib.Path(path).resolve().name})
     safety = SafetyChecker.of(pipe)
     source = f"{model.path}@{digest_of_folder(path) if local else _commit(model)}"
     prefix = ""
@@ -196,6 +212,14 @@ def load_diffusion(
         prefix=prefix,
         safety=safety,
     )
+
+
+def _only_variant(folder: pathlib.Path) -> str | None:
+    """The variant (`fp16` in `*.fp16.safetensors`) of which alone a folder's denoiser has files."""
+    files = [p for name in DENOISERS for p in (folder / name).glob("diffusion_pytorch_model*")]
+    kinds = {p.name.split(".")[1] for p in files if p.suffix in (".safetensors", ".bin")}
+    found = {kind.split("-")[0] for kind in kinds}  # of a part: fp16-00001-of-00002
+    return found.pop() if len(found) == 1 and not found & {"safetensors", "bin"} else None
 
 
 def _commit(model: Model) -> str:

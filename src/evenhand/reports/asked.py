@@ -28,6 +28,16 @@ def notes(settings: dict[str, Any]) -> list[str]:
             f"{settings['judge']['name']} does "
             "not know the class that they say."
         )
+    if shared := settings.get("shared"):
+        found.append(
+            f"{len(shared)} prompts stand in several of the prompt sets, such as {shared[0]!r}: "
+            "their images count in the first of these alone."
+        )
+    if cut := settings.get("cut"):
+        found.append(
+            f"{len(cut)} prompts are longer than the model's text encoder reads, such as "
+            f"{cut[0]!r}: the model never saw their ends. Shorten them."
+        )
     if not calibration:
         return [
             *found,
