@@ -78,7 +78,8 @@ def main() -> None:
     except UsageError as error:
         verb = error.ctx.command_path if getattr(error, "ctx", None) else "evenhand"
         message = " ".join(error.format_message().split())
-        code = _say(f"{message.removesuffix('.')}; see {verb} --help", error.exit_code)
+        print(f"evenhand: {message.removesuffix('.')}; see {verb} --help", file=sys.stderr)
+        code = error.exit_code
     except UserError as error:
         code = _say(str(error), 2)
     except OSError as error:

@@ -4,8 +4,6 @@ from typing import Annotated
 
 from typer import Option
 
-from evenhand.core.errors import UserError
-
 
 def plan(
     width: Annotated[
@@ -24,8 +22,6 @@ def plan(
     Examples:
         evenhand plan --width .05 --prompts 50
     """
-    import math
-
     from rich.table import Table
 
     from evenhand.cli.show import console
@@ -37,9 +33,6 @@ def plan(
         typical_stop,
     )
 
-    for name, value in (("--width", width), ("--spread", spread)):
-        if not math.isfinite(value):
-            raise UserError(f"{name}: {value} is no number")
     each = images_for(width)
     table = Table(
         box=None,

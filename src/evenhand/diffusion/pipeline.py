@@ -55,6 +55,12 @@ class Diffusion:
         _check_call(pipe, settings)
         if settings.scheduler or settings.scheduler_options:
             self.pipe.scheduler = _scheduler(pipe, settings)
+        takes = inspect.signature(self.pipe.scheduler.step).parameters
+        if "eta" in settings.options and "eta" not in takes:  # pipelines would drop it
+            raise UserError(
+                f"settings.options.eta: {type(self.pipe.scheduler).__name__} has none; leave it "
+                "out, or choose another scheduler"
+            )
         _decode_in_float32(pipe)
         for part in self.pipe.components.values():
             if isinstance(part, nn.Module):
@@ -126,6 +132,9 @@ OURS = {"prompt", "generator", "output_type", "return_dict"}  # arguments that `
 OURS |= {"num_images_per_prompt", "latents", "callback_on_step_end"}  # others would break it
 
 
+DRIVEN = ("set_timesteps", "step", "scale_model_input")  # what pipelines call of a scheduler
+
+
 def _check_call(pipe: Any, settings: Settings) -> None:
     """Refuses a pipeline that draws no text, and settings that its call does not take."""
     run = type(pipe).__call__
@@ -140,6 +149,12 @@ def _check_call(pipe: Any, settings: Settings) -> None:
     for name in settings.options:
         if name in OURS or name.startswith("prompt_") or name.endswith("_embeds"):
             raise UserError(f"settings.options.{name}: evenhand sets it; leave it out")
+    most = getattr(pipe.scheduler.config, "num_train_timesteps", None)
+    if most and (settings.num_inference_steps or 0) > most:
+        raise UserError(
+            f"settings.num_inference_steps: {settings.num_inference_steps} are more than the "
+            f"{most} that {type(pipe.scheduler).__name__} was made for"
+        )
     for name in settings.call():
         if name not in known:
             free = [x for x in known if x not in ("self", *OURS)]
@@ -155,6 +170,11 @@ def _scheduler(pipe: Any, settings: Settings) -> Any:
     kind: Any = getattr(diffusers, name, None) if name else type(pipe.scheduler)
     if not (isinstance(kind, type) and issubclass(kind, SchedulerMixin)):
         raise UserError(f"settings.scheduler: diffusers has no scheduler {name!r}")
+    if missing := [x for x in DRIVEN if hasattr(pipe.scheduler, x) and not hasattr(kind, x)]:
+        raise UserError(
+            f"settings.scheduler: {type(pipe).__name__} cannot be driven by {kind.__name__}, which "
+            f"has no {missing[0]}; the pipeline's own is {type(pipe.scheduler).__name__}"
+        )
     known = inspect.signature(kind.__init__).parameters
     for option in options:
         if option not in known:

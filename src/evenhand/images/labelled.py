@@ -30,6 +30,11 @@ def labelled(path: str | os.PathLike, *, split: str | None = None, seed: int = 0
     import datasets
 
     path = str(path)
+    if "/" not in path and not os.path.exists(path):  # a cache of another time would be found
+        raise UserError(
+            f"{path}: labelled images: no such file or folder; a data set of the Hub has its "
+            "owner's name in front (owner/name)"
+        )
     datasets.disable_progress_bars()
     kind = "parquet" if path.lower().endswith(".parquet") else None
     with loading(f"{path}: labelled images"):

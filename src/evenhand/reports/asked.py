@@ -7,6 +7,7 @@ from typing import Any
 from evenhand.core.attributes import Attribute, Target, attributes_of, intersection
 from evenhand.core.errors import UserError
 from evenhand.core.records import Record
+from evenhand.core.schema import check
 from evenhand.reports.tally import counts, probabilities
 from evenhand.stats.calibration import Calibration
 from evenhand.stats.correction import Confusion, corrected, corrected_over_prompts
@@ -131,8 +132,9 @@ def asked_of(settings: dict[str, Any]) -> dict[str, Asked]:
     known = attributes_of(settings["attributes"])
     joint = intersection(list(known.values())) if settings.get("joint") else None
     known = known if joint is None else {**known, joint.name: joint}
-    target = Target(shares=settings["target"]) if settings.get("target") else None
-    calibration = Calibration(**settings["calibration"]) if settings.get("calibration") else None
+    shares, counted = settings.get("target"), settings.get("calibration")
+    target = check(Target, {"shares": shares}, where="the run's target") if shares else None
+    calibration = check(Calibration, counted, where="the run's calibration") if counted else None
 
     def confusion(attribute: Attribute) -> Confusion | None:
         try:
