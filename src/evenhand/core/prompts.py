@@ -125,7 +125,7 @@ class PromptSet(BaseModel):
 _CONSONANT = re.compile(
     r"eu|one\b|u[rst][aeiou]|uni[^nm]", re.I
 )  # vowels that sound like one: "a university professor"
-_VOWEL = re.compile(r"[aeiou]|heir|hono|hour", re.I)
+_VOWEL = re.compile(r"[aeiou]|heir|honest|honou?r|hour", re.I)
 _SPELT = re.compile(  # said letter by letter: two consonants or a vowel first ("FBI"; not "NASA")
     r"([B-DF-HJ-NP-TV-Z]{2}[A-Z]{0,3}|[AEIOU][A-Z]{1,4}|[A-Z](?=-))\b"
 )
