@@ -21,11 +21,12 @@ class Alignment(Strict):
         together: match the images of all prompts of a step to the target together, not prompt by
             prompt.
         draws: label sets drawn from the target a step.
-        confidence: least averaged plan weight at which an image gets a target (C in the paper, .8
-            for two classes), of all attributes or of each by name. Lower for many classes: an image
-            of a class that is too frequent stays or becomes one of several others, none of them by
-            far the likeliest, and without targets for such images the classes come to rest short of
-            the shares asked for.
+        confidence: an image is pushed towards a class only where the transport plan, averaged over
+            its draws, gives that class at least this weight (C in the paper, which has .8 for two
+            classes). One number for all attributes, or one for each by name. With many classes
+            choose a lower one: an image of the too frequent class may then become any of several
+            others, so no single class gets a high weight, the image gets no target, and training
+            stops short of the shares asked for.
         weight: of the loss.
     """
 
