@@ -63,7 +63,7 @@ BAD = [
         "nowhere: no such folder of images",
     ),
     ([*MEASURE, "--until", ".7"], "until: Input should be less than 0.5"),
-    ([*MEASURE, "--calibration", "none.json"], "none.json: no readable calibration"),
+    ([*MEASURE, "--calibration", "none.json"], "none.json: cannot be read as a calibration"),
     (
         ["calibrate", "emoji-judge", "nowhere", "--labels", "gendre=x"],
         "unknown attribute 'gendre'; did you mean 'gender'?",

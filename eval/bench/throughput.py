@@ -34,8 +34,8 @@ from evenhand.core.files import write_json
 from evenhand.core.records import Record, write_records
 from evenhand.diffusion.pipeline import load_diffusion
 from evenhand.emoji.world import draw, sample_scene
+from evenhand.images.folders import files_in
 from evenhand.images.io import read_images
-from evenhand.images.tables import files_in
 from evenhand.images.tensors import in_batches, to_uint8
 from evenhand.judges.base import Judge
 from evenhand.judges.registry import load_judge

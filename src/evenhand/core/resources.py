@@ -40,6 +40,18 @@ def is_path(name: str | os.PathLike) -> bool:
     return name in {".", ".."} or "/" in name or os.sep in name
 
 
+def one_spelling(name: str | os.PathLike) -> str:
+    """What a name means, in one spelling: of the user's files and folders the absolute path.
+
+    The same file named relatively, absolutely or from elsewhere is the same. Names of what ships
+    and of the Hub stay as they are.
+    """
+    name = os.fspath(name)
+    path = pathlib.Path(name)
+    mine = path.exists() if is_path(name) else path.suffix and path.is_file()
+    return str(path.resolve()) if mine else name
+
+
 def no_such(kind: str, name: str, known: list[str]) -> UserError:
     """The error for a name that does not ship, with a hint where a file of that name lies here."""
     here = "" if is_path(name) or not os.path.exists(name) else f"; for the one here: ./{name}"

@@ -14,10 +14,12 @@ from evenhand.core.records import Record, key, lines_of, read, read_parts, write
 from evenhand.core.work import Share, work
 from evenhand.diffusion.pipeline import Diffusion, load_diffusion
 from evenhand.diffusion.sampling import draw
+from evenhand.diffusion.tokens import cut_short
 from evenhand.judges.base import Judge
 from evenhand.judges.perceive import judged, save_images, with_digest
 from evenhand.judges.registry import load_judge
-from evenhand.measure.plan import GeneratorPlan, units_of
+from evenhand.measure.plan import GeneratorPlan
+from evenhand.measure.rows import units_of
 from evenhand.reports.html import write_report
 from evenhand.reports.models import Report
 from evenhand.reports.tally import counts
@@ -44,7 +46,13 @@ def measure_generator(
     """
     diffusion, judge = _load(plan)
     trained = _trained(plan, judge, judge_may_be_trainer)
-    settings = {**with_digest(plan.settings, judge), **trained, "source": diffusion.source}
+    cut = cut_short(diffusion, (p.text for p, _ in plan.rows))
+    settings = {
+        **with_digest(plan.settings, judge),
+        **trained,
+        **({"cut": cut} if cut else {}),
+        "source": diffusion.source,
+    }
     folder = check_run(folder, settings, free=FREE)
 
     def do(rows: list[Row]) -> str:
@@ -138,7 +146,7 @@ def _trained(plan: GeneratorPlan, judge: Judge, allowed: bool) -> dict[str, bool
     Raises:
         UserError: it did, and that was not allowed.
     """
-    trainer = plan.adapter.described.get("classifier", {}) if plan.adapter else {}
+    trainer = (plan.adapter.described.get("classifier") or {}) if plan.adapter else {}
     if not plan.adapter or trainer.get("digest") != judge.digest:
         return {}
     if not allowed:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from evenhand.core.attributes import Target
-from evenhand.core.schema import Count, Share, Strict, load
+from evenhand.core.schema import Count, Seed, Share, Strict, load
 from evenhand.recipes.features import Feature
 from evenhand.recipes.lora import Lora, SoftTokens
 from evenhand.recipes.optimisation import Optimisation, refuse_moved
@@ -125,7 +125,7 @@ class Dft(Strict):
 
     model: str
     dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None
-    prompts: str | dict[str, Annotated[float, Field(gt=0)]]
+    prompts: str | Annotated[dict[str, Annotated[float, Field(gt=0)]], Field(min_length=1)]
     classifier: str
     target: Target
     targets: dict[str, Target] = {}
@@ -139,11 +139,11 @@ class Dft(Strict):
     steps: Count = 100
     prompts_per_step: Count = 1
     images: Annotated[int, Field(ge=2)] = 24
-    num_inference_steps: list[Count] = [20]
+    num_inference_steps: Annotated[list[Count], Field(min_length=1)] = [20]
     optimisation: Optimisation = Optimisation()
     checkpoint_every: Count = 10
     save_every: Count | None = None
-    seed: int = 0
+    seed: Seed = 0
     runs: Count = 1
 
     @property
