@@ -4,9 +4,11 @@ Heavy imports stand inside the functions, so that --help is quick.
 """
 
 import errno
+import inspect
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +30,23 @@ app = typer.Typer(
     help="Measure and correct whom a text-to-image diffusion model draws. "
     "Start with **evenhand demo**.",
 )
-for verb in (
-    demo.demo,
-    plan.plan,
-    measure.measure,
-    train.train,
-    compare.compare,
-    report.report,
-    classifier.calibrate,
-):
-    app.command(no_args_is_help=verb not in (demo.demo, plan.plan))(verb)
+
+
+def _add(group: typer.Typer, verb: Callable[..., None], name: str | None = None) -> None:
+    """Makes a function a verb, its docstring the help, the examples there a block of code."""
+    text = inspect.cleandoc(verb.__doc__ or "")
+    for heading in ("Example:", "Examples:"):
+        text = text.replace(f"\n{heading}\n", f"\n**{heading}**\n\n")
+    needs = any(p.default is p.empty for p in inspect.signature(verb).parameters.values())
+    group.command(name=name, help=text, no_args_is_help=needs or verb is measure.measure)(verb)
+
+
+for verb in (demo.demo, plan.plan, measure.measure, train.train, compare.compare, report.report):
+    _add(app, verb)
+_add(app, classifier.calibrate)
 app.add_typer(classifier.app, name="classifier")
-app.command(name="list")(catalogue)
+_add(classifier.app, classifier.train)
+_add(app, catalogue, "list")
 
 
 @app.callback()

@@ -24,7 +24,6 @@ def _group() -> None:
     """Keeps `train` a command of the group."""
 
 
-@app.command(no_args_is_help=True)
 def train(
     recipe: Annotated[
         str, Argument(help="A recipe that ships (`classifiers/utkface`), or a YAML file.")
