@@ -98,11 +98,11 @@ def digests(rows: Any) -> list[str]:
     """For each row sixteen hex digits of its image file; an empty text where it cannot be read."""
     found = []
     for row in rows:
-        image = row["image"] or {"bytes": None, "path": None}
-        data = image["bytes"]
-        if data is None and image["path"] is not None:
+        image: dict[str, Any] = row["image"] or {"bytes": None, "path": None}
+        data, path = image["bytes"], image["path"]
+        if data is None and path is not None:
             with contextlib.suppress(OSError):
-                data = pathlib.Path(image["path"]).read_bytes()
+                data = pathlib.Path(path).read_bytes()
         found.append("" if data is None else hashlib.sha256(data).hexdigest()[:16])
     return found
 

@@ -137,7 +137,14 @@ def _truth(
                 f"{name}: the labels mean {', '.join(entry.names)}; classifier {judge!r} "
                 f"knows {', '.join(known[name])}"
             )
-        said = values(rows, entry.column, where)
+        try:
+            said = values(rows, entry.column, where)
+        except UserError as error:
+            columns = [c for c in rows.column_names if c != "image"]
+            column = next((c for c in (name, "label", *columns) if c in columns), "COLUMN")
+            raise UserError(
+                f"{error}. Say which holds {name!r}, such as --labels {name}={column}"
+            ) from error
         indices = [entry.find(value) for value in said]
         truth[name] = [None if k is None else entry.names[k] for k in indices]
         for cls in entry.names:

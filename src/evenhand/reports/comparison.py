@@ -11,15 +11,8 @@ from evenhand.core.errors import UserError
 from evenhand.core.records import Record, Run, key, read_run
 from evenhand.core.schema import flat
 from evenhand.reports.asked import asked_of
-from evenhand.reports.models import (
-    AttributeChange,
-    Change,
-    Closeness,
-    Comparison,
-    Report,
-    RunInfo,
-    SplitChange,
-)
+from evenhand.reports.changes import AttributeChange, Change, Closeness, Comparison, SplitChange
+from evenhand.reports.models import Report, RunInfo
 from evenhand.reports.report import build
 from evenhand.reports.tally import (
     Test,
@@ -79,7 +72,7 @@ def compare(
     report_a = build(({**run_a, "settings": {**run_a["settings"], "target": target}}, a))
     report_a = report_a.model_copy(update={"run": RunInfo.model_validate(run_a)})
     report_b = build((run_b, b))
-    known = asked_of(run_b["settings"])
+    known = asked_of(run_b["settings"], a, b)
     # an intersection may have been asked for in one run only
     both = [name for name in report_b.attributes if name in report_a.attributes]
     concept = run_b["settings"].get("concept")

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from evenhand.reports.models import Change, Closeness, Report
+from evenhand.reports.changes import Change, Closeness
+from evenhand.reports.models import Report
 from evenhand.stats.shares import Estimate
 
 Found = Estimate | float | None
