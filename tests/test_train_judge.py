@@ -418,7 +418,10 @@ def test_a_labelled_image_that_cannot_be_read_is_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"split": "part"}, "has no column 'part'; its columns are image, gender, tone, split"),
+        (
+            {"split": "part"},
+            "has no column 'part' that says the split; its columns are image, gender, ",
+        ),
         (
             {"attributes": {"age": Labels(column="age", classes={"a": [1], "b": [2]})}},
             "has no column 'age'",

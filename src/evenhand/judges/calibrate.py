@@ -64,7 +64,7 @@ def calibrate(
     judge = load_judge(config, device=device)
     known = {a: judge.classes(a) for a in filter(None, [*judge.attributes, judge.concept])}
     truth = _truth(rows, labels, known, config.name, str(data))
-    found = {name: _Table(known[name]) for name in labels}
+    found = {name: AnswerTable(known[name]) for name in labels}
     done = 0
     pixels = ((i, pixels_of(row, side=judge.side)) for i, row in enumerate(rows))
     for indices, images in in_batches(pixels, batch, device=device):
@@ -158,8 +158,12 @@ def _truth(
     return truth
 
 
-class _Table:
-    """What is counted of one attribute, by true class."""
+class AnswerTable:
+    """What a judge answers to labelled images, of one attribute, by true class.
+
+    Args:
+        classes: of the attribute, in the order of the probabilities.
+    """
 
     def __init__(self, classes: list[str]) -> None:
         k = len(classes)
