@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evenhand.reports.changes import Change
-from evenhand.reports.headlines import headlines, number
+from evenhand.reports.headlines import headlines, labels_of, number
 from evenhand.reports.models import Report
 
 console = Console()
@@ -67,8 +67,14 @@ def _only_our_bars() -> None:
 def summary(runs: list[Report], change: Change | None = None) -> Table:
     """The headline numbers of one report, or of two beside each other with their change."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    found = ["found"] if len(runs) == 1 else ["before", "after"]
-    for heading in ["", *found, *(["change"] if change else []), "target", "chance floor"]:
+    found = labels_of(runs, change)
+    for heading in [
+        "",
+        *found,
+        *(["difference" if change.agreement else "change"] if change else []),
+        "target",
+        "chance floor",
+    ]:
         table.add_column(
             heading, justify="right" if heading else "left", no_wrap=bool(heading)
         )  # subjects may wrap, numbers not

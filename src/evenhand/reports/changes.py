@@ -52,6 +52,24 @@ class Closeness(Strict):
     fid_after: Measured | None = None
 
 
+class Agreement(Strict):
+    """Two judges of the same images, one attribute, every image that both saw.
+
+    Attributes:
+        judges: names of the first and the second.
+        images: that both saw.
+        seen_by_one: images that one of them alone saw.
+        same: the share of images of which both say the same.
+        kappa: Cohen's, -1 to 1: 1 always the same, 0 no more than chance.
+    """
+
+    judges: tuple[str, str]
+    images: Whole
+    seen_by_one: Whole
+    same: Measured
+    kappa: Measured
+
+
 class Change(Strict):
     """What differs between two runs on the images (prompt and seed) that both have.
 
@@ -63,6 +81,7 @@ class Change(Strict):
         attributes: of both runs, by name.
         concept_fidelity: by split.
         closeness: by the kind of features; empty where images were not compared.
+        agreement: of two judges of the same images, by attribute; empty where the judge is one.
     """
 
     images: Whole
@@ -70,6 +89,7 @@ class Change(Strict):
     attributes: dict[str, AttributeChange]
     concept_fidelity: dict[str, Measured]
     closeness: dict[str, Closeness] = {}
+    agreement: dict[str, Agreement] = {}
 
 
 class Comparison(File):

@@ -28,36 +28,44 @@ PALETTE = (
 
 
 PLOTTED = 40  # prompts in a plot, at most: those with the largest gap
-LETTERS = 44  # of a line beside a plot; a prompt has two, the table has all of it
+LETTERS = 52  # of a line above a bar; a prompt has two, the table has all of it
+WIDTH = 4.6  # inches: narrow, so that the words are still large on a telephone
 Entries = dict[str, AttributeReport]  # by label; of two the later stands last
 
 
 def shares_plot(entries: Entries, colours: dict[str, str]) -> str:
-    """Stacked shares of each prompt, before over after, with the target's borders."""
-    runs, last = list(entries.values()), list(entries.values())[-1]
+    """Stacked shares of each prompt, before over after, with the target's borders.
+
+    Corrected for the judge's errors, where the report corrects them.
+    """
+    (first, *_), runs, last = entries, list(entries.values()), list(entries.values())[-1]
     prompts = _plotted(last)
-    figure, axes = _figure(len(prompts) * len(runs))
-    height = 0.8 / len(runs)
+    corrected = all(p.corrected or not p.seen for entry in runs for p in entry.prompts)
+    figure, axes = _figure(len(prompts), len(runs))
+    height = 0.5 / len(runs)
     for i, entry in enumerate(runs):
         table = {p.prompt: p for p in entry.prompts}
         places = [y + (i - (len(runs) - 1) / 2) * (height + 0.02) for y in range(len(prompts))]
         left = [0.0] * len(prompts)
         for c, colour in colours.items():
-            widths = [_share(table.get(p.prompt), c) for p in prompts]
+            widths = [_share(table.get(p.prompt), c, corrected) for p in prompts]
             axes.barh(
                 places, widths, height, left, color=colour, alpha=1.0 if entry is last else 0.55
             )
             left = [a + b for a, b in zip(left, widths, strict=True)]
     for k in range(1, len(last.target or [])):
         axes.axvline(sum((last.target or [])[:k]), color="black", linestyle="--", linewidth=1)
-    said = [*(["pale: before"] if len(runs) > 1 else []), *(["dashed: target"] * bool(last.target))]
+    said = [
+        *["corrected for the judge's errors"] * corrected,
+        *[f"pale: {first}"] * (len(runs) > 1),
+        *["dashed: target"] * bool(last.target),
+    ]
     axes.set(
-        yticks=range(len(prompts)),
-        ylim=(len(prompts) - 0.45, -0.55),
-        yticklabels=_labels(prompts),
+        ylim=(len(prompts) - 0.6, -0.95),
         xlim=(0, 1),
-        xlabel="share of images perceived as" + (f" ({'; '.join(said)})" if said else ""),
+        xlabel="\n".join(["share of images perceived as", *said]),
     )
+    _above(axes, _labels(prompts))
     from matplotlib.patches import Patch
 
     _legend(axes, {c: Patch(color=colour) for c, colour in colours.items()})
@@ -70,7 +78,7 @@ def gap_plot(entries: Entries) -> str:
     prompts = _plotted(last)
     split, summary = next(iter(last.splits.items()))
     first = 1 if summary.prompts > 1 else 0  # one prompt is its own mean
-    figure, axes = _figure(len(prompts) + first)
+    figure, axes = _figure(len(prompts) + first, 1)
     handles = {}
     tables = [{p.prompt: p.gap for p in entry.prompts if p.gap is not None} for entry in runs]
     for i, (label, entry) in enumerate(entries.items()):
@@ -84,7 +92,7 @@ def gap_plot(entries: Entries) -> str:
             x, y = zip(*points, strict=True)
             handles[label or "gap"] = axes.scatter(x, y, color=colour, s=36, zorder=3)
         if first:
-            _mean(axes, entry.splits[split].gap, 0.3 * (i - (len(runs) - 1) / 2), colour)
+            _mean(axes, entry.splits[split].gap, 0.25 * (i - (len(runs) - 1) / 2), colour)
     for y, p in enumerate(prompts, start=first):
         both = [table[p.prompt] for table in tables if p.prompt in table]
         if len(both) == 2:
@@ -95,12 +103,11 @@ def gap_plot(entries: Entries) -> str:
     )
     largest = 2 / len(last.contrast)
     axes.set(
-        yticks=range(len(prompts) + first),
-        ylim=(len(prompts) + first - 0.45, -0.55),
-        yticklabels=[*["mean, 95 %"] * first, *_labels(prompts)],
+        ylim=(len(prompts) + first - 0.6, -0.95),
         xlim=(-0.02 * largest, 1.02 * largest),
         xlabel=f"gap {last.among}",
     )
+    _above(axes, [*["mean, 95 %"] * first, *_labels(prompts)])
     _legend(axes, handles)
     return _svg(figure)
 
@@ -124,19 +131,34 @@ def _svg(figure: Any) -> str:
     return text[text.index("<svg") :]
 
 
-def _figure(rows: int) -> tuple[Any, Any]:
+def _figure(rows: int, bars: int) -> tuple[Any, Any]:
+    """A figure of rows, each with a label and some bars."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2, 0.9 + 0.34 * rows))
+    figure = Figure(figsize=(WIDTH, 0.7 + (0.44 + 0.1 * bars) * rows))
     axes = figure.add_subplot()
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(axis="y", length=0, labelsize=9)
+    axes.set_yticks([])
     return figure, axes
+
+
+def _above(axes: Any, labels: list[str]) -> None:
+    """Writes each row's label above it, where a narrow screen has room for it."""
+    for y, label in enumerate(labels):
+        axes.text(
+            0,
+            y - 0.3,
+            label,
+            transform=axes.get_yaxis_transform(),
+            va="bottom",
+            fontsize=9.5,
+            linespacing=1.0,
+        )
 
 
 def _legend(axes: Any, handles: dict[str, Any]) -> None:
     """A legend above the plot, as many entries a line as there is room for."""
-    columns = max(1, min(len(handles), 76 // (4 + max(map(len, handles)))))
+    columns = max(1, min(len(handles), 52 // (4 + max(map(len, handles)))))
     legend = axes.legend(
         list(handles.values()),
         [str(i) for i in range(len(handles))],  # matplotlib leaves out what begins with "_"
@@ -160,9 +182,12 @@ def _mean(axes: Any, mean: Estimate, place: float, colour: str) -> None:
     axes.errorbar(mean.value, place, xerr=error, color=colour, marker="D", capsize=4, zorder=3)
 
 
-def _share(prompt: PromptReport | None, cls: str) -> float:
+def _share(prompt: PromptReport | None, cls: str, corrected: bool) -> float:
     """How long a bar is; 0 where nothing was seen."""
-    return (prompt.shares[cls].value or 0.0) if prompt else 0.0
+    if not prompt:
+        return 0.0
+    table = prompt.corrected if corrected and prompt.corrected else prompt.shares
+    return table[cls].value or 0.0
 
 
 def _plotted(entry: AttributeReport) -> list[PromptReport]:
