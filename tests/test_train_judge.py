@@ -12,8 +12,8 @@ import yaml
 from PIL import Image
 
 from evenhand.classify.judge_network import new_network, write_judge
+from evenhand.classify.labelled_images import LabelledImages
 from evenhand.classify.train_judge import (
-    LabelledImages,
     accuracy,
     class_weights,
     loss_of,

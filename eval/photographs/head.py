@@ -12,7 +12,7 @@ from evenhand.recipes.judge import find_judge
 from evenhand.recipes.judge_training import JudgeTraining, load_judge_training
 from evenhand.stats.calibration import write_calibration
 
-RECIPE = str(pathlib.Path(__file__).with_name("head.yaml"))
+RECIPE = "classifiers/utkface-faces"
 DOMAIN = "UTKFace 64x64"
 
 

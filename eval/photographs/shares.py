@@ -148,7 +148,7 @@ def main() -> None:
         results.append({**folder, **found[json.dumps(key)]})
         if (i + 1) % 20 == 0:
             print(f"{i + 1} of {len(todo)} folders", flush=True)
-    name = pathlib.Path(args.recipe).stem.replace("head", "photographs-shares")
+    name = "photographs-shares" if args.recipe == RECIPE else pathlib.Path(args.recipe).stem
     write_json(
         RESULTS / f"{name}.json",
         {

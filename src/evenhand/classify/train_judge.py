@@ -9,20 +9,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
-from evenhand.classify.face_boxes import with_faces
 from evenhand.classify.judge_network import Normalised, new_network, write_judge
+from evenhand.classify.labelled_images import LabelledImages, images_of
 from evenhand.core.errors import UserError
 from evenhand.devices import autocast, default_device, resolve_dtype
 from evenhand.images.augmentation import augmented, mixed
-from evenhand.images.labelled import digests, labelled, pixels_of, values, values_found
-from evenhand.images.tensors import to_float, to_uint8
-from evenhand.judges.faces import crop
+from evenhand.images.labelled import digests, labelled
+from evenhand.images.tensors import to_float
 from evenhand.recipes.judge_training import JudgeTraining
 from evenhand.training.fit import Batch, Passes, fit, refuse_several_processes
 from evenhand.training.phases import Phase
 from evenhand.training.run_directory import open_run
+
+PARTS = ("train", "validation")  # splits: to train on, and to choose the epoch by
 
 
 def train_judge(
@@ -47,8 +47,8 @@ def train_judge(
         the classifier's folder, `folder/classifier`, to be named as a judge or for calibration.
 
     Raises:
-        UserError: data without a split, a column or a class; another run's folder; a network that
-            cannot be had; a training that diverged or learned nothing; several processes.
+        UserError: data without a split, a column, a class or a face; another run's folder; a
+            network that cannot be had; a training that diverged or learned nothing.
     """
     refuse_several_processes()
     folder, device = pathlib.Path(folder), default_device()
@@ -56,8 +56,8 @@ def train_judge(
     splits = _parts_of(data, recipe)
     open_run(folder, {"recipe": recipe.model_dump(mode="json"), "data": str(data)})
     train, validation = (
-        _images(splits[name], recipe, folder, f"{data}, {name}", device, progress)
-        for name in ("train", "validation")
+        images_of(splits[name], recipe, folder, f"{data}, {name}", device, progress)
+        for name in PARTS
     )
     network, processor = new_network(recipe)
     model = Normalised(network, processor.image_mean, processor.image_std)
@@ -86,9 +86,8 @@ def train_judge(
         progress=progress,
     )
     _refuse_constant(called(model, validation, recipe, device), recipe, folder)
-    return write_judge(
-        folder / "classifier", network, processor, recipe, trained_on=digests(splits["train"])
-    )
+    seen = digests(splits["train"])
+    return write_judge(folder / "classifier", network, processor, recipe, trained_on=seen)
 
 
 def _parts_of(data: str | os.PathLike, recipe: JudgeTraining) -> dict[str, Any]:
@@ -97,74 +96,15 @@ def _parts_of(data: str | os.PathLike, recipe: JudgeTraining) -> dict[str, Any]:
     Raises:
         UserError: no such split or column, or a class that no image has.
     """
-    names, splits = ("train", "validation"), labelled(data, split=recipe.split, seed=recipe.seed)
-    if missing := set(names) - splits.keys():
+    splits = labelled(data, split=recipe.split, seed=recipe.seed)
+    if missing := set(PARTS) - splits.keys():
         raise UserError(
             f"{data}: has no split {' and no split '.join(sorted(missing))}; it has "
             f"{', '.join(splits)}"
         )
-    for name in names:
+    for name in PARTS:
         LabelledImages(splits[name], recipe, f"{data}, {name}")
     return splits
-
-
-def _images(
-    rows: Any,
-    recipe: JudgeTraining,
-    folder: pathlib.Path,
-    where: str,
-    device: torch.device,
-    progress: Callable[[int, int, str], None] | None,
-) -> "LabelledImages":
-    """The images of a split as the network sees them: whole, or the faces cut out."""
-    if not recipe.crops:
-        return LabelledImages(rows, recipe, where)
-    rows, boxes = with_faces(rows, recipe.crops, folder, where, device=device, progress=progress)
-    return LabelledImages(rows, recipe, f"{where}, where a face was found", boxes)
-
-
-class LabelledImages(Dataset):
-    """Images `[S, S, 3]` uint8, the index of each attribute's class `[A]`, and which are known.
-
-    Args:
-        rows: of one split, as `evenhand.images.labelled` gives them.
-        recipe: names the columns and the size S.
-        where: the data and the split, for errors.
-        boxes: `[N, 4]` pixels of what is cut out of each image; the whole image when None.
-    """
-
-    def __init__(
-        self, rows: Any, recipe: JudgeTraining, where: str, boxes: Tensor | None = None
-    ) -> None:
-        self._rows, self._size, self._boxes = rows, recipe.size, boxes
-        said = {a: values(rows, x.column, where) for a, x in recipe.attributes.items()}
-        columns = [[x.find(v) for v in said[a]] for a, x in recipe.attributes.items()]
-        self.known = torch.tensor([[k is not None for k in column] for column in columns]).T
-        self.labels = torch.tensor([[k or 0 for k in column] for column in columns]).T
-        for place, (name, labels) in enumerate(recipe.attributes.items()):
-            for k, cls in enumerate(labels.names):
-                if not (self.known[:, place] & (self.labels[:, place] == k)).any():
-                    raise UserError(
-                        f"{where}: no image has class {cls!r} of {name!r} (column "
-                        f"{labels.column!r}, {values_found(said[name])}); "
-                        f"attributes.{name}.classes says which values mean a class"
-                    )
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        row = self._rows[index]
-        if self._boxes is None:
-            pixels = pixels_of(row, self._size)
-        else:
-            whole, box = to_float(pixels_of(row)[None]), self._boxes[index][None]
-            pixels = to_uint8(crop(whole, box, self._size))[0]
-        return {
-            "images": torch.from_numpy(pixels),
-            "labels": self.labels[index],
-            "known": self.known[index],
-        }
 
 
 def class_weights(rows: LabelledImages, recipe: JudgeTraining) -> list[Tensor]:

@@ -44,24 +44,19 @@ def train(
 ) -> None:
     r"""Train an attribute classifier on labelled images and calibrate it on the split kept back.
 
-    The best epoch is kept. What comes out is a judge: a folder for --judge, with its calibration
-    beside it, by which reports correct its errors.
+    The best epoch is kept. What comes out is a folder for --judge, with its calibration beside it.
 
-    A folder of class folders (people/woman/*.jpg, people/man/*.jpg) has its labels in the column
-    `label`. The recipe `classifiers/folder` reads such a folder; the classes and the words for them
-    are set by `attributes=...`.
+    The recipe `classifiers/folder` reads a folder of class folders (people/woman/*.jpg,
+    people/man/*.jpg), which has the column `label`; `attributes=...` sets other classes.
 
-    With `faces={}` in the recipe the largest face of each image is cut out, in training, in
-    calibration and in judging alike; `faces.margin=.2` takes more around it, `faces.margin=-.1`
-    less, `faces=null` takes whole images, as for crops of faces.
+    With `faces={}` in a recipe the largest face is cut out, in training, calibration and judging
+    alike: `faces.margin=.2` takes more around it, `-.1` less, `faces=null` the whole image.
 
     Examples:
         evenhand classifier train classifiers/folder people
 
         evenhand classifier train classifiers/folder people \
             attributes='{glasses: {column: label, classes: {without: [no], with: [yes]}}}'
-
-        evenhand classifier train classifiers/utkface utkface64.parquet
 
         evenhand classifier train classifiers/utkface utkface64.parquet config=null size=224 \
             path=timm/resnet18.a1_in1k

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pathlib
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
@@ -62,6 +63,16 @@ def _only_our_bars() -> None:
 
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
+
+
+def tell_page(page: pathlib.Path, runs: list[Report], pictures: bool) -> None:
+    """Says where the page is, and that it holds photographs where it does."""
+    print(f"report: {page}")
+    if pictures and any(r.run.settings.get("images_from") for r in runs):
+        print(
+            "The page holds some of the photographs themselves: whoever gets it sees the faces in "
+            "them. --no-images writes it without."
+        )
 
 
 def summary(runs: list[Report], change: Change | None = None) -> Table:

@@ -64,16 +64,13 @@ def calibrate(
     judge = load_judge(config, device=device)
     known = {a: judge.classes(a) for a in filter(None, [*judge.attributes, judge.concept])}
     truth = _truth(rows, labels, known, config.name, str(data))
-    found = {name: AnswerTable(known[name]) for name in labels}
-    done = 0
+    found, done = {name: AnswerTable(known[name]) for name in labels}, 0
     pixels = ((i, pixels_of(row, side=judge.side)) for i, row in enumerate(rows))
     for indices, images in in_batches(pixels, batch, device=device):
-        found_in = answers(judge, images)
-        seen = found_in.seen.cpu().numpy()
+        said = answers(judge, images)
         for name, table in found.items():
-            table.add(
-                [truth[name][i] for i in indices], found_in.probs[name].cpu().double().numpy(), seen
-            )
+            probs = said.probs[name].cpu().double().numpy()
+            table.add([truth[name][i] for i in indices], probs, said.seen.cpu().numpy())
         done += len(indices)
         if progress:
             progress(done, len(rows))

@@ -33,6 +33,7 @@ def measure_generator(
     share: Share = Share(),
     progress: Callable[[int, int], None] | None = None,
     judge_may_be_trainer: bool = False,
+    pictures: bool = True,
 ) -> Report | None:
     """As `evenhand.measure.measure`, of a generator.
 
@@ -76,7 +77,7 @@ def measure_generator(
             kept[key(*row)] = records[key(*row)]
             found.setdefault(row[0].text, []).append(records[key(*row)])
     write_records(folder, [kept[key(*row)] for row in plan.rows if key(*row) in kept])
-    return write_report(folder) if share.only or share.rank == 0 else None
+    return write_report(folder, pictures=pictures) if share.only or share.rank == 0 else None
 
 
 def _of_other_batches(

@@ -103,6 +103,7 @@ def _write_page(
         lines=lines,
         targets=any(line.target is not None for line in lines),
         agreed=agreed,
+        judged=sides if agreed else sides[-1:],  # a side for each judge
         delta="difference" if agreed else "change, same images" if made else "change, same seeds",
         colours=colours,
         settings={"images_from": None, "until": None, **settings},
