@@ -420,7 +420,7 @@ def test_a_labelled_image_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     [
         (
             {"split": "part"},
-            "has no column 'part' that says the split; its columns are image, gender, ",
+            "has no column 'part' that says the split; its columns are image,",
         ),
         (
             {"attributes": {"age": Labels(column="age", classes={"a": [1], "b": [2]})}},

@@ -55,6 +55,7 @@ DOMAINS: dict[str, Domain] = {
     "below 15 years": lambda x: x.age < 15,
     "60 years and more": lambda x: x.age >= 60,
     "white": lambda x: x.race == "white",
+    "not white": lambda x: x.race != "white",
     "asian": lambda x: x.race == "asian",
     "black": lambda x: x.race == "black",
     "indian": lambda x: x.race == "indian",
@@ -67,6 +68,7 @@ SETTINGS = [
     ("all", "all", True),
     ("20 to 49 years", "below 15 years", False),
     ("20 to 49 years", "60 years and more", False),
+    ("white", "not white", False),
     ("white", "asian", False),
     ("white", "black", False),
     ("white", "indian", False),
@@ -191,7 +193,8 @@ def main() -> None:
     for calibrated, measured, worse in SETTINGS:
         x = images[worse]
         pools = DOMAINS[calibrated](plain), DOMAINS[measured](x)
-        available = int((pools[0] & pools[1]).sum()) if calibrated == measured else int(1e9)
+        both = calibrated == measured and not worse  # one pool, of which each takes a part
+        available = int(pools[0].sum()) if both else int(1e9)
         share = args.labelled / (args.labelled + args.images)
         sizes = (
             min(args.labelled, int(pools[0].sum()), int(available * share)),

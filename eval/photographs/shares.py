@@ -3,7 +3,8 @@
 Trains heads on labelled faces, calibrates them, and measures folders built on purpose.
 
     python eval/photographs/shares.py utkface64.parquet
-    python eval/photographs/shares.py utkface64.parquet --recipe classifiers/utkface --heads 2
+    python eval/photographs/shares.py utkface64.parquet --recipe classifiers/utkface --heads 2 \\
+        --train 0 --sizes 60 250 1000 2000 --repeats 6
 
 Prints the tables and writes eval/results/photographs-shares.json (of another recipe: its name). The
 parquet file holds 64 x 64 face crops with columns image, age, gender, race, split (UTKFace, Zhang
@@ -39,11 +40,15 @@ SHARES = {
     + [(1 - a, a) for a in (0.65, 0.8, 0.95)],
     "age": [(0.25,) * 4, (0.1, 0.7, 0.1, 0.1), (0.02, 0.95, 0.02, 0.01), (0.4, 0.3, 0.2, 0.1)],
 }
-SIZES = (60, 250, 1000, 2000)
 
 
 def folders(
-    data: str, recipe: JudgeTraining, heads: list[pathlib.Path], repeats: int, seed: int
+    data: str,
+    recipe: JudgeTraining,
+    heads: list[pathlib.Path],
+    sizes: list[int],
+    repeats: int,
+    seed: int,
 ) -> list[dict]:
     """Every attribute, table of shares and size that the test images allow, several times.
 
@@ -56,7 +61,7 @@ def folders(
         truth = np.array([labels.find(v) for v in values(rows, labels.column, data)])
         pools = [np.flatnonzero(truth == k) for k in range(len(labels.names))]
         for number, (shares, size, repeat) in enumerate(
-            itertools.product(tables, SIZES, range(repeats))
+            itertools.product(tables, sizes, range(repeats))
         ):
             counts = np.round(np.array(shares) * size).astype(int)
             if any(c > len(pool) for c, pool in zip(counts, pools, strict=True)):
@@ -116,7 +121,8 @@ def main() -> None:
     parser.add_argument("--recipe", default=RECIPE)
     parser.add_argument("--train", type=int, default=5000, help="images to train on; 0: all")
     parser.add_argument("--heads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=6)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[60, 250, 1000])
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--seed", type=int, default=2026)
     args = parser.parse_args()
     data = part_of(args.data, args.recipe, args.train)
@@ -138,7 +144,9 @@ def main() -> None:
             for row in map(json.loads, journal.read_text(encoding="utf-8").splitlines())
         }
     results = []
-    todo = folders(data, recipe, [folder for _, folder in made], args.repeats, args.seed)
+    todo = folders(
+        data, recipe, [folder for _, folder in made], args.sizes, args.repeats, args.seed
+    )
     for i, folder in enumerate(todo):
         key = [folder[k] for k in ("attribute", "truth", "n", "repeat")]
         if json.dumps(key) not in found:
@@ -168,7 +176,10 @@ def summary(results: list[dict]) -> list[dict]:
         f"{'attribute':10} {'n':>5} {'folders':>7} {'refused':>7} {'MAE raw':>8} {'corrected':>9} "
         f"{'ratio':>6} {'covers raw':>10} {'corrected':>9}"
     )
-    for attribute, n in [*((a, n) for a in SHARES for n in SIZES), *((a, None) for a in SHARES)]:
+    for attribute, n in [
+        *((a, n) for a in SHARES for n in sorted({r["n"] for r in results})),
+        *((a, None) for a in SHARES),
+    ]:
         all_of = [r for r in results if r["attribute"] == attribute and n in (None, r["n"])]
         group = [r for r in all_of if r["corrected"]]
         if not group:

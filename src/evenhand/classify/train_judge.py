@@ -40,8 +40,7 @@ def train_judge(
         recipe: what it learns and how.
         data: labelled images, as `evenhand.images.labelled` reads them.
         folder: run directory.
-        progress: called with (steps done, steps in all, the last loss and the best validation
-            accuracy in words).
+        progress: called with (steps done, steps in all, how well it goes in words).
 
     Returns:
         the classifier's folder, `folder/classifier`, to be named as a judge or for calibration.
@@ -86,8 +85,8 @@ def train_judge(
         progress=progress,
     )
     _refuse_constant(called(model, validation, recipe, device), recipe, folder)
-    seen = digests(splits["train"])
-    return write_judge(folder / "classifier", network, processor, recipe, trained_on=seen)
+    made, trained_on = folder / "classifier", digests(splits["train"])
+    return write_judge(made, network, processor, recipe, trained_on=trained_on)
 
 
 def _parts_of(data: str | os.PathLike, recipe: JudgeTraining) -> dict[str, Any]:

@@ -66,9 +66,9 @@ def train(
     from evenhand.classify.train_judge import train_judge
     from evenhand.cli.show import progress
     from evenhand.images.labelled import labelled
-    from evenhand.recipes.judge_training import load_judge_training
+    from evenhand.recipes.judge_training import load_judge_training as load
 
-    head = load_judge_training(recipe, overrides)
+    head = load(recipe, overrides)
     folder = out or Path("runs/classifiers") / Path(recipe).stem
     with progress("training") as update:
         made = train_judge(head, data, folder, progress=update)

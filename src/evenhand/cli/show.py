@@ -82,7 +82,7 @@ def summary(runs: list[Report], change: Change | None = None) -> Table:
     for heading in [
         "",
         *found,
-        *(["difference" if change.agreement else "change"] if change else []),
+        *(["between both" if change.agreement else "change"] if change else []),
         "target",
         "chance floor",
     ]:

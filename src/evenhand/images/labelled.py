@@ -89,7 +89,8 @@ def values(rows: Any, column: str, where: str) -> list[Any]:
 
 def values_found(found: Iterable[Any], most: int = 8) -> str:
     """The values of a label column in words, for errors: the most frequent first."""
-    known = [str(v) for v, _ in Counter(v for v in found if v is not None).most_common(most + 1)]
+    counted = Counter(str(v) for v in found if v is not None)
+    known = sorted(counted, key=lambda v: (-counted[v], v))[: most + 1]
     more = ", ..." if len(known) > most else ""
     return f"its values are {', '.join(known[:most])}{more}" if known else "it has no values"
 

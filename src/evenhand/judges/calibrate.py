@@ -60,9 +60,10 @@ def calibrate(
             but those it was trained on.
     """
     device = torch.device(device or default_device())
-    rows = _not_trained_on(_rows(data, split, column, seed), config, str(data))
-    judge = load_judge(config, device=device)
+    judge, rows = load_judge(config, device=device), _rows(data, split, column, seed)
     known = {a: judge.classes(a) for a in filter(None, [*judge.attributes, judge.concept])}
+    _truth(rows, labels, known, config.name, str(data))  # says what is wrong with all of them
+    rows = _not_trained_on(rows, config, str(data))
     truth = _truth(rows, labels, known, config.name, str(data))
     found, done = {name: AnswerTable(known[name]) for name in labels}, 0
     pixels = ((i, pixels_of(row, side=judge.side)) for i, row in enumerate(rows))

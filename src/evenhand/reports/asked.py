@@ -89,6 +89,12 @@ def unheard(records: list[Record], known: dict[str, "Asked"]) -> list[str]:
             "Every prompt says a class: shares, gaps and distances are of prompts that say none, "
             "so there are none here."
         )
+    several = sum((r.faces or 0) > 1 for r in records)
+    if several:
+        found.append(
+            f"{several} of {len(records)} images hold several faces; in each the largest was "
+            "judged, the others are in no share."
+        )
     said = Counter((a, c) for r in records for a, c in r.states.items())
     for (name, cls), images in said.items():
         asked = known.get(name)

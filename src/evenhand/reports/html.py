@@ -104,11 +104,12 @@ def _write_page(
         targets=any(line.target is not None for line in lines),
         agreed=agreed,
         judged=sides if agreed else sides[-1:],  # a side for each judge
-        delta="difference" if agreed else "change, same images" if made else "change, same seeds",
+        delta="between both" if agreed else "change, same images" if made else "change, same seeds",
         colours=colours,
         settings={"images_from": None, "until": None, **settings},
         plots={a: _plots(sides, a, colours.get(a)) for a in last.attributes},
         grids=strips,
+        one=all(len(entry.prompts) == 1 for entry in last.attributes.values()),
         pictures=pictures,
         of_people=of_people(sides),
         found_by_face=any(r.faces is not None for side in sides for r in side.records),

@@ -97,7 +97,7 @@ def _cell(side: Side, record: Record) -> dict[str, Any]:
     facts = [
         ["prompt" if made or settings["prompts"] else "folder", record.prompt],
         *([["seed", str(record.seed)], ["source", record.source]] if made else []),
-        ["file", record.image],
+        ["file", _shown(side, record)],
         ["judge", f"{judge['name']}@{judge['digest']}"],
         *(faces + ([["judged: left, top, right, bottom", box]] if box else [])),
         *(probs if record.seen else [["not seen", _nothing(record)]]),
@@ -112,6 +112,14 @@ def _cell(side: Side, record: Record) -> dict[str, Any]:
         "probs": {a: max(p.values()) for a, p in record.probs.items()},
         "seen": record.seen,
     }
+
+
+def _shown(side: Side, record: Record) -> str:
+    """The image's path inside of the folder that was measured: nothing else of the machine."""
+    root = side.report.run.settings.get("images_from")
+    path = pathlib.PurePath(record.image)
+    inside = root and path.is_relative_to(root)
+    return path.relative_to(root).as_posix() if inside else record.image
 
 
 def _nothing(record: Record) -> str:

@@ -18,7 +18,7 @@ def agreement(tables: Sequence[ArrayLike], level: float = 0.95) -> tuple[Estimat
 
     Its variance is that of its linear part, summed within each group (one group: over images, as
     Fleiss, Cohen & Everitt, Psychological Bulletin 1969; several: groups are what was drawn), with
-    Student's t. Where they always agree, the interval is that of the share of agreement.
+    Student's t. Where they always agree, or never, the interval is that of the share of agreement.
 
     Args:
         tables: for each group of images (those of a concept) the counts `[K, K]`, rows what the
@@ -47,10 +47,11 @@ def _kappa(tables: NDArray, level: float) -> Estimate:
     if e > 1 - 1e-12:
         return Estimate(None, None, None, int(n), level)
     value = (o - e) / (1 - e)
-    if o > 1 - 1e-12:
-        least = wilson(round(n), round(n), level).low
-        low = None if least is None else max((least - e) / (1 - e), -1.0)
-        return Estimate(value, low, 1.0, int(n), level)
+    if min(o, 1 - o) < 1e-12:
+        bound = wilson(round(o * n), round(n), level)
+        assert bound.low is not None and bound.high is not None
+        low, high = ((x - e) / (1 - e) for x in (bound.low, bound.high))
+        return Estimate(value, max(low, -1.0), min(high, 1.0), int(n), level)
     # what an image adds to kappa, by what it is called: first order in its weight
     chance = second[:, None] + first[None, :] - 2 * e
     linear = (np.eye(len(p)) - o) / (1 - e) - (1 - o) / (1 - e) ** 2 * chance

@@ -19,7 +19,7 @@ Both are means over images, and linear in the mixture r, so a right calibration 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from evenhand.stats.correction import Confusion
@@ -55,6 +55,11 @@ def fit_of(answers: ArrayLike, confusion: Confusion) -> Fit | None:
     (`sum_j r_j^2 V_j/m_j`, where `sum_j r_j V_j = S`). Its squared distance from 0 in these units
     is held against chi square with K degrees of freedom, the doubt and K - 1 calls.
 
+    The doubt is looked at alone as well: a classifier that was nearly sure of every labelled image
+    has a variance of at most `(1 - 1/K)` times the doubt expected, since no doubt is larger than
+    `1 - 1/K`. Where that is less than S says, a few doubtful images tell much. Of both chances the
+    smaller counts, doubled (Bonferroni).
+
     Args:
         answers: probabilities `[N, K]` given to the images seen; rows sum to 1.
         confusion: of the classifier, in the same order of classes.
@@ -67,26 +72,33 @@ def fit_of(answers: ArrayLike, confusion: Confusion) -> Fit | None:
     if confusion.products is None or len(a) == 0:
         return None
     k, n = a.shape[1], len(a)
-    seen = confusion.matrix.sum(0)
-    expected_doubt = seen - np.trace(confusion.products, axis1=1, axis2=2)
-    calls = confusion.counts[:-1] / confusion.labelled
-    predicted = np.vstack([expected_doubt, calls[:-1]]) @ confusion.inverse
     doubt = 1 - np.square(a).sum(1)
     found = np.column_stack([doubt, np.eye(k)[a.argmax(1)][:, :-1]])
-    rest = found - a @ predicted.T
+    rest = found - a @ _predicted(confusion).T
     mean = rest.mean(0)
+    expected = max(float(doubt.mean() - mean[0]), 0.0)
     r = np.clip(confusion.inverse @ a.mean(0), 0, None)
     noise = 1 / n + float((r / r.sum() / confusion.labelled).max())
-    # half an image that is at the end of the scale, so that a sample without any doubt knows that
-    # there may be some
+    # half an image at the end of the scale, so that a sample without doubt knows there may be some
     spread = np.cov(rest.T, bias=True).reshape(k, k) + np.eye(k) * 0.125 / n
-    squared = float(mean @ np.linalg.solve(spread * noise, mean))
-    chance = float(stats.chi2.sf(squared, k))
+    together = float(stats.chi2.sf(mean @ np.linalg.solve(spread * noise, mean), k))
+    sure = (1 - 1 / k) * expected + 0.125 / n
+    alone = 2 * float(stats.norm.sf(abs(mean[0]) / np.sqrt(min(sure, spread[0, 0]) * noise)))
+    chance = min(1.0, 2 * min(together, alone))
     z = float(stats.norm.isf(max(chance, 1e-300) / 2))
     return Fit(
         n=n,
         doubt=round(float(doubt.mean()), 6),
-        expected=round(float(doubt.mean() - mean[0]), 6),
+        expected=round(expected, 6),
         z=round(max(z, 0.0), 3),
         holds=chance >= LEVEL or bool(np.abs(mean).max() < LEAST),
     )
+
+
+def _predicted(confusion: Confusion) -> NDArray[np.float64]:
+    """`M A^-1` `[K, K]`: doubt and all calls but the last, from an answer."""
+    assert confusion.products is not None
+    seen = confusion.matrix.sum(0)
+    doubt = seen - np.trace(confusion.products, axis1=1, axis2=2)
+    calls = confusion.counts[:-1] / confusion.labelled
+    return np.vstack([doubt, calls[:-1]]) @ confusion.inverse
