@@ -1,9 +1,9 @@
-"""Known shares of real photographs, recovered.
+r"""Known shares of real photographs, recovered.
 
 Trains heads on labelled faces, calibrates them, and measures folders built on purpose.
 
     python eval/photographs/shares.py utkface64.parquet
-    python eval/photographs/shares.py utkface64.parquet --recipe classifiers/utkface --heads 2 \\
+    python eval/photographs/shares.py utkface64.parquet --recipe classifiers/utkface --heads 2 \
         --train 0 --sizes 60 250 1000 2000 --repeats 6
 
 Prints the tables and writes eval/results/photographs-shares.json (of another recipe: its name). The

@@ -67,8 +67,8 @@ def _of_calibration(settings: dict[str, Any], known: dict[str, "Asked"]) -> list
         if fit:
             few = ", few to notice a difference" if fit.n < FEW else ""
             checked = (
-                f"it answers alike on these images (mean doubt {fit.doubt:.3f}, {fit.expected:.3f} "
-                f"expected; {fit.n} images{few})"
+                "nothing shows that it answers otherwise on these images (mean doubt "
+                f"{fit.doubt:.3f}, {fit.expected:.3f} expected; {fit.n} images{few})"
             )
         found.append(f"{name} is corrected by {judge}'s {means} and its {of}; {checked}.")
         if not fit and settings.get("domain") != origin.domain:

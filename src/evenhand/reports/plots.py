@@ -41,16 +41,21 @@ def shares_plot(entries: Entries, colours: dict[str, str]) -> str:
     (first, *_), runs, last = entries, list(entries.values()), list(entries.values())[-1]
     prompts = _plotted(last)
     corrected = all(p.corrected or not p.seen for entry in runs for p in entry.prompts)
-    figure, axes = _figure(len(prompts), len(runs))
-    height = 0.5 / len(runs)
+    figure, axes, bars = _figure(_labels(prompts), len(runs))
+    height = bars / len(runs)
     for i, entry in enumerate(runs):
         table = {p.prompt: p for p in entry.prompts}
-        places = [y + (i - (len(runs) - 1) / 2) * (height + 0.02) for y in range(len(prompts))]
+        places = [y + 0.5 - bars + (i + 0.5) * height for y in range(len(prompts))]
         left = [0.0] * len(prompts)
         for c, colour in colours.items():
             widths = [_share(table.get(p.prompt), c, corrected) for p in prompts]
             axes.barh(
-                places, widths, height, left, color=colour, alpha=1.0 if entry is last else 0.55
+                places,
+                widths,
+                0.94 * height,
+                left,
+                color=colour,
+                alpha=1.0 if entry is last else 0.55,
             )
             left = [a + b for a, b in zip(left, widths, strict=True)]
     for k in range(1, len(last.target or [])):
@@ -61,11 +66,9 @@ def shares_plot(entries: Entries, colours: dict[str, str]) -> str:
         *["dashed: target"] * bool(last.target),
     ]
     axes.set(
-        ylim=(len(prompts) - 0.6, -0.95),
         xlim=(0, 1),
         xlabel="\n".join(["share of images perceived as", *said]),
     )
-    _above(axes, _labels(prompts))
     from matplotlib.patches import Patch
 
     _legend(axes, {c: Patch(color=colour) for c, colour in colours.items()})
@@ -78,13 +81,14 @@ def gap_plot(entries: Entries) -> str:
     prompts = _plotted(last)
     split, summary = next(iter(last.splits.items()))
     first = 1 if summary.prompts > 1 else 0  # one prompt is its own mean
-    figure, axes = _figure(len(prompts) + first, 1)
+    figure, axes, bars = _figure([*["mean, 95 %"] * first, *_labels(prompts)], 1)
+    middle = 0.5 - bars / 2  # of a row, below its label
     handles = {}
     tables = [{p.prompt: p.gap for p in entry.prompts if p.gap is not None} for entry in runs]
     for i, (label, entry) in enumerate(entries.items()):
         colour = PALETTE[0] if entry is last else "#999999"
         points = [
-            (tables[i][p.prompt], y)
+            (tables[i][p.prompt], y + middle)
             for y, p in enumerate(prompts, start=first)
             if p.prompt in tables[i]
         ]
@@ -92,22 +96,21 @@ def gap_plot(entries: Entries) -> str:
             x, y = zip(*points, strict=True)
             handles[label or "gap"] = axes.scatter(x, y, color=colour, s=36, zorder=3)
         if first:
-            _mean(axes, entry.splits[split].gap, 0.25 * (i - (len(runs) - 1) / 2), colour)
+            place = middle + 0.5 * bars * (i - (len(runs) - 1) / 2)
+            _mean(axes, entry.splits[split].gap, place, colour)
     for y, p in enumerate(prompts, start=first):
         both = [table[p.prompt] for table in tables if p.prompt in table]
         if len(both) == 2:
-            axes.plot(both, [y, y], color="#bbbbbb", zorder=1)
+            axes.plot(both, [y + middle] * 2, color="#bbbbbb", zorder=1)
     floor = summary.gap_floor
     handles[f"chance floor {floor:.2f}"] = axes.axvline(
         floor, color="black", linestyle=":", linewidth=1
     )
     largest = 2 / len(last.contrast)
     axes.set(
-        ylim=(len(prompts) + first - 0.6, -0.95),
         xlim=(-0.02 * largest, 1.02 * largest),
         xlabel=f"gap {last.among}",
     )
-    _above(axes, [*["mean, 95 %"] * first, *_labels(prompts)])
     _legend(axes, handles)
     return _svg(figure)
 
@@ -131,29 +134,35 @@ def _svg(figure: Any) -> str:
     return text[text.index("<svg") :]
 
 
-def _figure(rows: int, bars: int) -> tuple[Any, Any]:
-    """A figure of rows, each with a label and some bars."""
+def _figure(labels: list[str], bars: int) -> tuple[Any, Any, float]:
+    """A figure of rows, each with its label above it, where a narrow screen has room for it.
+
+    Args:
+        labels: of the rows, of one line or two; row y lies between y - 0.5 and y + 0.5.
+        bars: how many stand in a row.
+
+    Returns:
+        figure, axes, and the share of a row that is left for its bars, at its lower end.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH, 0.7 + (0.44 + 0.1 * bars) * rows))
+    words = 0.06 + 0.16 * max((label.count("\n") + 1 for label in labels), default=1)  # inches
+    row = words + 0.17 + 0.1 * bars
+    figure = Figure(figsize=(WIDTH, 0.7 + row * len(labels)))
     axes = figure.add_subplot()
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.set_yticks([])
-    return figure, axes
-
-
-def _above(axes: Any, labels: list[str]) -> None:
-    """Writes each row's label above it, where a narrow screen has room for it."""
+    axes.set(yticks=[], ylim=(len(labels) - 0.45, -0.5))
     for y, label in enumerate(labels):
         axes.text(
             0,
-            y - 0.3,
+            y - 0.5 + words / row,
             label,
             transform=axes.get_yaxis_transform(),
             va="bottom",
             fontsize=9.5,
             linespacing=1.0,
         )
+    return figure, axes, 1 - (words + 0.03) / row
 
 
 def _legend(axes: Any, handles: dict[str, Any]) -> None:
