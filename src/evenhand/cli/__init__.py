@@ -5,6 +5,7 @@ Heavy imports stand inside the functions, so that --help is quick.
 
 import errno
 import inspect
+import io
 import os
 import sys
 import warnings
@@ -64,6 +65,9 @@ def main() -> None:
     # that have some: eval/bench/busy.py. Before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.showwarning = _warn
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files and ASCII terminals
+            stream.reconfigure(errors="backslashreplace")
     code = 0
     try:
         code = app(standalone_mode=False)
@@ -72,12 +76,14 @@ def main() -> None:
     except typer.Exit as stop:
         code = stop.exit_code
     except UsageError as error:
-        error.show()
+        verb = error.ctx.command_path if getattr(error, "ctx", None) else "evenhand"
+        message = " ".join(error.format_message().split())
+        print(f"evenhand: {message.removesuffix('.')}; see {verb} --help", file=sys.stderr)
         code = error.exit_code
     except UserError as error:
         code = _say(str(error), 2)
     except OSError as error:
-        what = f"{error.filename}: " if error.filename else ""
+        what = f"{os.fsdecode(error.filename)}: " if error.filename else ""
         hint = (
             "; free some space, the same command goes on from there"
             if error.errno == errno.ENOSPC

@@ -130,19 +130,21 @@ def calibrate(
         evenhand calibrate runs/classifiers/utkface/classifier utkface64.parquet \
             --split test --split-column split
     """
-    folder, (own, tables) = Path(classifier), _tables(classifier, labels, labels_from)
+    from evenhand.stats.calibration import read_calibration
+
+    folder, (own, tables) = Path(classifier), _labels(classifier, labels, labels_from)
     target = out or (folder / "calibration.json" if own else Path(f"{folder.stem}.json"))
+    target = target / "calibration.json" if target.is_dir() else target
+    if target.exists():
+        read_calibration(target)  # anything else is not replaced
     _calibrated(classifier, data, tables, target, split=split, column=split_column, domain=domain)
 
 
-def _tables(
+def _labels(
     classifier: str, labels: list[str] | None, labels_from: Path | None
 ) -> tuple[bool, dict[str, Any]]:
-    """Whether the classifier is a folder of one's own; and which column says which attribute.
-
-    A trained classifier knows the words that meant a class in its training.
-    """
-    from evenhand.core.errors import UserError, unknown
+    """Whether the classifier is a folder of one's own; and which column says which attribute."""
+    from evenhand.core.errors import UserError
     from evenhand.core.resources import is_path
     from evenhand.core.schema import check, read_yaml
     from evenhand.recipes.judge import find_judge
@@ -152,19 +154,12 @@ def _tables(
     own = is_path(classifier) and folder.is_dir()  # a bare name is a judge that ships
     trained = folder / "labels.yaml"
     words = read_yaml(trained) if own and trained.is_file() else {}
-    tables: dict[str, Any] = read_yaml(labels_from) if labels_from else {}
-    for text in labels or []:
-        name, _, column = text.partition("=")
-        if name not in known:
-            raise unknown("attribute", name, known, where=f"classifier {classifier!r}")
-        own_words = words.get(name, {}).get("classes", {})
-        tables[name] = {
-            "column": column or name,
-            "classes": {
-                c: list({c: 0, **dict.fromkeys(own_words.get(c, []))}) for c in known[name].classes
-            },
-        }
-    tables = tables or words
+    if labels and labels_from:
+        raise UserError("give either --labels or --labels-from")
+    given = (
+        read_yaml(labels_from) if labels_from else _tables(labels or [], known, words, classifier)
+    )
+    tables = given or words
     if not tables:
         raise UserError(
             f"name the column that holds the labels: --labels {next(iter(known))}=label (a folder "
@@ -175,9 +170,34 @@ def _tables(
     }
 
 
+def _tables(
+    labels: list[str], known: dict[str, Any], words: dict[str, Any], classifier: str
+) -> dict[str, Any]:
+    """What each `ATTRIBUTE=COLUMN` says: the column, whose values are the classes' names.
+
+    Or the words that meant a class when the classifier was trained.
+    """
+    from evenhand.core.errors import UserError, unknown
+
+    tables: dict[str, Any] = {}
+    for text in labels:
+        name, _, column = text.partition("=")
+        if name not in known:
+            raise unknown("attribute", name, known, where=f"classifier {classifier!r}")
+        if name in tables:
+            raise UserError(f"--labels: {name} is named twice; leave one out")
+        own = words.get(name, {}).get("classes", {})
+        tables[name] = {
+            "column": column or name,
+            "classes": {c: list(dict.fromkeys([c, *own.get(c, [])])) for c in known[name].classes},
+        }
+    return tables
+
+
 def _calibrated(classifier: str, data: str, labels: dict, out: Path, **how: Any) -> None:
     """Calibrates, writes the file and prints what every class was called."""
     from rich.table import Table
+    from rich.text import Text
 
     from evenhand.cli.show import console, progress
     from evenhand.judges.calibrate import calibrate as run
@@ -190,12 +210,13 @@ def _calibrated(classifier: str, data: str, labels: dict, out: Path, **how: Any)
     kept = found.beside(before) if before else found
     write_calibration(out, kept)
     for name, rows in found.attributes.items():
-        table = Table(box=None, header_style="bold", title=f"{name}: called", title_justify="left")
+        title = Text(f"{name}: called")  # names are text, whatever signs they hold
+        table = Table(box=None, header_style="bold", title=title, title_justify="left")
         for heading in ["truly", "images", *next(iter(rows.values()))]:
-            table.add_column(heading, justify="left" if heading == "truly" else "right")
+            table.add_column(Text(heading), justify="left" if heading == "truly" else "right")
         for truth, called in rows.items():
             n = sum(called.values())
-            table.add_row(truth, str(n), *(f"{k / n:.3f}" for k in called.values()))
+            table.add_row(Text(truth), str(n), *(f"{k / n:.3f}" for k in called.values()))
         console.print(table)
         if (least := min(sum(called.values()) for called in rows.values())) < FEW:
             print(

@@ -8,6 +8,7 @@ from typing import Any
 from evenhand.core.attributes import Attribute, Target, attributes_of, intersection
 from evenhand.core.errors import UserError
 from evenhand.core.records import Record
+from evenhand.core.schema import check
 from evenhand.reports.tally import answers, counts, probabilities
 from evenhand.stats.calibration import Calibration
 from evenhand.stats.correction import Confusion, corrected, corrected_over_prompts
@@ -30,6 +31,16 @@ def notes(settings: dict[str, Any], known: dict[str, "Asked"]) -> list[str]:
         found.append(
             f"{len(left_out)} explicit prompts were left out, such as {left_out[0]!r}: {judge} "
             "does not know the class that they say."
+        )
+    if shared := settings.get("shared"):
+        found.append(
+            f"{len(shared)} prompts stand in several of the prompt sets, such as {shared[0]!r}: "
+            "their images count in the first of these alone."
+        )
+    if cut := settings.get("cut"):
+        found.append(
+            f"{len(cut)} prompts are longer than the model's text encoder reads, such as "
+            f"{cut[0]!r}: the model never saw their ends. Shorten them."
         )
     if settings.get("calibration"):
         return [*found, *_of_calibration(settings, known)]
@@ -167,8 +178,9 @@ def asked_of(settings: dict[str, Any], *runs: list[Record]) -> dict[str, Asked]:
     known = attributes_of(settings["attributes"])
     joint = intersection(list(known.values())) if settings.get("joint") else None
     known = known if joint is None else {**known, joint.name: joint}
-    target = Target(shares=settings["target"]) if settings.get("target") else None
-    calibration = Calibration(**settings["calibration"]) if settings.get("calibration") else None
+    shares, counted = settings.get("target"), settings.get("calibration")
+    target = check(Target, {"shares": shares}, where="the run's target") if shares else None
+    calibration = check(Calibration, counted, where="the run's calibration") if counted else None
     found = {}
     for name, attribute in known.items():
         confusion = _confusion(attribute, calibration)

@@ -4,9 +4,11 @@
 """
 
 import itertools
+import json
 import os
 import pathlib
 
+from evenhand.core.errors import UserError
 from evenhand.core.files import write_json, write_text
 from evenhand.core.records import read_run
 from evenhand.reports.changes import Change, Closeness, Comparison
@@ -34,6 +36,24 @@ def write_report(folder: str | os.PathLike, *, pictures: bool = True) -> Report:
     return report
 
 
+def may_hold_comparison(out: str | os.PathLike) -> None:
+    """Refuses a folder in which a comparison's report would replace something else.
+
+    Raises:
+        UserError: it is a run directory, or its report is no comparison's.
+    """
+    out = pathlib.Path(out)
+    report = out / "report.json"
+    other = (out / "run.json").exists() or (not report.exists() and (out / "report.html").exists())
+    if report.exists() and not other:
+        try:
+            other = "change" not in json.loads(report.read_text(encoding="utf-8"))
+        except (ValueError, TypeError, RecursionError):
+            other = True
+    if other:
+        raise UserError(f"{out}: holds another report; name another directory with --out")
+
+
 def write_comparison(
     before: str | os.PathLike,
     after: str | os.PathLike,
@@ -52,6 +72,7 @@ def write_comparison(
         pictures: put some of the images into the page.
     """
     out = pathlib.Path(out)
+    may_hold_comparison(out)
     runs = read_run(before), read_run(after)
     result = compare(before, after, runs, closeness)
     write_json(out / "report.json", result.as_json())

@@ -16,6 +16,8 @@ from evenhand.stats.agreement import agreement
 def judges_of(first: dict[str, Any], second: dict[str, Any], where: str) -> tuple[str, str] | None:
     """Names of the judges of two runs' settings, where they are two; None where they are one.
 
+    A judge is known by the digest of its weights, whatever it is called.
+
     Raises:
         UserError: images and judge both differ, so a difference would be of neither; or an
             attribute has other classes in one run than in the other.
@@ -33,7 +35,8 @@ def judges_of(first: dict[str, Any], second: dict[str, Any], where: str) -> tupl
                 f"{where} cannot be compared: {name!r} has the classes {', '.join(classes[0])} in "
                 f"one, {', '.join(classes[1])} in the other; measure one of them anew"
             )
-    if first["judge"] == second["judge"]:
+    digests = first["judge"].get("digest", "?"), second["judge"].get("digest", "?")
+    if digests[0] == digests[1]:
         return None
     if first.get("source") != second.get("source"):
         raise UserError(
@@ -46,7 +49,6 @@ def judges_of(first: dict[str, Any], second: dict[str, Any], where: str) -> tupl
     short = _short(names[0]), _short(names[1])
     if short[0] != short[1]:
         return short
-    digests = first["judge"].get("digest", "?"), second["judge"].get("digest", "?")
     return f"{short[0]}@{digests[0]}", f"{short[1]}@{digests[1]}"
 
 
