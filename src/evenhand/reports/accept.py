@@ -13,7 +13,8 @@ from typing import Any
 
 from evenhand.core.errors import UserError, unknown
 from evenhand.core.schema import Strict
-from evenhand.reports.models import Comparison, Report
+from evenhand.reports.changes import Comparison
+from evenhand.reports.models import Report
 
 COMPARE: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
