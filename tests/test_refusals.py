@@ -13,6 +13,7 @@ import yaml
 from PIL import Image
 from test_reports import record, run_of
 
+from evenhand.cli import _check_words
 from evenhand.cli.measure_settings import configured, parse_target
 from evenhand.cli.show import progress
 from evenhand.core.adapters import LORA, find_adapter
@@ -262,6 +263,23 @@ def test_a_data_set_that_is_gone_is_not_found_in_a_cache():
         labelled("labelled-that-is-gone")
 
 
+@pytest.mark.parametrize(
+    "words, message",
+    [(["report", ""], "an argument after 'report' is empty"), (["caf\udce9"], "is not UTF-8")],
+)
+def test_words_that_cannot_be_meant_are_refused(words, message):
+    with pytest.raises(UserError, match=message):
+        _check_words(words)
+
+
+def test_a_models_folder_is_found_beside_its_yaml(tmp_path):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m.yaml").write_text("path: m")
+    assert load_model(str(tmp_path / "m.yaml")).path == str(tmp_path / "m")
+    with pytest.raises(UserError, match="there is no such folder"):
+        load_model("./none")
+
+
 # What may be replaced
 
 
@@ -311,6 +329,15 @@ def test_a_folder_is_surveyed(tmp_path):
     why = {pathlib.Path(x["skipped"]).name: x["why"] for x in left_out}
     assert why.keys() == {"c.nef", "d.svg", "e", "f"}
     assert "raw" in why["c.nef"] and why["e"] == "a link to nothing" and "link" in why["f"]
+
+
+def test_a_picture_counts_once_whatever_links_to_it(tmp_path):
+    Image.new("RGB", (9, 9)).save(tmp_path / "b.png")
+    (tmp_path / "a.png").symlink_to("b.png")
+    (tmp_path / "c.png").symlink_to(tmp_path / "b.png")
+    found, left_out = survey(tmp_path)
+    assert found == [tmp_path / "b.png"]
+    assert [x["why"] for x in left_out] == ["a link to b.png, which counts by itself"] * 2
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda p: p.mkdir()])

@@ -160,6 +160,7 @@ PICTURES = [
         9,
     ),
     Case("a link to itself", F, None, with_file("C.png", link("C.png")), skipped(1, 3)),
+    Case("a link to another", F, None, with_file("C.png", link("A.png")), skipped(1, 3, "A.png")),
     Case("a pipe", F, None, with_file("C.png", os.mkfifo), skipped(1, 3, "no file")),
     Case(
         "a folder called .png", F, None, {"pics": pictures(2), "pics/x.png": pictures(1)}, judged(3)

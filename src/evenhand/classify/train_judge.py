@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from evenhand.classify.judge_network import Normalised, new_network, write_judge
 from evenhand.core.errors import UserError
+from evenhand.core.resources import one_spelling
 from evenhand.devices import autocast, default_device, resolve_dtype
 from evenhand.images.augmentation import augmented, mixed
 from evenhand.images.labelled import labelled, pixels_of, values
@@ -52,7 +53,7 @@ def train_judge(
     folder, device = pathlib.Path(folder), default_device()
     recipe = recipe.model_copy(update={"dtype": resolve_dtype(recipe.dtype, device)})
     train, validation = _parts_of(data, recipe)
-    open_run(folder, {"recipe": recipe.model_dump(mode="json"), "data": str(data)})
+    open_run(folder, {"recipe": recipe.model_dump(mode="json"), "data": one_spelling(data)})
     network, processor = new_network(recipe)
     model = Normalised(network, processor.image_mean, processor.image_std)
     weights = class_weights(train, recipe)
