@@ -26,7 +26,7 @@ from evenhand.diffusion.pipeline import Diffusion, load_diffusion
 from evenhand.diffusion.tokens import cut_short
 from evenhand.images.folders import survey
 from evenhand.images.io import Unreadable, read_image
-from evenhand.images.labelled import labelled
+from evenhand.images.labelled import labelled, readable
 from evenhand.measure.plan import plan
 from evenhand.recipes.dft import load_recipe
 from evenhand.recipes.features import Feature
@@ -345,6 +345,16 @@ def test_what_is_no_file_is_not_waited_for(tmp_path, make):
     make(tmp_path / "x.png")
     with pytest.raises(Unreadable, match="no file"):
         read_image(tmp_path / "x.png")
+
+
+def test_labelled_images_are_read_past_a_broken_one(tmp_path):
+    for name in ("a.png", "b.png", "c.png"):
+        Image.new("RGB", (9, 9)).save(tmp_path / name)
+    (tmp_path / "b.png").write_bytes(b"x")
+    rows = [{"image": {"path": str(p), "bytes": None}} for p in sorted(tmp_path.iterdir())]
+    unread: list[str] = []
+    assert [i for i, _ in readable(rows, unread)] == [0, 2]
+    assert unread == [f"{tmp_path / 'b.png'} (no image)"]
 
 
 # Pipelines

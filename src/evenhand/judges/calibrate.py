@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from evenhand.core.errors import UserError, unknown
 from evenhand.devices import default_device
-from evenhand.images.labelled import labelled, pixels_of, values
+from evenhand.images.labelled import labelled, readable, values
 from evenhand.images.tensors import in_batches
 from evenhand.judges.base import answers
 from evenhand.judges.registry import load_judge
@@ -49,7 +50,8 @@ def calibrate(
         progress: called with (images done, images in all).
 
     Raises:
-        UserError: unknown attribute, class, column or split; a class without an image.
+        UserError: unknown attribute, class, column or split; a class without an image that can
+            be read. (Images that cannot are left out, with a warning that counts them.)
     """
     device = torch.device(device or default_device())
     judge, rows = load_judge(config, device=device), _rows(data, split, column, seed)
@@ -57,7 +59,8 @@ def calibrate(
     truth = _truth(rows, labels, known, config.name, str(data))
     found = {name: _Table(known[name]) for name in labels}
     done = 0
-    pixels = ((i, pixels_of(row, side=judge.side)) for i, row in enumerate(rows))
+    unread: list[str] = []
+    pixels = readable(rows, unread, side=judge.side)
     for indices, images in in_batches(pixels, batch, device=device):
         found_in = answers(judge, images)
         seen = found_in.seen.cpu().numpy()
@@ -68,6 +71,12 @@ def calibrate(
         done += len(indices)
         if progress:
             progress(done, len(rows))
+    if unread:
+        warnings.warn(
+            f"{data}: {len(unread)} of {len(rows)} images could not be read and count for nothing, "
+            f"such as {unread[0]}",
+            stacklevel=2,
+        )
     _refuse_empty(found, str(data))
     return Calibration(
         classifier=config.name,
