@@ -15,13 +15,14 @@ from test_reports import record, run_of
 
 from evenhand.cli import _check_words
 from evenhand.cli.measure_settings import configured, parse_target
+from evenhand.cli.options import keys_once
 from evenhand.cli.show import progress
 from evenhand.core.adapters import LORA, find_adapter
 from evenhand.core.errors import UserError
 from evenhand.core.files import whole, write_json
 from evenhand.core.prompts import PromptSet, load_prompts
 from evenhand.core.resources import locate, one_spelling
-from evenhand.core.schema import check, override, parse_yaml
+from evenhand.core.schema import check, parse_yaml
 from evenhand.diffusion.pipeline import Diffusion, load_diffusion
 from evenhand.diffusion.tokens import cut_short
 from evenhand.images.folders import survey
@@ -104,7 +105,7 @@ def test_settings_that_say_nothing_are_refused(values, message):
 
 def test_a_key_is_given_once():
     with pytest.raises(UserError, match=r"a\.b is given twice"):
-        override({}, ["a.b=1", "a.b=2"])
+        keys_once(["a.b=1", "c=3", "a.b=2"])
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,20 @@ TABLES = [
     Case("a column missing", T, "has no 'prompt'", table("image,text\nA.png,a\n")),
     Case("a column twice", T, "stands twice", table("image,prompt,prompt\nA.png,a,b\n")),
     Case(
+        "a column misspelt",
+        T,
+        "did you mean states",
+        table("image,prompt,state.gender\nA.png,a,b\n"),
+        fault=7,
+    ),
+    Case(
+        "a column in capitals",
+        T,
+        "did you mean split",
+        table("image,prompt,Split\nA.png,a,b\n"),
+        fault=7,
+    ),
+    Case(
         "a comma too many",
         T,
         "3 values for 2 columns",
