@@ -112,7 +112,7 @@ def _shares(entry: AttributeReport, found: list[SplitReport], subject: str) -> I
     if not entry.parts:
         called = ", as called" if len(corrected) == len(found) else ""
         for c in entry.classes:
-            values = [f.shares[c] for f in found]
+            values: list[Found] = [f.shares[c] for f in found]
             yield Headline(subject, f"share {c}{called}", values, target=target[c])
 
 
