@@ -74,10 +74,11 @@ def agreement_of(
     for rows in by_concept(first):
         table = np.zeros((len(attribute.classes),) * 2, dtype=int)
         for a in rows:
-            said = attribute.perceived(a.perceived), attribute.perceived(other[id(a)].perceived)
-            alone += (said[0] is None) != (said[1] is None)
-            if said[0] is not None and said[1] is not None:
-                table[tuple(attribute.classes.index(c) for c in said)] += 1
+            one = attribute.perceived(a.perceived)
+            two = attribute.perceived(other[id(a)].perceived)
+            alone += (one is None) != (two is None)
+            if one is not None and two is not None:
+                table[attribute.classes.index(one), attribute.classes.index(two)] += 1
         tables.append(table)
     same, kappa = agreement(tables)
     return Agreement(
