@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from evenhand.classify.judge_network import Normalised, new_network, write_judge
 from evenhand.classify.labelled_images import LabelledImages, images_of
 from evenhand.core.errors import UserError
+from evenhand.core.resources import one_spelling
 from evenhand.devices import autocast, default_device, resolve_dtype
 from evenhand.images.augmentation import augmented, mixed
 from evenhand.images.labelled import digests, labelled
@@ -53,7 +54,7 @@ def train_judge(
     folder, device = pathlib.Path(folder), default_device()
     recipe = recipe.model_copy(update={"dtype": resolve_dtype(recipe.dtype, device)})
     splits = _parts_of(data, recipe)
-    open_run(folder, {"recipe": recipe.model_dump(mode="json"), "data": str(data)})
+    open_run(folder, {"recipe": recipe.model_dump(mode="json"), "data": one_spelling(data)})
     train, validation = (
         images_of(splits[name], recipe, folder, f"{data}, {name}", device, progress)
         for name in PARTS

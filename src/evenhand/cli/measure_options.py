@@ -5,6 +5,8 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from evenhand.cli.options import keys_once
+
 ModelName = Annotated[
     str | None,
     Argument(help="A model that ships (`evenhand list`), a diffusers folder or a Hub name."),
@@ -93,6 +95,7 @@ Setting = Annotated[
     Option(
         help="Change a setting of the sampler: num_inference_steps=30; may be repeated.",
         rich_help_panel=DRAW,
+        callback=keys_once,
     ),
 ]
 Seed = Annotated[

@@ -5,9 +5,25 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from evenhand.core.errors import UserError
+
+
+def keys_once(pairs: list[str] | None) -> list[str] | None:
+    """The `key=value` pairs of a command. Raises UserError where a key is given twice."""
+    keys = [pair.partition("=")[0] for pair in pairs or []]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise UserError(f"{key} is given twice; leave one out")
+    return pairs
+
+
 Overrides = Annotated[
     list[str] | None,
-    Argument(metavar="[KEY=VALUE]...", help="Settings of the recipe to change."),
+    Argument(
+        metavar="[KEY=VALUE]...",
+        help="Settings of the recipe to change.",
+        callback=keys_once,
+    ),
 ]
 LabelledData = Annotated[
     str, Argument(help="Labelled images: parquet file, folder of class folders, or Hub data set.")

@@ -6,7 +6,7 @@ import io
 import os
 import pathlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -115,6 +115,29 @@ def digests(rows: Any) -> list[str]:
     return found
 
 
+def readable(
+    rows: Any, unread: list[str], *, side: int | None = None
+) -> Iterator[tuple[int, Pixels]]:
+    """The images that can be read, with their numbers; why others cannot is put into `unread`.
+
+    Args:
+        rows: of what `labelled` returns.
+        unread: filled while the images are read.
+        side: as of `read_image`.
+    """
+    for i, row in enumerate(rows):
+        try:
+            yield i, _pixels(row, None, side)
+        except Unreadable as error:
+            unread.append(f"{_name(row)} ({error})")
+
+
+def _name(row: dict[str, Any]) -> Any:
+    """What an image of labelled data is called: its file, or its labels where it has none."""
+    file = (row["image"] or {}).get("path")
+    return file or {name: value for name, value in row.items() if name != "image"}
+
+
 def pixels_of(row: dict[str, Any], size: int | None = None, *, side: int | None = None) -> Pixels:
     """The image `[H, W, 3]` uint8 of a row of labelled data, resized to a square where asked.
 
@@ -126,15 +149,20 @@ def pixels_of(row: dict[str, Any], size: int | None = None, *, side: int | None 
     Raises:
         UserError: it is damaged, missing, or too large.
     """
+    try:
+        return _pixels(row, size, side)
+    except Unreadable as error:
+        raise UserError(
+            f"labelled images: the image of {_name(row)}: {error}; leave it out"
+        ) from error
+
+
+def _pixels(row: dict[str, Any], size: int | None, side: int | None) -> Pixels:
     image: dict[str, Any] = row["image"] or {"bytes": None, "path": None}
     source = image["path"] if image["bytes"] is None else io.BytesIO(image["bytes"])
-    try:
-        if source is None:
-            raise Unreadable("is not there")
-        pixels = read_image(source, side=size or side)
-    except Unreadable as error:
-        name = image["path"] or {name: value for name, value in row.items() if name != "image"}
-        raise UserError(f"labelled images: the image of {name}: {error}; leave it out") from error
+    if source is None:
+        raise Unreadable("is not there")
+    pixels = read_image(source, side=size or side)
     if size is None or pixels.shape[:2] == (size, size):
         return pixels
     images = interpolate(to_float(pixels[None]), (size, size), mode="bilinear", antialias=True)

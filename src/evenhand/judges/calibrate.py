@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from evenhand.core.errors import UserError, unknown
 from evenhand.devices import default_device
-from evenhand.images.labelled import digests, labelled, pixels_of, values, values_found
+from evenhand.images.labelled import digests, labelled, readable, values, values_found
 from evenhand.images.tensors import in_batches
 from evenhand.judges.base import answers
 from evenhand.judges.registry import load_judge
@@ -56,8 +56,9 @@ def calibrate(
         progress: called with (images done, images in all).
 
     Raises:
-        UserError: unknown attribute, class, column or split; a class without an image; no image
-            but those it was trained on.
+        UserError: unknown attribute, class, column or split; a class without an image that can
+            be read (images that cannot are left out, with a warning that counts them); no image but
+            those it was trained on.
     """
     device = torch.device(device or default_device())
     judge, rows = load_judge(config, device=device), _rows(data, split, column, seed)
@@ -66,7 +67,8 @@ def calibrate(
     rows = _not_trained_on(rows, config, str(data))
     truth = _truth(rows, labels, known, config.name, str(data))
     found, done = {name: AnswerTable(known[name]) for name in labels}, 0
-    pixels = ((i, pixels_of(row, side=judge.side)) for i, row in enumerate(rows))
+    unread: list[str] = []
+    pixels = readable(rows, unread, side=judge.side)
     for indices, images in in_batches(pixels, batch, device=device):
         said = answers(judge, images)
         for name, table in found.items():
@@ -75,6 +77,19 @@ def calibrate(
         done += len(indices)
         if progress:
             progress(done, len(rows))
+    if unread:
+        warnings.warn(
+            f"{data}: {len(unread)} of {len(rows)} images could not be read and count for nothing, "
+            f"such as {unread[0]}",
+            stacklevel=2,
+        )
+    for name, table in found.items():
+        for cls, called in table.counts.items():
+            if not sum(called.values()):
+                raise UserError(
+                    f"{data}: no image is labelled {cls!r} of {name!r} and can be read; a "
+                    "calibration needs some of every class"
+                )
     return Calibration(
         classifier=config.name,
         digest=judge.digest,

@@ -15,7 +15,7 @@ from evenhand.core.prompts import Prompt, Row, load_prompts
 from evenhand.core.resources import one_spelling
 from evenhand.core.schema import check
 from evenhand.images.folders import LeftOut, by_folder
-from evenhand.images.tables import Picture, read_table
+from evenhand.images.tables import Picture, printable, read_table
 from evenhand.measure.rows import rows_of
 from evenhand.recipes.judge import JudgeConfig, find_judge
 from evenhand.recipes.measure import NO_CALIBRATION, Measure
@@ -127,6 +127,8 @@ def _of_generator(config: Measure, name: str) -> GeneratorPlan:
 
 def _of_folder(config: Measure, folder: str) -> FolderPlan:
     where = pathlib.Path(folder).resolve()
+    if printable(where) != str(where):
+        raise UserError(f"{printable(where)}: its name is not UTF-8; rename it")
     judge = _judge(
         config,
         config.judge,

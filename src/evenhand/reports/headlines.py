@@ -112,8 +112,8 @@ def _shares(entry: AttributeReport, found: list[SplitReport], subject: str) -> I
     if not entry.parts:
         called = ", as called" if len(corrected) == len(found) else ""
         for c in entry.classes:
-            what = f"share {c}{called}"
-            yield Headline(subject, what, [f.shares[c] for f in found], target=target[c])
+            values: list[Found] = [f.shares[c] for f in found]
+            yield Headline(subject, f"share {c}{called}", values, target=target[c])
 
 
 def _gaps(
