@@ -73,19 +73,10 @@ def train(
     with progress("training") as update:
         made = train_judge(head, data, folder, progress=update)
     print(f"classifier: {made}")
-    kept_back = (
-        "test" if "test" in labelled(data, split=head.split, seed=head.seed) else "validation"
-    )
-    _calibrated(
-        str(made),
-        data,
-        head.attributes,
-        made / "calibration.json",
-        split=kept_back,
-        column=head.split,
-        seed=head.seed,
-        domain=domain,
-    )
+    splits = labelled(data, split=head.split, seed=head.seed)
+    how = {"column": head.split, "seed": head.seed, "domain": domain}
+    how["split"] = "test" if "test" in splits else "validation"
+    _calibrated(str(made), data, head.attributes, made / "calibration.json", **how)
     print(f"judge with it: evenhand measure --images-from FOLDER --judge {made}")
 
 
