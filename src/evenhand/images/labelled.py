@@ -2,6 +2,7 @@
 
 import io
 import os
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -87,21 +88,26 @@ def values(rows: Any, column: str, where: str) -> list[Any]:
     return [feature.int2str(v) for v in found] if hasattr(feature, "int2str") else found
 
 
-def readable(
-    rows: Any, unread: list[str], *, side: int | None = None
-) -> Iterator[tuple[int, Pixels]]:
-    """The images that can be read, with their numbers; why others cannot is put into `unread`.
+def readable(rows: Any, where: str, *, side: int | None = None) -> Iterator[tuple[int, Pixels]]:
+    """The images that can be read, with their numbers; a warning counts the others at the end.
 
     Args:
         rows: of what `labelled` returns.
-        unread: filled while the images are read.
+        where: they are from, for the warning.
         side: as of `read_image`.
     """
+    unread = []
     for i, row in enumerate(rows):
         try:
             yield i, _pixels(row, None, side)
         except Unreadable as error:
             unread.append(f"{_name(row)} ({error})")
+    if unread:
+        warnings.warn(
+            f"{where}: {len(unread)} of {len(rows)} images could not be read and count for "
+            f"nothing, such as {unread[0]}",
+            stacklevel=2,
+        )
 
 
 def _name(row: dict[str, Any]) -> Any:

@@ -2,7 +2,6 @@
 
 import datetime
 import os
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -59,8 +58,7 @@ def calibrate(
     truth = _truth(rows, labels, known, config.name, str(data))
     found = {name: _Table(known[name]) for name in labels}
     done = 0
-    unread: list[str] = []
-    pixels = readable(rows, unread, side=judge.side)
+    pixels = readable(rows, str(data), side=judge.side)
     for indices, images in in_batches(pixels, batch, device=device):
         found_in = answers(judge, images)
         seen = found_in.seen.cpu().numpy()
@@ -71,12 +69,6 @@ def calibrate(
         done += len(indices)
         if progress:
             progress(done, len(rows))
-    if unread:
-        warnings.warn(
-            f"{data}: {len(unread)} of {len(rows)} images could not be read and count for nothing, "
-            f"such as {unread[0]}",
-            stacklevel=2,
-        )
     _refuse_empty(found, str(data))
     return Calibration(
         classifier=config.name,
