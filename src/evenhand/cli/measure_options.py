@@ -112,10 +112,12 @@ JudgeName = Annotated[
     ),
 ]
 Calibration = Annotated[
-    Path | None,
+    str | None,  # a path drops the "./" of a file that is called `none`
     Option(
-        help="File that `evenhand calibrate` wrote: shares are corrected by it. Default: the one "
-        "beside the judge.",
+        metavar="FILE",
+        help="File that `evenhand calibrate` wrote: shares are corrected by it, where the judge "
+        "answers on these images as on those of its calibration. Default: the one beside the "
+        "judge. `none`: correct nothing.",
         rich_help_panel=JUDGES,
     ),
 ]

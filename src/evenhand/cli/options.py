@@ -28,6 +28,14 @@ Overrides = Annotated[
 LabelledData = Annotated[
     str, Argument(help="Labelled images: parquet file, folder of class folders, or Hub data set.")
 ]
+NoImages = Annotated[
+    bool,
+    Option(
+        "--no-images",
+        help="Write report.html without pictures. Otherwise it holds some of the images "
+        "themselves: whoever gets it sees the faces in them.",
+    ),
+]
 RunDirectory = Annotated[
     Path | None, Option(help="Run directory; one with the same settings is continued.")
 ]

@@ -1,7 +1,9 @@
 """Where the recipes, protocols, prompt sets and adapters that ship are, in a clone or a wheel."""
 
+import itertools
 import os
 import pathlib
+import re
 
 from evenhand.core.errors import UserError, unknown
 
@@ -18,6 +20,14 @@ def names(kind: str) -> list[str]:
     return sorted(
         path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")
     )
+
+
+def about(kind: str, name: str) -> str:
+    """The first sentence of the comment with which a YAML that ships begins; "" without one."""
+    lines = (ROOT / kind / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    text = " ".join(line.lstrip("# ") for line in comment)
+    return re.split(r"(?<! al)[.?] ", f"{text} ", maxsplit=1)[0].strip()
 
 
 def is_path(name: str | os.PathLike) -> bool:

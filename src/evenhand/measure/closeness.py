@@ -23,7 +23,7 @@ from evenhand.images.tensors import in_batches, refuse_not_finite
 from evenhand.judges.registry import load_judge
 from evenhand.recipes.features import Feature
 from evenhand.recipes.judge import find_judge
-from evenhand.reports.models import Closeness
+from evenhand.reports.changes import Closeness
 from evenhand.stats.shares import Estimate, mean_over_prompts
 
 

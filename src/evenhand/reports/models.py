@@ -1,4 +1,4 @@
-"""What reports hold: the schema of `report.json`, of one run or of two that are compared.
+"""What reports hold: the schema of `report.json` of one run (of two: `evenhand.reports.changes`).
 
 Every number is rounded to six digits, finite, and None (null in the file) where there is none.
 Shares, gaps and distances lie in 0 to 1 and their changes in -1 to 1, unless said otherwise.
@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field
 
 from evenhand.core.schema import Strict
+from evenhand.stats.fit_of_calibration import Fit
 from evenhand.stats.shares import Estimate
 
 Whole = Annotated[int, Field(ge=0)]
@@ -98,7 +99,9 @@ class AttributeReport(Strict):
         contrast: the classes between which the gap is taken.
         parts: the attributes that an intersection is of; none of an attribute of its own.
         target: the share asked for of each class, sum 1; None without a target.
-        calibrated: the judge's accuracy in its calibration, mean over classes; None without one.
+        calibrated: the judge's accuracy in its calibration, mean over classes; None without one,
+            or where it does not hold for these images.
+        fit: whether it holds; None where that cannot be checked.
         splits: by name; `all`, the sum, stands first where there are several.
         prompts: every neutral prompt.
         explicit: of the prompts that say a class; None without such prompts.
@@ -109,6 +112,7 @@ class AttributeReport(Strict):
     parts: list[str]
     target: list[float] | None
     calibrated: Number | None
+    fit: Fit | None = None
     splits: dict[str, SplitReport]
     prompts: list[PromptReport]
     explicit: ExplicitReport | None
@@ -171,90 +175,3 @@ class Report(File):
     stopping: Stopping | None
     concept_fidelity: dict[str, Measured]
     flagged: dict[str, Measured]
-
-
-class SplitChange(Strict):
-    """Paired differences of gap and target distance, after minus before; None without a target."""
-
-    gap: Measured
-    distance: Measured | None
-
-
-class AttributeChange(Strict):
-    """Paired differences of one attribute.
-
-    Attributes:
-        explicit: of the share of images that keep the class their prompt says; None without such
-            prompts.
-        splits: by name.
-    """
-
-    explicit: Measured | None
-    splits: dict[str, SplitChange]
-
-
-class Closeness(Strict):
-    """Images of two runs, compared in the features of one network.
-
-    Means over concepts, intervals for prompts like these.
-
-    Attributes:
-        same_seed: cosine of the images of one prompt and seed, -1 to 1; 1 where nothing changed.
-        diversity_before: 1 - mean cosine of two images of a prompt in which the same classes are
-            perceived, 0 to 2; `diversity_after` likewise.
-        prompt_before: cosine of image and prompt (CLIP-T), -1 to 1, of CLIP only; `prompt_after`
-            likewise, `prompt_change` their paired difference.
-        kid_before: kernel distance to the reference, if there is one, times 1,000; unbiased, so it
-            may be below 0; `kid_after` likewise.
-        fid_before: Frechet distance to the reference, at least 0; `fid_after` likewise.
-    """
-
-    same_seed: Measured
-    diversity_before: Measured
-    diversity_after: Measured
-    prompt_before: Measured | None = None
-    prompt_after: Measured | None = None
-    prompt_change: Measured | None = None
-    kid_before: Measured | None = None
-    kid_after: Measured | None = None
-    fid_before: Measured | None = None
-    fid_after: Measured | None = None
-
-
-class Change(Strict):
-    """What differs between two runs on the images (prompt and seed) that both have.
-
-    Differences are after minus before, for prompts like these.
-
-    Attributes:
-        images: compared.
-        notes: sentences on what was left out, and on what else was another than the adapter.
-        attributes: of both runs, by name.
-        concept_fidelity: by split.
-        closeness: by the kind of features; empty where images were not compared.
-    """
-
-    images: Whole
-    notes: list[str]
-    attributes: dict[str, AttributeChange]
-    concept_fidelity: dict[str, Measured]
-    closeness: dict[str, Closeness] = {}
-
-
-class Comparison(File):
-    """Two runs on the same seeds: `report.json` of `evenhand compare`.
-
-    Attributes:
-        before: the report of the first run, on the images that both have.
-        after: of the second.
-        change: between them.
-    """
-
-    before: Report
-    after: Report
-    change: Change
-
-    @property
-    def notes(self) -> list[str]:
-        """What a reader must know of both runs and of the change, every sentence once."""
-        return list(dict.fromkeys([*self.before.notes, *self.after.notes, *self.change.notes]))

@@ -1,6 +1,7 @@
 """What was found, in sentences for a reader without statistics. No torch."""
 
-from evenhand.reports.models import AttributeReport, Change, Report, SplitReport
+from evenhand.reports.changes import Change
+from evenhand.reports.models import AttributeReport, Report, SplitReport
 from evenhand.stats.shares import Estimate
 
 MANY = 4  # classes from which on only the most and the least frequent one are named
