@@ -73,15 +73,13 @@ def train(
     with progress("training") as update:
         made = train_judge(head, data, folder, progress=update)
     print(f"classifier: {made}")
-    kept_back = (
-        "test" if "test" in labelled(data, split=head.split, seed=head.seed) else "validation"
-    )
+    splits = labelled(data, split=head.split, seed=head.seed)
     _calibrated(
         str(made),
         data,
         head.attributes,
         made / "calibration.json",
-        split=kept_back,
+        split="test" if "test" in splits else "validation",
         column=head.split,
         seed=head.seed,
         domain=domain,

@@ -76,10 +76,6 @@ def calibrate(
         done += len(indices)
         if progress:
             progress(done, len(rows))
-    for name, table in found.items():
-        for cls, called in table.counts.items():
-            if not any(called.values()):
-                raise UserError(f"{data}: no image labelled {cls!r} of {name!r} can be read")
     return Calibration(
         classifier=config.name,
         digest=judge.digest,
@@ -202,8 +198,16 @@ class AnswerTable:
         }
 
     def answers(self) -> dict[str, Answers]:
-        """Mean probabilities and products by true class."""
+        """Mean probabilities and products by true class.
+
+        Raises:
+            UserError: a class of which no image was added.
+        """
         n = self._calls.sum(1)
+        if not n.all():
+            raise UserError(
+                f"calibration: no image labelled {self._classes[int(n.argmin())]!r} can be read"
+            )
         means, products = (
             (self._sums / n[:, None]).round(6),
             (self._products / n[:, None, None]).round(6),
