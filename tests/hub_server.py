@@ -183,7 +183,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if what == "preupload":
             return self.answer(200, {"files": [self.mode(f, files) for f in self.asked()["files"]]})
         if what == "commit":
-            return self.commit(repo)
+            return self.commit(repo, kind, name)
         if what == "tree":
             return self.answer(200, [self.entry(repo, p, c) for p, c in files.items()])
         if what and what.startswith("xet"):
@@ -211,7 +211,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             entry["lfs"] = {"oid": oid, "size": len(content), "pointerSize": 130}
         return entry
 
-    def commit(self, repo: Repo) -> None:
+    def commit(self, repo: Repo, kind: str, name: str) -> None:
         lines = [json.loads(line) for line in self.body.splitlines() if line.strip()]
         parent = lines[0]["value"].get("parentCommit")
         if parent and parent != repo.commits[-1][0]:
@@ -228,7 +228,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             else:
                 del files[value["path"]]
         sha = repo.commit(files)
-        url = f"{self.server.url}/commit/{sha}"
+        place = f"datasets/{name}" if kind == "dataset" else name
+        url = f"{self.server.url}/{place}/commit/{sha}"
         return self.answer(200, {"commitOid": sha, "commitUrl": url, "success": True})
 
     def resolve(self, kind: str, name: str, revision: str, file: str) -> None:

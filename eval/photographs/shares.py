@@ -60,13 +60,13 @@ def folders(
         labels = recipe.attributes[attribute]
         truth = np.array([labels.find(v) for v in values(rows, labels.column, data)])
         pools = [np.flatnonzero(truth == k) for k in range(len(labels.names))]
-        for number, (shares, size, repeat) in enumerate(
-            itertools.product(tables, sizes, range(repeats))
+        for (number, shares), size, repeat in itertools.product(
+            enumerate(tables), sizes, range(repeats)
         ):
             counts = np.round(np.array(shares) * size).astype(int)
             if any(c > len(pool) for c, pool in zip(counts, pools, strict=True)):
                 continue
-            rng = np.random.default_rng([seed, len(attribute), number])
+            rng = np.random.default_rng([seed, len(attribute), number, size, repeat])
             picked = np.concatenate(
                 [rng.choice(pool, c, replace=False) for pool, c in zip(pools, counts, strict=True)]
             )
@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=5000, help="images to train on; 0: all")
     parser.add_argument("--heads", type=int, default=1)
     parser.add_argument("--sizes", type=int, nargs="+", default=[60, 250, 1000])
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--seed", type=int, default=2026)
     args = parser.parse_args()
     data = part_of(args.data, args.recipe, args.train)

@@ -65,14 +65,7 @@ def train_judge(
         model,
         train,
         lambda logits, batch: loss_of(logits, batch, recipe, weights),
-        phases=[
-            Phase(
-                recipe.optimisation,
-                recipe.epochs,
-                batch_norm="freeze" if recipe.freeze else "update",
-                patience=recipe.patience,
-            )
-        ],
+        phases=[_phase(recipe)],
         passes=Passes(
             batch=recipe.batch,
             seed=recipe.seed,
@@ -87,6 +80,16 @@ def train_judge(
     _refuse_constant(called(model, validation, recipe, device), recipe, folder)
     trained_on = digests(splits["train"])
     return write_judge(folder / "classifier", network, processor, recipe, trained_on=trained_on)
+
+
+def _phase(recipe: JudgeTraining) -> Phase:
+    """The one phase of such a training: all that is not frozen."""
+    return Phase(
+        recipe.optimisation,
+        recipe.epochs,
+        batch_norm="freeze" if recipe.freeze else "update",
+        patience=recipe.patience,
+    )
 
 
 def _parts_of(data: str | os.PathLike, recipe: JudgeTraining) -> dict[str, Any]:

@@ -74,16 +74,9 @@ def train(
         made = train_judge(head, data, folder, progress=update)
     print(f"classifier: {made}")
     splits = labelled(data, split=head.split, seed=head.seed)
-    _calibrated(
-        str(made),
-        data,
-        head.attributes,
-        made / "calibration.json",
-        split="test" if "test" in splits else "validation",
-        column=head.split,
-        seed=head.seed,
-        domain=domain,
-    )
+    how = {"column": head.split, "seed": head.seed, "domain": domain}
+    how["split"] = "test" if "test" in splits else "validation"
+    _calibrated(str(made), data, head.attributes, made / "calibration.json", **how)
     print(f"judge with it: evenhand measure --images-from FOLDER --judge {made}")
 
 

@@ -48,7 +48,7 @@ def compare(
         evenhand measure --images-from photographs --judge clip-faces --out RUN_B
         evenhand compare RUN_A RUN_B
     """
-    from evenhand.cli.show import console, summary, tell_page
+    from evenhand.cli.show import tell, tell_page
     from evenhand.core.errors import UserError
     from evenhand.reports.html import may_hold_comparison, write_comparison
 
@@ -58,9 +58,7 @@ def compare(
         raise UserError("--reference: say with --features in what the images are compared")
     near = _near(before, after, features, reference) if features else None
     result = write_comparison(before, after, out, closeness=near, pictures=not no_images)
-    console.print(summary([result.before, result.after], result.change))
-    for note in result.notes:
-        print(note)
+    tell([result.before, result.after], result.change, result.notes)
     tell_page(out / "report.html", [result.before, result.after], not no_images)
 
 

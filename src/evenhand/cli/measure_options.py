@@ -107,7 +107,9 @@ JudgeName = Annotated[
     str | None,
     Option(
         help="Classifier that judges the images: the name of one that ships, a YAML file, or the "
-        "folder of a trained one. Default: the one that the model's YAML names.",
+        "folder of a trained one (`evenhand classifier train`). Where its YAML says "
+        "`faces: {margin: .5}`, the largest face is cut out first. Default: the one that the "
+        "model's YAML names.",
         rich_help_panel=JUDGES,
     ),
 ]

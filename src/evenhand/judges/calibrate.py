@@ -205,9 +205,8 @@ class AnswerTable:
         """
         n = self._calls.sum(1)
         if not n.all():
-            raise UserError(
-                f"calibration: no image labelled {self._classes[int(n.argmin())]!r} can be read"
-            )
+            cls = self._classes[int(n.argmin())]
+            raise UserError(f"calibration: no image is labelled {cls!r} and can be read")
         means, products = (
             (self._sums / n[:, None]).round(6),
             (self._products / n[:, None, None]).round(6),

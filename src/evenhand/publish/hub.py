@@ -158,7 +158,11 @@ def pull(repo: str, folder: pathlib.Path, *, revision: str | None = None, say: S
         tried(
             repo,
             lambda kind=kind, info=info: snapshot_download(
-                repo, repo_type=kind, revision=info.sha, local_dir=folder
+                repo,
+                repo_type=kind,
+                revision=info.sha,
+                local_dir=folder,
+                ignore_patterns=sorted(KEPT),
             ),
             say=say,
         )

@@ -112,7 +112,7 @@ def _shares(entry: AttributeReport, found: list[SplitReport], subject: str) -> I
     if not entry.parts:
         called = ", as called" if len(corrected) == len(found) else ""
         for c in entry.classes:
-            values = [f.shares[c] for f in found]
+            values: list[Found] = [f.shares[c] for f in found]
             yield Headline(subject, f"share {c}{called}", values, target=target[c])
 
 
@@ -191,8 +191,8 @@ def _subject(runs: list[Report], name: str, split: str) -> str:
     part, by_name = entry.splits[split], settings.get("images_from") and not settings["prompts"]
     where = name if split == "all" and len(entry.splits) == 1 else f"{name}, {split}"
     rights = [r.attributes[name].calibrated for r in runs]
-    known = [f"{x:.0%}" for x in dict.fromkeys(rights) if x is not None]
-    right = f"; the judge is right in {' and '.join(known)} of its calibration" if known else ""
+    known = [f"{100 * x:.0f} %" for x in dict.fromkeys(rights) if x is not None]
+    right = f"; the judge's accuracy {' and '.join(known)}" if known else ""
     return (
         f"{where}: {number_of(part.prompts, 'folder' if by_name else 'prompt')}, "
         f"{number_of(part.images, 'image')}{right}"

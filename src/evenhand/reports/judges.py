@@ -35,6 +35,13 @@ def judges_of(first: dict[str, Any], second: dict[str, Any], where: str) -> tupl
                 f"{where} cannot be compared: {name!r} has the classes {', '.join(classes[0])} in "
                 f"one, {', '.join(classes[1])} in the other; measure one of them anew"
             )
+        contrasts = [known[name].get("contrast") or classes[0] for known in (known_a, known_b)]
+        if set(contrasts[0]) != set(contrasts[1]):
+            raise UserError(
+                f"{where} cannot be compared: the gap of {name!r} is taken between "
+                f"{', '.join(contrasts[0])} in one, {', '.join(contrasts[1])} in the other; "
+                "measure one of them anew"
+            )
     digests = first["judge"].get("digest", "?"), second["judge"].get("digest", "?")
     if digests[0] == digests[1]:
         return None
@@ -74,10 +81,11 @@ def agreement_of(
     for rows in by_concept(first):
         table = np.zeros((len(attribute.classes),) * 2, dtype=int)
         for a in rows:
-            said = attribute.perceived(a.perceived), attribute.perceived(other[id(a)].perceived)
-            alone += (said[0] is None) != (said[1] is None)
-            if said[0] is not None and said[1] is not None:
-                table[tuple(attribute.classes.index(c) for c in said)] += 1
+            one = attribute.perceived(a.perceived)
+            two = attribute.perceived(other[id(a)].perceived)
+            alone += (one is None) != (two is None)
+            if one is not None and two is not None:
+                table[attribute.classes.index(one), attribute.classes.index(two)] += 1
         tables.append(table)
     same, kappa = agreement(tables)
     return Agreement(

@@ -116,10 +116,11 @@ def _cell(side: Side, record: Record) -> dict[str, Any]:
 
 def _shown(side: Side, record: Record) -> str:
     """The image's path inside of the folder that was measured: nothing else of the machine."""
-    root = side.report.run.settings.get("images_from")
+    root = str(side.report.run.settings.get("images_from") or "")
     path = pathlib.PurePath(record.image)
-    inside = root and path.is_relative_to(root)
-    return path.relative_to(root).as_posix() if inside else record.image
+    if root and path.is_relative_to(root):
+        return path.relative_to(root).as_posix()
+    return record.image
 
 
 def _nothing(record: Record) -> str:
