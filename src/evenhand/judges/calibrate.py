@@ -57,8 +57,8 @@ def calibrate(
 
     Raises:
         UserError: unknown attribute, class, column or split; a class without an image that can
-            be read (images that cannot are left out, with a warning that counts them); no image but
-            those it was trained on.
+            be read; no image but those it was trained on. (Images that cannot be read are left
+            out, with a warning that counts them.)
     """
     device = torch.device(device or default_device())
     judge, rows = load_judge(config, device=device), _rows(data, split, column, seed)
@@ -67,8 +67,7 @@ def calibrate(
     rows = _not_trained_on(rows, config, str(data))
     truth = _truth(rows, labels, known, config.name, str(data))
     found, done = {name: AnswerTable(known[name]) for name in labels}, 0
-    unread: list[str] = []
-    pixels = readable(rows, unread, side=judge.side)
+    pixels = readable(rows, str(data), side=judge.side)
     for indices, images in in_batches(pixels, batch, device=device):
         said = answers(judge, images)
         for name, table in found.items():
@@ -77,19 +76,6 @@ def calibrate(
         done += len(indices)
         if progress:
             progress(done, len(rows))
-    if unread:
-        warnings.warn(
-            f"{data}: {len(unread)} of {len(rows)} images could not be read and count for nothing, "
-            f"such as {unread[0]}",
-            stacklevel=2,
-        )
-    for name, table in found.items():
-        for cls, called in table.counts.items():
-            if not sum(called.values()):
-                raise UserError(
-                    f"{data}: no image is labelled {cls!r} of {name!r} and can be read; a "
-                    "calibration needs some of every class"
-                )
     return Calibration(
         classifier=config.name,
         digest=judge.digest,
@@ -212,8 +198,15 @@ class AnswerTable:
         }
 
     def answers(self) -> dict[str, Answers]:
-        """Mean probabilities and products by true class."""
+        """Mean probabilities and products by true class.
+
+        Raises:
+            UserError: a class of which no image was added.
+        """
         n = self._calls.sum(1)
+        if not n.all():
+            cls = self._classes[int(n.argmin())]
+            raise UserError(f"calibration: no image is labelled {cls!r} and can be read")
         means, products = (
             (self._sums / n[:, None]).round(6),
             (self._products / n[:, None, None]).round(6),
