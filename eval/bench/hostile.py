@@ -99,6 +99,14 @@ def contents(folder: pathlib.Path) -> dict[str, str]:
     return {os.fsencode(p.relative_to(folder)).decode(errors="replace"): digest(p) for p in files}
 
 
+def is_right(one: Case, folder: pathlib.Path, out: str) -> bool:
+    """Whether what was written and printed is right; not where what should be there is missing."""
+    try:
+        return one.right is None or one.right(folder, out)
+    except (OSError, LookupError, ValueError):
+        return False
+
+
 def complaint(one: Case, folder: pathlib.Path) -> tuple[str, str, int]:
     """Why a case does not hold ("" where it does), the last line that it printed, its code."""
     make(one.files, folder)
@@ -127,7 +135,7 @@ def complaint(one: Case, folder: pathlib.Path) -> tuple[str, str, int]:
     if lost:
         return f"changed or lost: {', '.join(lost)}", last, code
     if one.says is None:
-        good = not code and (one.right is None or one.right(folder, out + err))
+        good = not code and is_right(one, folder, out + err)
         return ("" if good else f"code {code}: {err}{out[-600:]}"), last, code
     if not code:
         return f"taken for right: {out[-600:]}", last, code
@@ -222,7 +230,7 @@ def row(verb: str, one: Case, folder: pathlib.Path) -> dict:
         "fault": one.fault,
         "expected": "right" if one.says is None else "one line",
         "code": code,
-        "line": last.replace(str(folder), "."),
+        "line": last.replace(str(folder), ".").encode(errors="backslashreplace").decode(),
         "seconds": round(seconds, 2),
         "complaint": why,
     }
