@@ -10,7 +10,7 @@ from evenhand.core.adapters import find_adapter
 from evenhand.core.files import write_json
 from evenhand.core.resources import ROOT
 from evenhand.reports.card import code, literal, markdown, write_card
-from evenhand.reports.models import Comparison
+from evenhand.reports.changes import Comparison
 
 
 @pytest.fixture

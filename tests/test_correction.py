@@ -9,7 +9,8 @@ from evenhand.core.attributes import Attribute
 from evenhand.core.errors import UserError
 from evenhand.stats.calibration import Calibration, read_calibration
 from evenhand.stats.correction import Confusion, corrected, corrected_over_prompts
-from evenhand.stats.shares import shares_over_prompts, wilson
+from evenhand.stats.means import shares_over_prompts
+from evenhand.stats.shares import wilson
 
 GENDER = Attribute(name="gender", classes=["woman", "man"])
 

@@ -13,9 +13,10 @@ from evenhand.core.attributes import Attribute, Target, intersection
 from evenhand.core.errors import UserError
 from evenhand.core.files import write_json
 from evenhand.core.records import Record, write_records
+from evenhand.reports.changes import Comparison
 from evenhand.reports.comparison import compare
 from evenhand.reports.html import write_comparison, write_report
-from evenhand.reports.models import Comparison, Report
+from evenhand.reports.models import Report
 from evenhand.reports.report import build
 from evenhand.reports.tally import splits_of
 from evenhand.stats.shares import Estimate

@@ -10,16 +10,19 @@ import worlds
 from numpy.typing import NDArray
 from settings import Setting
 
-from evenhand.stats.correction import Confusion, corrected, corrected_over_prompts
-from evenhand.stats.shares import (
-    Estimate,
-    gap,
-    gap_bias,
-    mean_over_prompts,
-    shares,
-    shares_over_prompts,
-    total_variation,
+from evenhand.stats.after_stopping import first_look, moments_after
+from evenhand.stats.confusion import Confusion
+from evenhand.stats.correction import (
+    change_of_corrected,
+    corrected,
+    corrected_means,
+    corrected_over_prompts,
 )
+from evenhand.stats.means import change_of_means, mean_shares, pair_noise
+from evenhand.stats.moments import Moments, joined, of_counts
+from evenhand.stats.roots import change_of_roots, root
+from evenhand.stats.shares import Estimate, shares
+from evenhand.stats.squares import Form, distance_from, squares, unevenness
 from evenhand.stats.stopping import LOOK, at_the_stop, confidence_sequence, stopping_level
 
 Held = list[tuple[Estimate, float]]
@@ -44,7 +47,8 @@ def share(s: Setting, rng: np.random.Generator) -> Held:
     truths, _, mean = drawn(s, rng)
     matrix, _ = worlds.errors(s, rng)
     found = worlds.calls(truths, matrix, s.images, rng)
-    return pairs(shares_over_prompts(found.sum(1)), mean)
+    table = shares(found).mean(1) if s.prompts > 1 else shares(found)[0]
+    return pairs(mean_shares(table, float(found.sum())), mean)
 
 
 def corrected_share(s: Setting, rng: np.random.Generator) -> Held:
@@ -77,48 +81,56 @@ def by_probabilities(s: Setting, rng: np.random.Generator) -> Held:
     return pairs(_corrected(np.stack(sums), confusion), mean)
 
 
-def gap_found(s: Setting, rng: np.random.Generator) -> Held:
-    truths, many, _ = drawn(s, rng)
-    matrix, _ = worlds.errors(s, rng)
-    found = worlds.calls(truths[:, 0], matrix, s.images, rng)
-    e = mean_over_prompts(gap(shares(found)), within=(0, 2 / s.classes), images=int(found.sum()))
-    return [(e, float(gap(many).mean()))]
+def true_root(many: NDArray, form: Form) -> float:
+    """The root of the mean square of true shares `[M, K]`."""
+    d = many - form.target
+    return float(np.sqrt(np.einsum("mk,kl,ml->m", d, form.weights, d).mean()))
 
 
-def gap_without_chance(s: Setting, rng: np.random.Generator) -> Held:
-    truths, many, _ = drawn(s, rng)
-    found = worlds.calls(truths[:, 0], np.eye(s.classes), s.images, rng)
-    less = [g - gap_bias(tuple(c.tolist())) for g, c in zip(gap(shares(found)), found, strict=True)]
-    e = mean_over_prompts(less, within=(0, 2 / s.classes), images=int(found.sum()))
-    return [(e, float(gap(many).mean()))]
+def gap(s: Setting, rng: np.random.Generator) -> Held:
+    return _root(s, rng, unevenness(s.classes))
 
 
 def distance(s: Setting, rng: np.random.Generator) -> Held:
+    return _root(s, rng, distance_from(np.full(s.classes, 1 / s.classes)))
+
+
+def _root(s: Setting, rng: np.random.Generator, form: Form) -> Held:
     truths, many, _ = drawn(s, rng)
-    t = np.full(s.classes, 1 / s.classes)
-    found = worlds.calls(truths[:, 0], np.eye(s.classes), s.images, rng)
-    e = mean_over_prompts(total_variation(shares(found), t), images=int(found.sum()))
-    return [(e, float(total_variation(many, t).mean()))]
+    matrix, known = worlds.errors(s, rng)
+    confusion = Confusion(worlds.labelled(known, s, rng)) if s.accuracy < 1 else None
+    found = of_counts(worlds.calls(truths[:, 0], matrix, s.images, rng))
+    return [(root(squares(found, form, confusion)), true_root(many, form))]
 
 
 def change_of_gap(s: Setting, rng: np.random.Generator) -> Held:
-    draw = worlds.changes_of(s, rng)
-    matrix, _ = worlds.errors(s, rng)
+    draw, form = worlds.changes_of(s, rng), unevenness(s.classes)
+    matrix, known = worlds.errors(s, rng)
+    confusion = Confusion(worlds.labelled(known, s, rng)) if s.accuracy < 1 else None
     before, after = (
-        gap(shares(worlds.calls(t, matrix, s.images, rng))) for t in draw(rng, s.prompts)
+        of_counts(worlds.calls(t, matrix, s.images, rng)) for t in draw(rng, s.prompts)
     )
-    was, is_now = (float(gap(t).mean()) for t in draw(rng, worlds.MANY))
-    return [(mean_over_prompts(after - before, within=(-1, 1)), is_now - was)]
+    was, is_now = (true_root(t, form) for t in draw(rng, worlds.MANY))
+    return [(change_of_roots(before, after, form, confusion), is_now - was)]
 
 
 def change_of_share(s: Setting, rng: np.random.Generator) -> Held:
+    """Of images that are drawn independently before and after, as if seeds told nothing."""
     draw = worlds.changes_of(s, rng)
-    before, after = (
-        shares(worlds.calls(t, np.eye(s.classes), s.images, rng))[:, 0]
+    matrix, known = worlds.errors(s, rng)
+    answers = [
+        rng.multinomial(1, (t @ matrix.T)[:, None, :], size=(s.prompts, s.images))
         for t in draw(rng, s.prompts)
-    )
+    ]
+    tables = [a.mean(1) for a in answers]
+    steps = (answers[1] - answers[0]).reshape(-1, s.classes)
     was, is_now = (float(t[:, 0].mean()) for t in draw(rng, worlds.MANY))
-    return [(mean_over_prompts(after - before, within=(-1, 1)), is_now - was)]
+    if s.accuracy < 1:
+        confusion = Confusion(worlds.labelled(known, s, rng))
+        found = change_of_corrected(tables[0], tables[1], steps, confusion)
+    else:
+        found = change_of_means(tables[0], tables[1], np.diag(pair_noise(steps)))
+    return [(found[0], is_now - was)]
 
 
 def until(s: Setting, rng: np.random.Generator) -> Held:
@@ -136,24 +148,41 @@ def until_corrected(s: Setting, rng: np.random.Generator) -> Held:
     return pairs(corrected(counts, confusion, stopping_level(s.width, LOOK)), mean)
 
 
+def _stopped(counts: NDArray, s: Setting) -> Moments:
+    """What prompts that stopped early tell."""
+    kinds = np.arange(s.classes)
+    return joined(
+        [
+            moments_after(
+                np.repeat(np.eye(s.classes), c, 0),
+                np.repeat(kinds, c),
+                np.ones(s.classes, dtype=bool),
+                first_look(c, [kinds], s.width, every=LOOK),
+            )
+            for c in counts
+        ]
+    )
+
+
 def until_mean(s: Setting, rng: np.random.Generator) -> Held:
     truths, _, mean = drawn(s, rng)
     found = worlds.until(truths[:, 0], np.eye(s.classes), s, rng)
-    return pairs(shares_over_prompts(found), mean)
+    return pairs(mean_shares(_stopped(found, s).mean, float(found.sum())), mean)
 
 
 def until_corrected_mean(s: Setting, rng: np.random.Generator) -> Held:
     truths, _, mean = drawn(s, rng)
     matrix, known = worlds.errors(s, rng)
     found = worlds.until(truths[:, 0], matrix, s, rng)
-    return pairs(corrected_over_prompts(found, Confusion(worlds.labelled(known, s, rng))), mean)
+    confusion = Confusion(worlds.labelled(known, s, rng))
+    return pairs(corrected_means(_stopped(found, s).mean, float(found.sum()), confusion), mean)
 
 
 def until_gap(s: Setting, rng: np.random.Generator) -> Held:
     truths, many, _ = drawn(s, rng)
     found = worlds.until(truths[:, 0], np.eye(s.classes), s, rng)
-    e = mean_over_prompts(gap(shares(found)), within=(0, 2 / s.classes), images=int(found.sum()))
-    return [(e, float(gap(many).mean()))]
+    form = unevenness(s.classes)
+    return [(root(squares(_stopped(found, s), form)), true_root(many, form))]
 
 
 def any_time(s: Setting, rng: np.random.Generator) -> Held:
@@ -189,12 +218,12 @@ KINDS: dict[str, Kind] = {
     "corrected": corrected_share,
     "corrected, probabilities": by_probabilities,
     "CLEAM": cleam,
-    "gap": gap_found,
-    "gap, chance removed": gap_without_chance,
+    "gap": gap,
     "distance": distance,
     "change of gap": change_of_gap,
     "change of kept share": change_of_share,
-    "corrected gap": gap_found,
+    "corrected change of share": change_of_share,
+    "corrected gap": gap,
     "corrected change of gap": change_of_gap,
     "until": until,
     "until, corrected": until_corrected,

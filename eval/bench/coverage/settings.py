@@ -58,7 +58,6 @@ MILD = [
     *(_judged("CLEAM", 2, a, m, 1, 250) for a in (0.83, 0.99) for m in (100, 3000)),
     *(Setting("share", classes=k, prompts=p) for k in (2, 4, 8) for p in (1, 5, 20, 50)),
     *(Setting("gap", classes=k, prompts=p) for k in (2, 4) for p in (5, 20, 50)),
-    *(Setting("gap, chance removed", classes=k, prompts=p) for k in (2, 4) for p in (5, 20, 50)),
     *(Setting("distance", classes=k, prompts=p) for k in (2, 4) for p in (5, 20, 50)),
     *(
         Setting("change of gap", "pulled to even", k, prompts=p)
@@ -82,14 +81,14 @@ HARD = [
     *(Setting("share", "all or nothing", prompts=p, wordings=4, images=12) for p in (6, 20)),
     *(
         Setting(kind, world, k, prompts=p, images=n)
-        for kind in ("gap", "gap, chance removed")
+        for kind in ("gap",)
         for world in ("exactly even", "near even")
         for k in (2, 4)
         for p, n in ((6, 48), (20, 48), (50, 16))
     ),
     *(
         Setting(kind, world, prompts=p, images=48)
-        for kind in ("gap", "gap, chance removed")
+        for kind in ("gap",)
         for world in ("near the bound", "heavy tail")
         for p in (6, 20, 50)
     ),
@@ -126,6 +125,11 @@ HARD = [
     *(
         Setting("corrected change of gap", world, 2, "uneven", 0.85, m, 20, 1, 48)
         for world in ("95 to even", "95 to near even", "even to even", "95 to 95")
+        for m in (100, 1000)
+    ),
+    *(
+        Setting("corrected change of share", world, 2, "uneven", 0.85, m, 20, 1, 48)
+        for world in ("95 to even", "95 to 95")
         for m in (100, 1000)
     ),
     *(Setting("until, mean", "one in ten", prompts=p, images=96, width=0.1) for p in (20, 50, 200)),

@@ -16,8 +16,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from evenhand.reports.changes import Change
 from evenhand.reports.headlines import headlines, number
-from evenhand.reports.models import Change, Report
+from evenhand.reports.models import Report
 
 console = Console()
 console.width = max(

@@ -23,8 +23,9 @@ from evenhand.images.tensors import in_batches
 from evenhand.judges.registry import load_judge
 from evenhand.recipes.features import Feature
 from evenhand.recipes.judge import find_judge
-from evenhand.reports.models import Closeness
-from evenhand.stats.shares import Estimate, mean_over_prompts
+from evenhand.reports.changes import Closeness
+from evenhand.stats.means import mean_over_prompts
+from evenhand.stats.shares import Estimate
 
 
 def closeness(

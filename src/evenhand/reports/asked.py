@@ -7,9 +7,11 @@ from typing import Any
 from evenhand.core.attributes import Attribute, Target, attributes_of, intersection
 from evenhand.core.errors import UserError
 from evenhand.core.records import Record
-from evenhand.reports.tally import counts, probabilities
+from evenhand.reports.evidence import Answers, Evidence, Rule, calls, evidence, probabilities
 from evenhand.stats.calibration import Calibration
-from evenhand.stats.correction import Confusion, corrected, corrected_over_prompts
+from evenhand.stats.confusion import FEW_LABELLED, Confusion
+from evenhand.stats.correction import corrected, corrected_means
+from evenhand.stats.means import caution
 from evenhand.stats.shares import Estimate, wilson
 from evenhand.stats.stopping import at_the_stop, stopping_level
 
@@ -84,6 +86,7 @@ class Asked:
     wished: list[float] | None
     confusion: Confusion | None
     until: dict[str, Any] | None
+    rule: Rule | None = None
 
     @property
     def accuracy(self) -> float | None:
@@ -94,26 +97,39 @@ class Asked:
         """The share of k of one prompt's n images."""
         return at_the_stop(k, n, **self.until) if self.until else wilson(k, n)
 
-    def corrected(self, groups: list[list[Record]]) -> dict[str, Estimate] | None:
+    @property
+    def answers(self) -> Answers:
+        """What is corrected of the images of a prompt: the judge's probabilities, or its calls."""
+        soft = self.confusion is not None and self.confusion.means is not None
+        return probabilities(self.attribute) if soft else calls(self.attribute)
+
+    def corrected(self, rows: list[Record]) -> dict[str, Estimate] | None:
         """The corrected shares of the images of one prompt, or their means over several.
 
-        None without a calibration.
+        None without a calibration, or where nothing was seen.
         """
         if self.confusion is None:
             return None
-        tables = [
-            counts(rows, self.attribute)
-            if self.confusion.means is None
-            else probabilities(rows, self.attribute)
-            for rows in groups
-        ]
-        inner = {"level": stopping_level(**self.until)} if self.until else {}
-        found = (
-            corrected(tables[0], self.confusion, **inner)
-            if len(tables) == 1
-            else corrected_over_prompts(tables, self.confusion)
-        )
+        answers = evidence(rows, self.answers, self.rule)
+        if len({r.prompt for r in rows}) == 1:
+            answers = evidence(rows, self.answers)  # the level inside makes up for the early stop
+            level = stopping_level(**self.until) if self.until else 0.95
+            sums = answers.table.sum(0) * answers.images
+            found = corrected(sums, self.confusion, level)
+        else:
+            found = corrected_means(answers.table, answers.images, self.confusion)
         return dict(zip(self.attribute.classes, found, strict=True))
+
+    def cautions(self, seen: Evidence) -> list[str]:
+        """What a reader of the intervals must know: few concepts, few labelled images."""
+        found = [caution(seen.table, self.attribute.classes, seen.rows_are)]
+        if self.confusion is not None and (least := self.confusion.seen.min()) < FEW_LABELLED:
+            cls = self.attribute.classes[int(self.confusion.seen.argmin())]
+            found.append(
+                f"Few labelled images ({least:.0f} of {cls}): intervals of corrected numbers may "
+                f"be too narrow; calibrate on {FEW_LABELLED} or more of each class."
+            )
+        return [sentence for sentence in found if sentence]
 
 
 def asked_of(settings: dict[str, Any]) -> dict[str, Asked]:
@@ -130,9 +146,14 @@ def asked_of(settings: dict[str, Any]) -> dict[str, Asked]:
         except UserError:  # `notes` says why
             return None
 
+    until = settings.get("until")
+    rule = Rule([a for a in known.values() if not a.parts], until) if until else None
     return {
-        name: Asked(
-            a, target.marginal(a, known) if target else None, confusion(a), settings.get("until")
-        )
+        name: Asked(a, target.marginal(a, known) if target else None, confusion(a), until, rule)
         for name, a in known.items()
     }
+
+
+def rule_of(known: dict[str, Asked]) -> Rule | None:
+    """When the run's prompts stop; None where they do not."""
+    return next((asked.rule for asked in known.values()), None)

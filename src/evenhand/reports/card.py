@@ -14,8 +14,9 @@ from evenhand.core.adapters import CLIP_NAMES, Adapter, find_adapter
 from evenhand.core.files import write_json, write_text
 from evenhand.core.resources import ROOT
 from evenhand.recipes.model import Model, load_model
+from evenhand.reports.changes import Comparison
 from evenhand.reports.headlines import Found, Headline, headlines, number
-from evenhand.reports.models import Comparison, Report
+from evenhand.reports.models import Report
 from evenhand.stats.shares import Estimate
 
 

@@ -1,9 +1,10 @@
 """The lines of a summary: what a table on the terminal, a card and the page say first. No torch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from evenhand.reports.models import Change, Closeness, Report
+from evenhand.reports.changes import Change, Closeness, SplitChange
+from evenhand.reports.models import Report, SplitReport
 from evenhand.stats.shares import Estimate
 
 Found = Estimate | float | None
@@ -15,7 +16,7 @@ class Headline:
 
     subject: str
     what: str
-    found: list[Found]
+    found: Sequence[Found]
     change: Estimate | None = None
     target: float | None = None
     floor: float | None = None
@@ -71,34 +72,60 @@ def _of_split(
     delta = change.attributes[name].splits[split] if change else None
     subject = f"{name}, {split}: {found[-1].prompts} prompts, {found[-1].images} images"
     target = dict(zip(last.classes, last.target or [None] * len(last.classes), strict=True))
-    yield Headline(
-        subject,
-        f"gap {last.among}",
-        [f.gap for f in found],
-        delta.gap if delta else None,
-        floor=found[-1].gap_floor,
-    )
-    yield Headline(subject, "gap, chance removed", [f.gap_without_chance for f in found])
-    if all(f.gap_worst is not None for f in found):
-        yield Headline(subject, "gap, worst tenth of prompts", [f.gap_worst for f in found])
+    yield from _gaps(subject, last.among, found, delta)
     if all(f.distance for f in found):
-        yield Headline(
-            subject,
-            "distance to target",
-            [f.distance for f in found],
-            delta.distance if delta else None,
-            target=0.0,
-            floor=found[-1].distance_floor,
-        )
+        yield from _distances(subject, found, delta)
     if not last.parts:
         for c in last.classes:
-            yield Headline(subject, f"share {c}", [f.shares[c] for f in found], target=target[c])
+            change_of = delta.shares[c] if delta else None
+            values = [f.shares[c] for f in found]
+            yield Headline(subject, f"share {c}", values, change_of, target=target[c])
     corrected = [f.corrected for f in found if f.corrected and _differs(f.shares, f.corrected)]
     if len(corrected) == len(found):
         for c in last.classes:
-            what = f"share {c}, corrected"
-            yield Headline(subject, what, [e[c] for e in corrected], target=target[c])
+            what, values = f"share {c}, corrected", [e[c] for e in corrected]
+            change_of = delta.corrected[c] if delta and delta.corrected else None
+            yield Headline(subject, what, values, change_of, target=target[c])
     yield Headline(subject, "not seen", [f.unseen for f in found])
+
+
+def _gaps(
+    subject: str, among: str, found: list[SplitReport], delta: SplitChange | None
+) -> Iterator[Headline]:
+    """The gap, corrected first where it is; then as found, beside what chance alone would give."""
+    corrected = [f.corrected_gap for f in found if f.corrected_gap]
+    if len(corrected) == len(found) and _any_differs([f.gap for f in found], corrected):
+        change = delta.corrected_gap if delta else None
+        yield Headline(subject, f"gap {among}, corrected", corrected, change)
+    yield Headline(subject, f"gap {among}", [f.gap for f in found], delta.gap if delta else None)
+    yield Headline(subject, "gap as found", [f.gap_found for f in found], floor=found[-1].gap_floor)
+    if all(f.gap_worst is not None for f in found):
+        yield Headline(
+            subject,
+            "gap as found, worst tenth of prompts",
+            [f.gap_worst for f in found],
+            floor=found[-1].gap_worst_floor,
+        )
+
+
+def _distances(
+    subject: str, found: list[SplitReport], delta: SplitChange | None
+) -> Iterator[Headline]:
+    """The distance to the target, in the order of the gap."""
+    raw = [f.distance for f in found if f.distance]
+    corrected = [f.corrected_distance for f in found if f.corrected_distance]
+    if len(corrected) == len(found) and _any_differs(raw, corrected):
+        change = delta.corrected_distance if delta else None
+        yield Headline(subject, "distance to target, corrected", corrected, change, target=0.0)
+    yield Headline(
+        subject, "distance to target", raw, delta.distance if delta else None, target=0.0
+    )
+    yield Headline(
+        subject,
+        "distance as found",
+        [f.distance_found for f in found],
+        floor=found[-1].distance_floor,
+    )
 
 
 def _of_images(kind: str, near: Closeness) -> Iterator[Headline]:
@@ -126,5 +153,15 @@ def _of_images(kind: str, near: Closeness) -> Iterator[Headline]:
 
 
 def _differs(raw: dict[str, Estimate], corrected: dict[str, Estimate]) -> bool:
-    """Whether correcting for the judge's errors changes any share by half a point or more."""
-    return any(abs((e.value or 0.0) - (raw[c].value or 0.0)) >= 0.005 for c, e in corrected.items())
+    """Whether correcting moves any share, or an end of its interval, by half a point or more."""
+    return _any_differs([raw[c] for c in corrected], list(corrected.values()))
+
+
+def _any_differs(raw: list[Estimate], corrected: list[Estimate]) -> bool:
+    """Whether any number, or an end of its interval, differs by half a point or more."""
+    pairs = [
+        (getattr(a, what) or 0.0, getattr(b, what) or 0.0)
+        for a, b in zip(raw, corrected, strict=True)
+        for what in ("value", "low", "high")
+    ]
+    return any(abs(a - b) >= 0.005 for a, b in pairs)

@@ -15,9 +15,10 @@ from typing import Any
 from evenhand.core.files import write_json, write_text
 from evenhand.core.records import Record, read_run
 from evenhand.images.io import Unreadable, read_image
+from evenhand.reports.changes import Change, Closeness, Comparison
 from evenhand.reports.comparison import compare
 from evenhand.reports.headlines import headlines, number
-from evenhand.reports.models import Change, Closeness, Comparison, Report
+from evenhand.reports.models import Report
 from evenhand.reports.plots import PALETTE, PLOTTED, gap_plot, shares_plot
 from evenhand.reports.report import build
 from evenhand.reports.tally import by_prompt, once

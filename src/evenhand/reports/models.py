@@ -1,4 +1,4 @@
-"""What reports hold: the schema of `report.json`, of one run or of two that are compared.
+"""What reports hold: the schema of `report.json`, of one run (of two: `evenhand.reports.changes`).
 
 Every number is rounded to six digits, finite, and None (null in the file) where there is none.
 Shares, gaps and distances lie in 0 to 1 and their changes in -1 to 1, unless said otherwise.
@@ -21,7 +21,7 @@ class File(Strict):
     """What is written as a file, with the version of its layout under `schema`."""
 
     model_config = ConfigDict(populate_by_name=True)
-    schema_version: Literal[1] = Field(default=1, alias="schema")  # of names and meanings
+    schema_version: Literal[2] = Field(default=2, alias="schema")  # of names and meanings
 
     def as_json(self) -> dict[str, Any]:
         """The values of the file."""
@@ -37,7 +37,7 @@ class PromptReport(Strict):
         shares: of the images seen, by class as called, with each one's interval.
         corrected: the same, corrected for the judge's errors; None without calibration.
         gap: among the contrasted classes, 0 (equal) to 2/K (one class only).
-        gap_floor: the mean gap of an even generator on as many images.
+        gap_floor: the mean gap of an even generator on as many images; None where none was seen.
         distance: to the target, the share of images that would have to change class.
         discrepancy: `fairness_discrepancy` from the target, 0 to 1.41.
     """
@@ -50,7 +50,7 @@ class PromptReport(Strict):
     shares: ByClass
     corrected: ByClass | None
     gap: Number | None
-    gap_floor: Number
+    gap_floor: Number | None
     distance: Number | None
     discrepancy: Number | None
 
@@ -58,27 +58,45 @@ class PromptReport(Strict):
 class SplitReport(Strict):
     """One attribute in all neutral prompts of a split.
 
-    Means over prompts of what `PromptReport` says of each; intervals are for prompts like these,
-    wordings of a concept counted as one.
+    Intervals are for prompts like these, wordings of a concept counted as one (of one concept: for
+    wordings like these). Numbers `found` are means over the prompts of what `PromptReport` says of
+    each; they hold chance, and their floor is what chance alone would give.
 
     Attributes:
         prompts, images: how many, in all.
+        cautions: sentences on what the intervals suppose and these data cannot show.
         unseen: share of images in which the judge found nothing to judge.
-        gap_without_chance: the gap less what chance is expected to add to it.
+        gap: root mean square over prompts, chance removed: 0 (equal) to the root of 2/K.
+        corrected_gap: the same of shares corrected for the judge's errors; None without a
+            calibration.
+        gap_found: mean gap; None where nothing was seen.
+        gap_floor: the mean gap of an even generator on as many images.
         gap_worst: mean over the tenth of the prompts with the largest; None of fewer than ten.
+        gap_worst_floor: the same of an even generator.
+        shares, corrected: as in `PromptReport`.
+        distance: root mean square distance to the target, chance removed; 0 to 1. Of two classes it
+            is the share of images that would have to change class.
+        corrected_distance: the same of corrected shares.
+        distance_found: mean distance.
         distance_floor: the mean distance of a generator exactly on target, on as many images.
+        discrepancy: the distance times the root of 2, as `fairness_discrepancy` is published.
     """
 
     prompts: Whole
     images: Whole
+    cautions: list[str] = []
     unseen: Measured
     gap: Measured
-    gap_without_chance: Measured
-    gap_floor: Number
+    corrected_gap: Measured | None
+    gap_found: Number | None
+    gap_floor: Number | None
     gap_worst: Number | None
+    gap_worst_floor: Number | None
     shares: ByClass
     corrected: ByClass | None
     distance: Measured | None
+    corrected_distance: Measured | None
+    distance_found: Number | None
     distance_floor: Number | None
     discrepancy: Measured | None
 
@@ -171,90 +189,3 @@ class Report(File):
     stopping: Stopping | None
     concept_fidelity: dict[str, Measured]
     flagged: dict[str, Measured]
-
-
-class SplitChange(Strict):
-    """Paired differences of gap and target distance, after minus before; None without a target."""
-
-    gap: Measured
-    distance: Measured | None
-
-
-class AttributeChange(Strict):
-    """Paired differences of one attribute.
-
-    Attributes:
-        explicit: of the share of images that keep the class their prompt says; None without such
-            prompts.
-        splits: by name.
-    """
-
-    explicit: Measured | None
-    splits: dict[str, SplitChange]
-
-
-class Closeness(Strict):
-    """Images of two runs, compared in the features of one network.
-
-    Means over concepts, intervals for prompts like these.
-
-    Attributes:
-        same_seed: cosine of the images of one prompt and seed, -1 to 1; 1 where nothing changed.
-        diversity_before: 1 - mean cosine of two images of a prompt in which the same classes are
-            perceived, 0 to 2; `diversity_after` likewise.
-        prompt_before: cosine of image and prompt (CLIP-T), -1 to 1, of CLIP only; `prompt_after`
-            likewise, `prompt_change` their paired difference.
-        kid_before: kernel distance to the reference, if there is one, times 1,000; unbiased, so it
-            may be below 0; `kid_after` likewise.
-        fid_before: Frechet distance to the reference, at least 0; `fid_after` likewise.
-    """
-
-    same_seed: Measured
-    diversity_before: Measured
-    diversity_after: Measured
-    prompt_before: Measured | None = None
-    prompt_after: Measured | None = None
-    prompt_change: Measured | None = None
-    kid_before: Measured | None = None
-    kid_after: Measured | None = None
-    fid_before: Measured | None = None
-    fid_after: Measured | None = None
-
-
-class Change(Strict):
-    """What differs between two runs on the images (prompt and seed) that both have.
-
-    Differences are after minus before, for prompts like these.
-
-    Attributes:
-        images: compared.
-        notes: sentences on what was left out, and on what else was another than the adapter.
-        attributes: of both runs, by name.
-        concept_fidelity: by split.
-        closeness: by the kind of features; empty where images were not compared.
-    """
-
-    images: Whole
-    notes: list[str]
-    attributes: dict[str, AttributeChange]
-    concept_fidelity: dict[str, Measured]
-    closeness: dict[str, Closeness] = {}
-
-
-class Comparison(File):
-    """Two runs on the same seeds: `report.json` of `evenhand compare`.
-
-    Attributes:
-        before: the report of the first run, on the images that both have.
-        after: of the second.
-        change: between them.
-    """
-
-    before: Report
-    after: Report
-    change: Change
-
-    @property
-    def notes(self) -> list[str]:
-        """What a reader must know of both runs and of the change, every sentence once."""
-        return list(dict.fromkeys([*self.before.notes, *self.after.notes, *self.change.notes]))

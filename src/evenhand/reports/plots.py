@@ -65,7 +65,10 @@ def shares_plot(entries: Entries, colours: dict[str, str]) -> str:
 
 
 def gap_plot(entries: Entries) -> str:
-    """The gap of each prompt, before to after, and its mean over the chance floor."""
+    """The gap of each prompt as found, before to after, with the chance floor.
+
+    Above them stands the gap over all prompts, chance removed.
+    """
     runs, last = list(entries.values()), list(entries.values())[-1]
     prompts = _plotted(last)
     split, summary = next(iter(last.splits.items()))
@@ -90,14 +93,15 @@ def gap_plot(entries: Entries) -> str:
         if len(both) == 2:
             axes.plot(both, [y, y], color="#bbbbbb", zorder=1)
     floor = summary.gap_floor
-    handles[f"chance floor {floor:.2f}"] = axes.axvline(
-        floor, color="black", linestyle=":", linewidth=1
-    )
-    largest = 2 / len(last.contrast)
+    if floor is not None:
+        handles[f"chance floor {floor:.2f}"] = axes.axvline(
+            floor, color="black", linestyle=":", linewidth=1
+        )
+    largest = max(2 / len(last.contrast), summary.gap.high or 0.0)
     axes.set(
         yticks=range(len(prompts) + first),
         ylim=(len(prompts) + first - 0.45, -0.55),
-        yticklabels=[*["mean, 95 %"] * first, *_labels(prompts)],
+        yticklabels=[*["all, chance removed"] * first, *_labels(prompts)],
         xlim=(-0.02 * largest, 1.02 * largest),
         xlabel=f"gap {last.among}",
     )
