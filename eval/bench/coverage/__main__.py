@@ -14,9 +14,14 @@ world's prompts, not of those drawn.
   of probabilities;
 - `CLEAM`: the published interval (Teo et al., NeurIPS 2023) for two classes: 30 batches of 400
   drawn again from the same images, the calibration taken as exact;
-- `gap`, `distance`, `change of gap`: the truth is that of the prompts' true shares;
+- `gap`, `distance` and their changes: the truth is that of the prompts' true shares, root mean
+  square over prompts;
+- `change of kept share`: of the share of images that are as asked;
 - `until`: of one prompt at the stop of `measure --until`; `until, mean`: over prompts;
 - `any time`: the confidence sequence, at its worst look of 60.
+
+`said` marks rows of which a report says beside its numbers that these data cannot show more: few
+concepts, few labelled images, no calibration or one of another domain.
 """
 
 import argparse
@@ -29,6 +34,8 @@ from settings import SETTINGS, Setting
 
 from evenhand.core.errors import UserError
 from evenhand.core.files import write_json
+from evenhand.stats.confusion import FEW_LABELLED
+from evenhand.stats.means import FEW
 from evenhand.training.run_directory import versions
 
 OUT = pathlib.Path(__file__).parents[2] / "results" / "bench-coverage.json"
@@ -55,11 +62,23 @@ def coverage(setting: Setting, simulated: int, seed: int) -> dict[str, float]:
     }
 
 
+def said(s: Setting) -> bool:
+    """Whether a report of such a run says in a sentence what its intervals suppose.
+
+    Few concepts (or wordings of one), few labelled images of a class, a judge that is not
+    corrected, a calibration of another domain.
+    """
+    rows = s.wordings if s.prompts == 1 else s.prompts
+    seen = s.labelled / 10 if s.judge == "misses one class" else s.labelled
+    few_labelled = "corrected" in s.kind and seen < FEW_LABELLED
+    return 1 < rows < FEW or few_labelled or s.kind == "raw" or s.judge == "another domain"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--worlds", type=int, default=1000)
+    parser.add_argument("--worlds", type=int, default=500)
     parser.add_argument("--seed", type=int, default=2026)
     parser.add_argument("--only", default="", help="kinds whose name begins so")
     parser.add_argument("--out", type=pathlib.Path, default=OUT)
@@ -71,12 +90,13 @@ def main() -> None:
     )
     for s in (s for s in SETTINGS if s.kind.startswith(args.only)):
         found = coverage(s, args.worlds, args.seed)
-        rows.append({**asdict(s), **found})
+        rows.append({**asdict(s), **found, "said": said(s)})
         prompts = f"{s.prompts}x{s.wordings}" if s.wordings > 1 else str(s.prompts)
         print(
             f"{s.kind:24} {s.world:15} {s.classes:2} {s.judge:16} {s.accuracy:5.2f} "
             f"{s.labelled:6} {prompts:>8} {s.images:6} {found['coverage']:8.3f} "
             f"{found['mean_width']:6.2f}"
+            + ("  said" if said(s) else "")
             + (f"  ({found['refused']} refused)" if found["refused"] else ""),
             flush=True,
         )

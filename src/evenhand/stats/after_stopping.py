@@ -168,7 +168,7 @@ def moments_after(answers: ArrayLike, kinds: NDArray, seen: NDArray, first: Firs
         first: what their first look was like.
     """
     a = np.asarray(answers, dtype=float)
-    kept = np.flatnonzero(seen)
+    kept = np.flatnonzero(np.asarray(seen) & (np.bincount(kinds, minlength=len(seen)) > 0))
     groups = [a[kinds == c] for c in kept]
     plain = moments(a[np.asarray(seen)[kinds]])
     single, pairs = first.single[kept], first.pairs[np.ix_(kept, kept)]
