@@ -13,7 +13,9 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from evenhand.cli import main
+from evenhand.cli.catalogue import KINDS
 from evenhand.core.adapters import LORA, find_adapter
+from evenhand.core.resources import about, names
 
 MEASURE = ["measure", "emoji", "--prompts", "emoji-occupations"]
 SMALL = [
@@ -61,7 +63,7 @@ BAD = [
         "nowhere: no such folder of images",
     ),
     ([*MEASURE, "--until", ".7"], "until: Input should be less than 0.5"),
-    ([*MEASURE, "--calibration", "none.json"], "none.json: no readable calibration"),
+    ([*MEASURE, "--calibration", "none.json"], "none.json: cannot be read as a calibration"),
     (
         ["calibrate", "emoji-judge", "nowhere", "--labels", "gendre=x"],
         "unknown attribute 'gendre'; did you mean 'gender'?",
@@ -299,3 +301,9 @@ def test_a_fault_of_ours_is_a_traceback_and_a_hint_and_no_users_error(capsys, mo
     lines = err.splitlines()
     assert code == 1 and "Traceback" in lines[0] and "ValueError: a hidden fault" in lines[-2]
     assert "this is a fault of evenhand, not of yours: please report it" in lines[-1]
+
+
+def test_list_says_what_each_thing_is(capsys, monkeypatch):
+    code, out, _ = run(capsys, monkeypatch, "list")
+    assert not code and "Stable Diffusion 1.5, the model of the published experiments" in out
+    assert all(about(kind, name) for kind in KINDS.values() for name in names(kind))

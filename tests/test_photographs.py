@@ -97,7 +97,7 @@ DESCRIPTIONS = {"age": {"young": ["a child", "a teenager"], "old": ["a pensioner
 
 
 def test_a_judge_that_looks_once_takes_no_mirror(tmp_path):
-    with pytest.raises(ValueError, match="mirror: a judge of kind emoji looks at each image once"):
+    with pytest.raises(ValueError, match="mirror: a judge of kind emoji takes none"):
         load_judge(
             find_judge(
                 write(tmp_path, kind="emoji", path="package:emoji/classifiers/judge", mirror=True)

@@ -108,3 +108,17 @@ def test_help_takes_little_longer_than_its_libraries():
         for _ in range(5)
     ]
     assert statistics.median(ratios) <= 2.5
+
+
+def test_nothing_sends_telemetry():
+    code = (
+        "import evenhand, diffusers\n"
+        "from huggingface_hub.constants import HF_HUB_DISABLE_TELEMETRY as off\n"
+        "from diffusers.utils.hub_utils import http_user_agent\n"
+        "print(off, 'telemetry/off' in http_user_agent())"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "HF_HUB_OFFLINE"}
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
+    assert found.stdout.split() == ["True", "True"], found

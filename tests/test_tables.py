@@ -5,7 +5,8 @@ import json
 import pytest
 
 from evenhand.core.errors import UserError
-from evenhand.images.tables import by_folder, files_in, read_table
+from evenhand.images.folders import by_folder, files_in
+from evenhand.images.tables import read_table
 
 BREAKS = "one\u2028two\u0085three\vfour\ffive"  # Python's `splitlines` breaks at each of them
 
@@ -178,7 +179,7 @@ def test_a_table_that_is_not_there_is_refused(tmp_path):
 def test_folders_name_prompts(tmp_path):
     (tmp_path / "a nurse").mkdir()
     (tmp_path / "a nurse" / "x.png").touch()
-    assert [(p.prompt.text, p.path.name) for p in by_folder(tmp_path)] == [("a nurse", "x.png")]
+    assert [(p.prompt.text, p.path.name) for p in by_folder(tmp_path)[0]] == [("a nurse", "x.png")]
 
 
 def test_files_are_known_by_their_endings_and_sorted(tmp_path):
@@ -192,4 +193,4 @@ def test_pictures_have_seeds_of_their_own_that_no_table_changes(tmp_path):
     for name in ("x.png", "y.png"):
         (tmp_path / name).touch()
     table = {p.seed for p in read(tmp_path, "image,prompt\ny.png,a\nx.png,b\n")}
-    assert len(table) == 2 and table == {p.seed for p in by_folder(tmp_path)}
+    assert len(table) == 2 and table == {p.seed for p in by_folder(tmp_path)[0]}

@@ -5,8 +5,8 @@
 Prints and writes eval/results/bench-throughput.json.
 
 - `measure`: images a second of `evenhand measure` on the embedded model (sampling, judging, PNG
-  files, the journal) over those of a loop that calls the stock pipeline with the same batches and
-  drops the images; rounds are interleaved, medians of them;
+  files, parts) over those of calls of the stock pipeline whose images are dropped; a bare batch
+  follows each measured one, so that other programs on the machine disturb both alike; the median;
 - `folder`: images a second of reading 64 x 64 JPEGs alone, of judging alone, and of `measure
   --images-from` (report left out), by the tiny judge of the embedded model, which needs the same
   processors as reading, and by the network of `train/classifiers/utkface.yaml`, its weights random;
@@ -18,7 +18,6 @@ import argparse
 import json
 import pathlib
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -34,8 +34,8 @@ from evenhand.core.files import write_json
 from evenhand.core.records import Record, write_records
 from evenhand.diffusion.pipeline import load_diffusion
 from evenhand.emoji.world import draw, sample_scene
+from evenhand.images.folders import files_in
 from evenhand.images.io import read_images
-from evenhand.images.tables import files_in
 from evenhand.images.tensors import in_batches, to_uint8
 from evenhand.judges.base import Judge
 from evenhand.judges.registry import load_judge
@@ -59,14 +59,13 @@ def seconds(what: Callable[[], object]) -> float:
 def measured(config: Measure, folder: str) -> list[float]:
     """Measures, and returns the times at which each batch was done."""
     marks: list[float] = []
-    measure(
-        config, pathlib.Path(folder) / "run", progress=lambda *_: marks.append(time.perf_counter())
-    )
+    run = pathlib.Path(folder) / "run"
+    measure(config, run, progress=lambda *_: marks.append(time.perf_counter()))
     return marks
 
 
-def drawing(rounds: int, images: int, batch: int) -> dict:
-    """Rates of measuring and of a bare loop."""
+def drawing(images: int, batch: int) -> dict:
+    """The rate of measuring, over that of a bare loop."""
     config = Measure(
         model="emoji",
         prompts=["emoji-occupations"],
@@ -78,34 +77,35 @@ def drawing(rounds: int, images: int, batch: int) -> dict:
     )
     planned = plan(config)
     assert isinstance(planned, GeneratorPlan)
-    rows = planned.rows
     model = load_model("emoji")
-    diffusion = load_diffusion(model)
-    pipe, call = diffusion.pipe, model.settings.call()
+    pipe, call = load_diffusion(model).pipe, model.settings.call()
+    pipe.set_progress_bar_config(disable=True)
+    prompts, seeds = zip(*((p.text, seed) for p, seed in planned.rows[:batch]), strict=True)
 
     def bare() -> None:
-        for start in range(0, len(rows), batch):
-            part = rows[start : start + batch]
-            generators = [torch.Generator().manual_seed(seed) for _, seed in part]
-            pipe([p.text for p, _ in part], generator=generators, **call)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        pipe(list(prompts), generator=generators, **call)
 
-    pipe.set_progress_bar_config(disable=True)
-    times: dict[str, list[float]] = {"bare": [], "measure": []}
+    ratios: list[float] = []
+    since = last = 0
+
+    def after_a_batch(done: int, total: int) -> None:
+        nonlocal since, last
+        ours, alone = time.perf_counter() - since, seconds(bare)
+        if last and done > last:  # loading the models is in the time of the first
+            ratios.append(alone / ours)
+            print(f"  {alone:.2f} s bare, {ours:.2f} s measured", flush=True)
+        since, last = time.perf_counter(), done
+
     bare()
-    for _ in range(rounds):
-        times["bare"].append(seconds(bare))
-        with tempfile.TemporaryDirectory() as folder:
-            marks = measured(config, folder)
-        times["measure"].append(
-            (marks[-1] - marks[0]) * len(rows) / (len(rows) - batch)
-        )  # loading the models is before the first
-        print(f"  round: bare {times['bare'][-1]:.1f} s, measure {times['measure'][-1]:.1f} s")
-    ratio = statistics.median(b / m for b, m in zip(times["bare"], times["measure"], strict=True))
+    with tempfile.TemporaryDirectory() as place:
+        measure(config, pathlib.Path(place) / "run", progress=after_a_batch)
+    low, median, high = np.quantile(ratios, (0.25, 0.5, 0.75)).round(3).tolist()
     return {
-        "images": len(rows),
         "batch": batch,
-        "rounds": rounds,
-        "rate_of_the_bare_loop": round(ratio, 3),
+        "batches": len(ratios),
+        "rate_of_the_bare_loop": median,
+        "quartiles": [low, high],
     }
 
 
@@ -198,20 +198,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(
-        "--images", type=int, default=40, help="of each of the six held-out prompts, a round"
+        "--images", type=int, default=40, help="of each of the six held-out prompts"
     )
     parser.add_argument("--files", type=int, default=10_000)
     parser.add_argument("--records", type=int, default=100_000)
+    parser.add_argument("--only", choices=("measure", "folder", "report"))
     args = parser.parse_args()
-    result = {
-        "report": report(args.records),
-        "folder": folder(args.files),
-        "measure": drawing(args.rounds, args.images, 16),
+    parts = {
+        "report": lambda: report(args.records),
+        "folder": lambda: folder(args.files),
+        "measure": lambda: drawing(args.images, 16),
     }
-    print(json.dumps(result, indent=1))
-    write_json(OUT, {**result, **machine()})
+    result = json.loads(OUT.read_text()) if args.only and OUT.exists() else {}
+    for name in [args.only] if args.only else parts:
+        result[name] = {**parts[name](), **machine()}
+        print(json.dumps({name: result[name]}, indent=1), flush=True)
+    write_json(OUT, result)
 
 
 if __name__ == "__main__":

@@ -44,16 +44,12 @@ def _new_network(recipe: JudgeTraining) -> tuple[Any, Any]:
     }
     side = {"height": recipe.size, "width": recipe.size}
     if recipe.config:
-        try:
+        with loading(f"config: an image classifier of {recipe.config}"):
             config = AutoConfig.for_model(**recipe.config, **labels)
-            return (
-                AutoModelForImageClassification.from_config(config),
-                ViTImageProcessor(size=side, image_mean=[0.5] * 3, image_std=[0.5] * 3),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"config: transformers makes no image classifier of {recipe.config}: {error}"
-            ) from error
+            model = AutoModelForImageClassification.from_config(config)
+            with torch.no_grad():  # settings may be right one by one and not fit together
+                model.eval()(torch.zeros(1, 3, recipe.size, recipe.size))
+        return model, ViTImageProcessor(size=side, image_mean=[0.5] * 3, image_std=[0.5] * 3)
     assert recipe.path
     with loading(f"network {recipe.path!r}"):
         model = AutoModelForImageClassification.from_pretrained(

@@ -4,9 +4,12 @@ Heavy imports stand inside the functions, so that --help is quick.
 """
 
 import errno
+import inspect
+import io
 import os
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,18 +31,23 @@ app = typer.Typer(
     help="Measure and correct whom a text-to-image diffusion model draws. "
     "Start with **evenhand demo**.",
 )
-for verb in (
-    demo.demo,
-    plan.plan,
-    measure.measure,
-    train.train,
-    compare.compare,
-    report.report,
-    classifier.calibrate,
-):
-    app.command(no_args_is_help=verb not in (demo.demo, plan.plan))(verb)
+
+
+def _add(group: typer.Typer, verb: Callable[..., None], name: str | None = None) -> None:
+    """Makes a function a verb, its docstring the help, the examples there a block of code."""
+    text = inspect.cleandoc(verb.__doc__ or "")
+    for heading in ("Example:", "Examples:"):
+        text = text.replace(f"\n{heading}\n", f"\n**{heading}**\n\n")
+    needs = any(p.default is p.empty for p in inspect.signature(verb).parameters.values())
+    group.command(name=name, help=text, no_args_is_help=needs or verb is measure.measure)(verb)
+
+
+for verb in (demo.demo, plan.plan, measure.measure, train.train, compare.compare, report.report):
+    _add(app, verb)
+_add(app, classifier.calibrate)
 app.add_typer(classifier.app, name="classifier")
-app.command(name="list")(catalogue)
+_add(classifier.app, classifier.train)
+_add(app, catalogue, "list")
 
 
 @app.callback()
@@ -57,6 +65,9 @@ def main() -> None:
     # that have some: eval/bench/busy.py. Before torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     warnings.showwarning = _warn
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files and ASCII terminals
+            stream.reconfigure(errors="backslashreplace")
     code = 0
     try:
         code = app(standalone_mode=False)
@@ -65,12 +76,14 @@ def main() -> None:
     except typer.Exit as stop:
         code = stop.exit_code
     except UsageError as error:
-        error.show()
+        verb = error.ctx.command_path if getattr(error, "ctx", None) else "evenhand"
+        message = " ".join(error.format_message().split())
+        print(f"evenhand: {message.removesuffix('.')}; see {verb} --help", file=sys.stderr)
         code = error.exit_code
     except UserError as error:
         code = _say(str(error), 2)
     except OSError as error:
-        what = f"{error.filename}: " if error.filename else ""
+        what = f"{os.fsdecode(error.filename)}: " if error.filename else ""
         hint = (
             "; free some space, the same command goes on from there"
             if error.errno == errno.ENOSPC

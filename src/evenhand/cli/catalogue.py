@@ -1,5 +1,13 @@
 """`evenhand list`: what ships."""
 
+KINDS = {
+    "models": "eval/models",
+    "classifiers (--judge)": "eval/judges",
+    "prompt sets (--prompts)": "prompts",
+    "protocols (--protocol)": "eval/protocols",
+    "recipes (train)": "train",
+}
+
 
 def catalogue() -> None:
     """Name the models, classifiers, prompt sets, recipes and adapters that ship.
@@ -7,16 +15,23 @@ def catalogue() -> None:
     Example:
         evenhand list
     """
-    from evenhand.core.adapters import shipped_adapters
-    from evenhand.core.resources import names
+    from rich.table import Table
 
-    kinds = {
-        "models": "eval/models",
-        "classifiers": "eval/judges",
-        "prompt sets": "prompts",
-        "protocols": "eval/protocols",
-        "recipes": "train",
+    from evenhand.cli.show import console
+    from evenhand.core.adapters import find_adapter, shipped_adapters
+    from evenhand.core.resources import about, names
+
+    shipped = {
+        title: [(name, about(kind, name)) for name in names(kind)] for title, kind in KINDS.items()
     }
-    for title, kind in kinds.items():
-        print(f"{title}: {', '.join(names(kind))}")
-    print(f"adapters: {', '.join(shipped_adapters())}")
+    shipped["adapters (--adapter)"] = [
+        (name, f"Made by the recipe {find_adapter(name).described.get('recipe')}")
+        for name in shipped_adapters()
+    ]
+    for title, rows in shipped.items():
+        table = Table(title=title, title_justify="left", box=None, show_header=False)
+        table.add_column(no_wrap=True)
+        table.add_column()
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)

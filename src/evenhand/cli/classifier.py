@@ -24,7 +24,6 @@ def _group() -> None:
     """Keeps `train` a command of the group."""
 
 
-@app.command(no_args_is_help=True)
 def train(
     recipe: Annotated[
         str, Argument(help="A recipe that ships (`classifiers/utkface`), or a YAML file.")
@@ -96,11 +95,12 @@ def calibrate(
         evenhand calibrate runs/classifiers/utkface/classifier utkface64.parquet \
             --split test --split-column split
     """
-    from evenhand.core.errors import UserError, unknown
+    from evenhand.core.errors import UserError
     from evenhand.core.resources import is_path
     from evenhand.core.schema import check, read_yaml
     from evenhand.recipes.judge import find_judge
     from evenhand.recipes.labels import Labels
+    from evenhand.stats.calibration import read_calibration
 
     known = find_judge(classifier).known
     folder = Path(classifier)
@@ -108,12 +108,9 @@ def calibrate(
     source = labels_from or (
         folder / "labels.yaml" if own and (folder / "labels.yaml").is_file() else None
     )
-    tables = {}
-    for text in labels or []:
-        name, _, column = text.partition("=")
-        if name not in known:
-            raise unknown("attribute", name, known, where=f"classifier {classifier!r}")
-        tables[name] = {"column": column or name, "classes": {c: [c] for c in known[name].classes}}
+    if labels and labels_from:
+        raise UserError("give either --labels or --labels-from")
+    tables = _tables(labels or [], known, classifier)
     if not tables and source:
         tables = read_yaml(source)
     if not tables:
@@ -122,12 +119,31 @@ def calibrate(
         name: check(Labels, table, where=f"labels of {name}") for name, table in tables.items()
     }
     target = out or (folder / "calibration.json" if own else Path(f"{folder.stem}.json"))
+    target = target / "calibration.json" if target.is_dir() else target
+    if target.exists():
+        read_calibration(target)  # anything else is not replaced
     _calibrated(classifier, data, parsed, target, split=split, column=split_column, domain=domain)
+
+
+def _tables(labels: list[str], known: dict[str, Any], classifier: str) -> dict[str, Any]:
+    """What each `ATTRIBUTE=COLUMN` says: the column, whose values are the classes' names."""
+    from evenhand.core.errors import UserError, unknown
+
+    tables: dict[str, Any] = {}
+    for text in labels:
+        name, _, column = text.partition("=")
+        if name not in known:
+            raise unknown("attribute", name, known, where=f"classifier {classifier!r}")
+        if name in tables:
+            raise UserError(f"--labels: {name} is named twice; leave one out")
+        tables[name] = {"column": column or name, "classes": {c: [c] for c in known[name].classes}}
+    return tables
 
 
 def _calibrated(classifier: str, data: str, labels: dict, out: Path, **how: Any) -> None:
     """Calibrates, writes the file and prints what every class was called."""
     from rich.table import Table
+    from rich.text import Text
 
     from evenhand.cli.show import console, progress
     from evenhand.judges.calibrate import calibrate as run
@@ -138,12 +154,13 @@ def _calibrated(classifier: str, data: str, labels: dict, out: Path, **how: Any)
         found = run(find_judge(classifier), data, labels, progress=update, **how)
     write_calibration(out, found)
     for name, rows in found.attributes.items():
-        table = Table(box=None, header_style="bold", title=f"{name}: called", title_justify="left")
+        title = Text(f"{name}: called")  # names are text, whatever signs they hold
+        table = Table(box=None, header_style="bold", title=title, title_justify="left")
         for heading in ["truly", "images", *next(iter(rows.values()))]:
-            table.add_column(heading, justify="left" if heading == "truly" else "right")
+            table.add_column(Text(heading), justify="left" if heading == "truly" else "right")
         for truth, called in rows.items():
             n = sum(called.values())
-            table.add_row(truth, str(n), *(f"{k / n:.3f}" for k in called.values()))
+            table.add_row(Text(truth), str(n), *(f"{k / n:.3f}" for k in called.values()))
         console.print(table)
     print(
         f"calibration: {out}"

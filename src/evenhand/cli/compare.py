@@ -1,9 +1,12 @@
 """`evenhand compare`: what changed between two runs?"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
+
+if TYPE_CHECKING:
+    from evenhand.reports.changes import Closeness
 
 
 def compare(
@@ -40,24 +43,36 @@ def compare(
     """
     from evenhand.cli.show import console, summary
     from evenhand.core.errors import UserError
-    from evenhand.reports.html import write_comparison
+    from evenhand.reports.html import may_hold_comparison, write_comparison
 
-    out = out or Path("runs/compare") / f"{before.name}-{after.name}"
-    near = None
+    out = out or Path("runs/compare") / f"{before.resolve().name}-{after.resolve().name}"
+    may_hold_comparison(out)
     if reference and not features:
         raise UserError("--reference: say with --features in what the images are compared")
-    if features:
-        from evenhand.core.schema import check
-        from evenhand.measure.closeness import closeness
-        from evenhand.recipes.features import Feature
-
-        named = [
-            check(Feature, {"kind": kind, "model": model or None}, where="--features")
-            for kind, _, model in (f.partition("=") for f in features)
-        ]
-        near = closeness(before, after, named, reference=reference)
+    near = _near(before, after, features, reference) if features else None
     result = write_comparison(before, after, out, closeness=near)
     console.print(summary([result.before, result.after], result.change))
     for note in result.notes:
         print(note)
     print(f"report: {out / 'report.html'}")
+
+
+def _near(
+    before: Path, after: Path, features: list[str], reference: Path | None
+) -> "dict[str, Closeness]":
+    """The comparison of the images in the features that were named."""
+    from evenhand.core.errors import UserError
+    from evenhand.core.schema import check
+    from evenhand.measure.closeness import closeness
+    from evenhand.recipes.features import Feature
+    from evenhand.reports.comparison import compare as compare_runs
+
+    named = [
+        check(Feature, {"kind": kind, "model": model or None}, where="--features")
+        for kind, _, model in (f.partition("=") for f in features)
+    ]
+    kinds = [feature.kind for feature in named]
+    if twice := [kind for kind in kinds if kinds.count(kind) > 1]:
+        raise UserError(f"--features: {twice[0]} is named twice; leave one out")
+    compare_runs(before, after)  # what stands against it is said before networks are loaded
+    return closeness(before, after, named, reference=reference)

@@ -15,13 +15,16 @@ def parse_target(texts: list[str]) -> dict[str, dict[str, float]]:
     for text in texts:
         attribute, _, table = text.partition("=")
         try:
-            target[attribute] = {
-                c: float(s) for c, s in (part.split(":") for part in table.split(","))
-            }
+            pairs = [(c, float(s)) for c, s in (x.rsplit(":", 1) for x in table.split(","))]
         except ValueError as error:
             raise typer.BadParameter(
                 f"{text!r}: write ATTRIBUTE=CLASS:SHARE,CLASS:SHARE"
             ) from error
+        names = [c for c, _ in pairs]
+        if attribute in target or len(set(names)) < len(names):
+            what = "the attribute" if attribute in target else "a class"
+            raise typer.BadParameter(f"{text!r}: {what} is named twice; leave one out")
+        target[attribute] = dict(pairs)
     return target
 
 
@@ -32,18 +35,24 @@ def configured(given: dict[str, Any]) -> tuple["Measure", Path]:
         given: the command's options by name, None where one is not given. They go before the
             settings of the protocol.
     """
+    from evenhand.core.errors import UserError
     from evenhand.core.resources import find_yaml
     from evenhand.core.schema import check, override, read_yaml
     from evenhand.recipes.measure import Measure
     from evenhand.stats.stopping import LOOK, images_for
 
+    if given["executor_option"] and not given["executor"]:
+        raise UserError("--executor-option is an argument of an executor: name one, --executor")
+    if given["executor"] and given["shard"]:
+        raise UserError("--executor cuts the work up by itself: leave --shard out")
     values = {name: given[name] for name in Measure.model_fields if name in given}
-    if values["until"] and values["images"] is None and 0 < values["until"] < 0.5:
+    if values["until"] and values["images"] is None and 0.005 <= values["until"] < 0.5:
         # as many as would do without looking
         values["images"] = -(-images_for(values["until"]) // LOOK) * LOOK
     for name in ("images_from", "calibration"):
         values[name] = str(values[name]) if values[name] else None
-    values["attributes"] = given["attributes"].split(",") if given["attributes"] else None
+    if given["attributes"] is not None:
+        values["attributes"] = [name.strip() for name in given["attributes"].split(",")]
     values["joint"] = given["joint"] or None
     values["splits"] = given["split"]
     values["target"] = parse_target(given["target"]) if given["target"] else None
@@ -54,8 +63,13 @@ def configured(given: dict[str, Any]) -> tuple["Measure", Path]:
     config = check(Measure, {**below, **above}, where="evenhand measure")
     asked = [protocol] if protocol else config.prompts
     named = (config.model, config.images_from, *asked, config.adapter)
-    default = Path("runs/measure") / "-".join(Path(x).name for x in named if x)
+    default = Path("runs/measure") / "-".join(_last(x) for x in named if x)
     return config, given["out"] or default
+
+
+def _last(name: str) -> str:
+    """The last part of a name or path; of `.` and `..` that of the folder they mean."""
+    return Path(name).name if Path(name).name not in ("", "..") else Path(name).resolve().name
 
 
 def tell_plan(config: "Measure", folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
@@ -38,9 +39,11 @@ def progress(what: str) -> Iterator[Callable[..., None]]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(
-        *columns, console=console, disable=os.environ.get("RANK", "0") != "0"
-    ) as bar:  # one of several processes
+    first = os.environ.get("RANK", "0") == "0"  # of several processes one tells
+    if first and not console.is_terminal:
+        yield _lines(what)
+        return
+    with Progress(*columns, console=console, disable=not first) as bar:
         task = bar.add_task(what, total=None, note="")
         started: dict[str, float] = {}
 
@@ -53,6 +56,25 @@ def progress(what: str) -> Iterator[Callable[..., None]]:
             bar.update(task, completed=done, total=total, note=rate if note is None else note)
 
         yield update
+
+
+EVERY = 10.0  # seconds between two lines of progress in a file
+
+
+def _lines(what: str) -> Callable[..., None]:
+    """Progress as lines, for output that goes to a file: one now and then, and the last."""
+    started = last = time.monotonic()
+
+    def update(done: int, total: int, note: str | None = None) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if done < total and now - last < EVERY:
+            return
+        last = now
+        after = f", {note}" if note else ""
+        print(f"{what}: {done} of {total}, {now - started:.0f} s{after}", flush=True)
+
+    return update
 
 
 def _only_our_bars() -> None:

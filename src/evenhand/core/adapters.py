@@ -3,16 +3,17 @@
 Loading one is `evenhand.diffusion.adapters`.
 """
 
-import json
 import os
 import pathlib
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
 
 from evenhand.core.errors import UserError
 from evenhand.core.files import digest
 from evenhand.core.resources import ROOT, is_path, no_such
-from evenhand.core.schema import versioned
+from evenhand.core.schema import check, read_json, versioned
 
 LORA = "pytorch_lora_weights.safetensors"
 
@@ -27,6 +28,35 @@ CLIP_NAMES = (
     "clip_l",
     "clip_g",
 )  # keys of a soft-token file for two encoders, as other software writes them
+
+
+Token = Annotated[str, Field(pattern=r"^\S+$")]  # name of soft tokens, typed before a prompt
+
+
+class _Open(BaseModel):
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+
+class _Trainer(_Open):
+    name: str | None = None
+    digest: str | None = None
+
+
+class _Target(_Open):
+    shares: dict[str, dict[str, float]] = {}
+
+
+class _Settings(_Open):
+    target: _Target = _Target()
+
+
+class _Description(_Open):
+    """The keys of `adapter.json` that something is done with."""
+
+    classifier: _Trainer | None = None
+    token: Token | None = None
+    settings: _Settings = _Settings()
+    versions: dict[str, str] = {}
 
 
 @dataclass(frozen=True)
@@ -71,6 +101,13 @@ def find_adapter(name: str | os.PathLike) -> Adapter:
     given = isinstance(name, os.PathLike) or is_path(name)
     name = os.fspath(name)
     folder = pathlib.Path(name) if given else ROOT / "adapters" / name
+    if os.path.isfile(name) and name.endswith(".safetensors"):
+        folder = pathlib.Path(name).parent
+        if os.path.basename(name) not in (LORA, SOFT_TOKENS):
+            raise UserError(
+                f"adapter {name!r}: an adapter is a folder that holds {LORA} or {SOFT_TOKENS}; "
+                "give the file that name in a folder of its own, and name the folder"
+            )
     if not folder.is_dir():
         raise no_such("adapter", name, shipped_adapters())
     for file in (LORA, SOFT_TOKENS):
@@ -89,11 +126,7 @@ def _described(folder: pathlib.Path) -> dict[str, Any]:
     path = folder / "adapter.json"
     if not path.is_file():
         return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{path}: not JSON ({error})") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: holds no mapping of keys to values")
+    values = read_json(path, what="an adapter description", advice="mend it, or delete it")
     versioned(values, kind="adapter description", newest=SCHEMA, where=str(path))
+    check(_Description, values, where=str(path))
     return values

@@ -5,12 +5,14 @@ Data only.
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from evenhand.core.errors import unknown
 from evenhand.core.schema import check
+
+NOT_SEEN = "not seen"  # takes the place of a class where there was nothing to judge
 
 
 class Attribute(BaseModel):
@@ -24,7 +26,7 @@ class Attribute(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    name: str
+    name: Annotated[str, Field(min_length=1)]
     classes: list[str]
     contrast: list[str] = []
     parts: list[str] = []
@@ -35,13 +37,19 @@ class Attribute(BaseModel):
             raise ValueError(
                 f"attribute {self.name!r} needs two or more different classes, has {self.classes}"
             )
+        if reserved := {"", NOT_SEEN} & set(self.classes):
+            raise ValueError(
+                f"attribute {self.name!r}: a class cannot be called {reserved.pop()!r}"
+            )
         for name in self.contrast:
             if name not in self.classes:
                 raise unknown(
                     "class", name, self.classes, where=f"attribute {self.name!r}: contrast"
                 )
-        if len(self.contrast) == 1:
-            raise ValueError(f"attribute {self.name!r}: contrast needs two classes or none")
+        if len(self.contrast) == 1 or len(set(self.contrast)) < len(self.contrast):
+            raise ValueError(
+                f"attribute {self.name!r}: contrast needs two or more different classes, or none"
+            )
         return self
 
     @property
@@ -64,12 +72,13 @@ def intersection(attributes: Sequence[Attribute]) -> Attribute:
     def cells(tables: list[list[str]]) -> list[str]:
         return ["/".join(cell) for cell in itertools.product(*tables)]
 
-    return Attribute(
-        name=" x ".join(a.name for a in attributes),
-        classes=cells([a.classes for a in attributes]),
-        contrast=cells([a.contrast or a.classes for a in attributes]),
-        parts=[a.name for a in attributes],
-    )
+    values = {
+        "name": " x ".join(a.name for a in attributes),
+        "classes": cells([a.classes for a in attributes]),
+        "contrast": cells([a.contrast or a.classes for a in attributes]),
+        "parts": [a.name for a in attributes],
+    }
+    return check(Attribute, values, where="combinations (--joint)")
 
 
 class Target(BaseModel):
@@ -81,7 +90,7 @@ class Target(BaseModel):
         joint_of: attribute names in the order of the keys of `joint`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     shares: dict[str, dict[str, float]] = {}
     joint: dict[str, float] = {}
     joint_of: list[str] = []
@@ -158,7 +167,14 @@ class Target(BaseModel):
 
 
 def attributes_of(entries: dict[str, dict[str, Any]]) -> dict[str, Attribute]:
-    """Attributes by name from `{name: {classes: ..., contrast: ...}}`."""
+    """Attributes by name from `{name: {classes: ..., contrast: ...}}`.
+
+    Raises:
+        UserError: classes that are none, or another key.
+    """
+    for name, entry in entries.items():
+        if other := entry.keys() - {"classes", "contrast"}:
+            raise unknown("key", min(other), ["classes", "contrast"], where=f"attribute {name!r}")
     return {
         name: check(Attribute, {**entry, "name": name}, where=f"attribute {name!r}")
         for name, entry in entries.items()

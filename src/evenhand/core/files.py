@@ -5,6 +5,7 @@ And their digests.
 
 import contextlib
 import ctypes
+import errno
 import hashlib
 import json
 import os
@@ -36,7 +37,8 @@ def whole(path: str | os.PathLike, *, durable: bool = True) -> Iterator[pathlib.
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = _temporary(path)
     try:
-        yield temporary
+        with _named(path):
+            yield temporary
         for written in [*temporary.rglob("*"), temporary] if durable else ():
             _sync(written)
         if path.is_dir() and temporary.is_dir():
@@ -47,6 +49,30 @@ def whole(path: str | os.PathLike, *, durable: bool = True) -> Iterator[pathlib.
             _sync(path.parent)
     finally:
         _remove(temporary)
+
+
+FULL = ("No space left on device", "os error 28", "File too large", "os error 27")
+
+
+@contextlib.contextmanager
+def _named(path: pathlib.Path) -> Iterator[None]:
+    """Context in which the error of a full disk names the file, whichever library wrote it.
+
+    Those that write by themselves raise errors of their own kind.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EDQUOT):
+            error.filename = os.fspath(path)
+        raise
+    except Exception as error:
+        full = any(words in str(error) for words in FULL) or (
+            "PytorchStreamWriter failed" in str(error)
+        )
+        if full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), os.fspath(path)) from error
+        raise
 
 
 def clear_stale(folder: str | os.PathLike) -> list[pathlib.Path]:

@@ -69,6 +69,8 @@ class PromptSet(BaseModel):
                         f"concept {concept!r} stands in {seen[concept]} and {split}; remove one"
                     )
                 seen[concept] = split
+        if "" in {c.strip() for c in seen}:
+            problems.append("a concept is empty")
         wordings = self.templates + [w for table in self.explicit.values() for w in table.values()]
         problems += [f"{w!r} has no {{concept}}" for w in wordings if "{concept}" not in w]
         problems += [
@@ -78,6 +80,8 @@ class PromptSet(BaseModel):
         ]
         if not seen:
             problems.append("no concept")
+        if not wordings:
+            problems.append("no wording: neither templates nor explicit prompts")
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -121,11 +125,18 @@ class PromptSet(BaseModel):
 _CONSONANT = re.compile(
     r"eu|one\b|u[rst][aeiou]|uni[^nm]", re.I
 )  # vowels that sound like one: "a university professor"
-_VOWEL = re.compile(r"[aeiou]|heir|hono|hour", re.I)
+_VOWEL = re.compile(r"[aeiou]|heir|honest|honou?r|hour", re.I)
+_SPELT = re.compile(  # said letter by letter: two consonants or a vowel first ("FBI"; not "NASA")
+    r"([B-DF-HJ-NP-TV-Z]{2}[A-Z]{0,3}|[AEIOU][A-Z]{1,4}|[A-Z](?=-))\b"
+)
+_VOWEL_NAMES = "AEFHILMNORSX"  # letters whose names begin with a vowel: "an FBI agent"
 
 
 def _fill(template: str, concept: str) -> str:
-    article = "an" if _VOWEL.match(concept) and not _CONSONANT.match(concept) else "a"
+    vowel = _VOWEL.match(concept) and not _CONSONANT.match(concept)
+    if _SPELT.match(concept):
+        vowel = concept[0] in _VOWEL_NAMES
+    article = "an" if vowel else "a"
     return template.format(a=article, concept=concept)
 
 
@@ -133,27 +144,42 @@ def load_prompts(name: str) -> PromptSet:
     """A prompt set by name or path; a `.txt` file holds one training prompt a line.
 
     `concepts: NAME` in the file stands for the concepts and splits of the set of that name.
+
+    Raises:
+        UserError: there is none, every problem of the file, or sets that name each other in a
+            circle.
     """
-    if not name.endswith(".txt"):
-        path = find_yaml("prompts", name)
-        values = read_yaml(path)
-        if isinstance(values.get("concepts"), str):
-            values["concepts"] = load_prompts(values["concepts"]).concepts
-        return check(PromptSet, values, where=path.name)
-    path = pathlib.Path(name)
+    return _txt(pathlib.Path(name)) if name.lower().endswith(".txt") else _yaml(name, ())
+
+
+def _yaml(name: str, asking: tuple[pathlib.Path, ...]) -> PromptSet:
+    """A prompt set of a YAML; `asking` are the files that want its concepts."""
+    path = find_yaml("prompts", name)
+    if path.resolve() in asking:
+        raise UserError(
+            f"{path}: concepts: {name} leads back to this file; list the concepts in one of them"
+        )
+    values = read_yaml(path)
+    if isinstance(values.get("concepts"), str):
+        values["concepts"] = _yaml(values["concepts"], (*asking, path.resolve())).concepts
+    return check(PromptSet, values, where=path.name)
+
+
+def _txt(path: pathlib.Path) -> PromptSet:
+    """A text file. Only a line feed ends a prompt: U+2028 and its kin may stand inside one."""
     try:
-        lines = [
-            line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()
-        ]
+        text = path.read_text(encoding="utf-8-sig")
+        lines = [line.strip() for line in text.split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
     if not lines:
         raise UserError(f"{path}: holds no prompt; write one a line")
-    return PromptSet(
-        version=1,
-        source=path.name,
-        licence="",
-        family=path.stem,
-        templates=["{concept}"],
-        concepts={"train": list(dict.fromkeys(lines))},
-    )
+    values = {
+        "version": 1,
+        "source": path.name,
+        "licence": "",
+        "family": path.stem,
+        "templates": ["{concept}"],
+        "concepts": {"train": list(dict.fromkeys(lines))},
+    }
+    return check(PromptSet, values, where=str(path))

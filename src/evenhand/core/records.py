@@ -11,15 +11,27 @@ import os
 import pathlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import AfterValidator, ConfigDict, TypeAdapter, ValidationError
+
+from evenhand.core.attributes import Attribute, attributes_of
 from evenhand.core.errors import UserError
 from evenhand.core.files import write_text
 from evenhand.core.locks import lease
 from evenhand.core.prompts import Prompt
+from evenhand.core.runs import read_run_file
+from evenhand.core.schema import Share
 from evenhand.core.work import part_of
 
 SCHEMA = 2  # of run.json and the records; 1 had no schema key, 32-bit seeds and no parts
+
+
+def _sums_to_1(probs: dict[str, float]) -> dict[str, float]:
+    total = sum(probs.values())
+    if abs(total - 1) > 1e-3 + 1e-4 * len(probs):  # each is rounded to four digits
+        raise ValueError(f"probabilities sum to {total:g}")
+    return probs
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,7 @@ class Record:
         box: pixels (left, top, right, bottom) that were judged; None where it was the whole image.
     """
 
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)  # for what is read
     prompt: str
     concept: str
     family: str
@@ -46,7 +59,7 @@ class Record:
     seed: int
     source: str
     image: str
-    probs: dict[str, dict[str, float]]
+    probs: dict[str, Annotated[dict[str, Share], AfterValidator(_sums_to_1)]]
     seen: bool = True
     flagged: bool | None = None
     states: dict[str, str] = field(default_factory=dict)
@@ -59,6 +72,10 @@ class Record:
         return {a: max(p, key=p.__getitem__) for a, p in self.probs.items()} if self.seen else {}
 
 
+_RECORD = TypeAdapter(Record)
+_SKIPPED = TypeAdapter(dict[str, str])
+SKIPPED = b'{"skipped"'  # how a line begins that names an image that was left out
+ANEW = "Delete this file: the command that measured writes it anew"
 Run = tuple[dict[str, Any], list[Record]]  # what run.json holds, and the records
 
 
@@ -114,21 +131,23 @@ def read(path: str | os.PathLike) -> list[Record]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-            if "skipped" in row:
+            if line.startswith(SKIPPED):
+                _SKIPPED.validate_json(line)
                 continue
-            record = Record(**row)
-            place = (record.prompt, record.seed)
-            if place in seen:
+            record = _RECORD.validate_json(line)
+            if key(record, record.seed) in seen:
                 raise ValueError(f"{record.prompt!r} with seed {record.seed} stands twice")
-        except (ValueError, TypeError) as error:
-            raise UserError(
-                f"{path}:{number}: not a record ({error}). Delete this file: the command that "
-                "measured writes it anew"
-            ) from error
-        seen.add(place)
+        except ValueError as error:
+            why = _first(error) if isinstance(error, ValidationError) else error
+            raise UserError(f"{path}:{number}: not a record ({why}). {ANEW}") from error
+        seen.add(key(record, record.seed))
         records.append(record)
     return records
+
+
+def _first(error: ValidationError) -> str:
+    problem = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, problem['loc'])) or 'line'}: {problem['msg']}"
 
 
 def read_parts(folder: pathlib.Path, units: Iterable[str]) -> list[Record]:
@@ -139,7 +158,7 @@ def read_parts(folder: pathlib.Path, units: Iterable[str]) -> list[Record]:
 def skipped_in_parts(folder: pathlib.Path, units: Iterable[str]) -> list[dict[str, str]]:
     """What was left out of units that are done, and why."""
     lines = [line for unit in units for line in part_of(folder, unit).read_bytes().split(b"\n")]
-    return [json.loads(line) for line in lines if line.startswith(b'{"skipped"')]
+    return [_SKIPPED.validate_json(line) for line in lines if line.startswith(SKIPPED)]
 
 
 def write_records(
@@ -166,24 +185,24 @@ def read_run(folder: str | os.PathLike) -> Run:
         UserError: it is none, or a newer version wrote it.
     """
     folder = pathlib.Path(folder)
-    try:
-        run = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        known = {"judge", "attributes"} <= run["settings"].keys()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UserError(
-            f"{folder}: is no run directory of `evenhand measure` (no readable run.json)"
-        ) from error
-    if not known:
-        raise UserError(
-            f"{folder}: is no run directory of `evenhand measure`: its run.json names no judge"
-        )
-    if run.get("schema", 1) > SCHEMA:
-        raise UserError(
-            f"{folder}: was written by a newer evenhand (records of schema {run['schema']}, this "
-            f"one reads up to {SCHEMA}); update evenhand"
-        )
-    if not (folder / "records.jsonl").exists() and (
-        parts := sorted((folder / "parts").glob("*.jsonl"))
-    ):
-        return run, [record for part in parts for record in read(part)]
-    return run, read(folder / "records.jsonl")
+    run = read_run_file(folder / "run.json", newest=SCHEMA)
+    parts = sorted((folder / "parts").glob("*.jsonl"))
+    unfinished = parts and not (folder / "records.jsonl").exists()
+    files = parts if unfinished else [folder / "records.jsonl"]
+    known = attributes_of(run["settings"]["attributes"]).values()
+    return run, [record for file in files for record in _judged(file, known)]
+
+
+def _judged(file: pathlib.Path, known: Iterable[Attribute]) -> list[Record]:
+    """The records of a file. Raises UserError where one has other classes than its run."""
+    records = read(file)
+    for r in records:
+        for attribute in known:
+            found = r.probs.get(attribute.name, {})
+            if found.keys() != set(attribute.classes):
+                raise UserError(
+                    f"{file}: the record of {r.image} has {', '.join(found) or 'nothing'} for "
+                    f"{attribute.name!r}, whose classes are {', '.join(attribute.classes)} in "
+                    f"run.json. {ANEW}"
+                )
+    return records

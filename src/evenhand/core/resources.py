@@ -1,7 +1,9 @@
 """Where the recipes, protocols, prompt sets and adapters that ship are, in a clone or a wheel."""
 
+import itertools
 import os
 import pathlib
+import re
 
 from evenhand.core.errors import UserError, unknown
 
@@ -20,6 +22,14 @@ def names(kind: str) -> list[str]:
     )
 
 
+def about(kind: str, name: str) -> str:
+    """The first sentence of the comment with which a YAML that ships begins; "" without one."""
+    lines = (ROOT / kind / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
+    comment = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    text = " ".join(line.lstrip("# ") for line in comment)
+    return re.split(r"(?<! al)[.?] ", f"{text} ", maxsplit=1)[0].strip()
+
+
 def is_path(name: str | os.PathLike) -> bool:
     """Whether a name means a file or a folder of the user.
 
@@ -28,6 +38,18 @@ def is_path(name: str | os.PathLike) -> bool:
     """
     name = os.fspath(name)
     return name in {".", ".."} or "/" in name or os.sep in name
+
+
+def one_spelling(name: str | os.PathLike) -> str:
+    """What a name means, in one spelling: of the user's files and folders the absolute path.
+
+    The same file named relatively, absolutely or from elsewhere is the same. Names of what ships
+    and of the Hub stay as they are.
+    """
+    name = os.fspath(name)
+    path = pathlib.Path(name)
+    mine = path.exists() if is_path(name) else path.suffix and path.is_file()
+    return str(path.resolve()) if mine else name
 
 
 def no_such(kind: str, name: str, known: list[str]) -> UserError:

@@ -4,6 +4,8 @@ Unknown keys, wrong types and impossible values are reported together.
 """
 
 import copy
+import json
+import math
 import os
 import pathlib
 import re
@@ -18,13 +20,14 @@ from evenhand.core.resources import find_yaml
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]  # what every generator of random numbers takes
 T = TypeVar("T", bound=BaseModel)
 
 
 class Strict(BaseModel):
-    """A model that refuses keys it does not know."""
+    """A model that refuses keys it does not know, and numbers that are not finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 def check(model: type[T], values: Any, *, where: str) -> T:
@@ -82,11 +85,51 @@ def parse_yaml(text: str, *, where: str) -> Any:
         UserError: it is no YAML.
     """
     try:
-        return yaml.load(text, _Loader)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-01
+        value = yaml.load(text, _Loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date such as 2024-13-01
         raise UserError(
             f"{where}: cannot be read as YAML: {' '.join(str(error).split())}"
         ) from error
+    if _size(value, {}) > LARGEST:
+        raise UserError(f"{where}: cannot be read as YAML: its aliases (*name) repeat without end")
+    return value
+
+
+LARGEST = 10**6  # values of a YAML, those that aliases repeat counted each time
+
+
+def _size(value: Any, known: dict[int, float]) -> float:
+    """How many values a value holds; infinite where it holds itself."""
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = math.inf  # as long as it is not known: it would hold itself
+        parts = value.values() if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_size(part, known) for part in parts)
+    return known[id(value)]
+
+
+def read_json(path: str | os.PathLike, *, what: str, advice: str = "") -> dict[str, Any]:
+    """A JSON file that holds a mapping.
+
+    Args:
+        path: of the file.
+        what: kind of file, in words, for the error.
+        advice: what to do where it cannot be read, for the error.
+
+    Raises:
+        UserError: it cannot be read, is no JSON, or holds something else.
+    """
+    try:
+        values = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError("it holds no mapping of keys to values")
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(
+            f"{path}: cannot be read as {what} ({reason}){'; ' + advice if advice else ''}"
+        ) from error
+    return values
 
 
 def read_yaml(path: str | os.PathLike) -> dict[str, Any]:
@@ -103,12 +146,19 @@ def read_yaml(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def override(values: dict[str, Any], pairs: list[str]) -> dict[str, Any]:
-    """A copy of the values with `a.b=value` pairs applied; values are read as YAML."""
-    values = copy.deepcopy(values)
+    """A copy of the values with `a.b=value` pairs applied; values are read as YAML.
+
+    Raises:
+        UserError: a pair that is none, or a key that is given twice.
+    """
+    values, given = copy.deepcopy(values), set()
     for pair in pairs:
         dotted, equals, text = pair.partition("=")
         if not equals or not dotted:
             raise UserError(f"{pair!r}: write key=value, such as steps=40 or lora.rank=4")
+        if dotted in given:
+            raise UserError(f"{pair!r}: {dotted} is given twice; leave one out")
+        given.add(dotted)
         *parents, last = dotted.split(".")
         place = values
         for parent in parents:

@@ -5,6 +5,7 @@ rank and no adapter metadata: without metadata readers take alpha = rank, with i
 Soft tokens are textual-inversion files.
 """
 
+import contextlib
 import hashlib
 import math
 import os
@@ -65,7 +66,10 @@ def save_adapter(
     from safetensors.torch import save_file
 
     folder = pathlib.Path(folder)
-    before = find_adapter(folder).described if (folder / file).is_file() else {}
+    before = {}
+    if (folder / file).is_file():
+        with contextlib.suppress(UserError):  # a damaged description is written anew
+            before = find_adapter(folder).described
     with whole(folder / file) as temporary:
         # one entry: the order of several, and so the file's digest, is another in every process
         save_file(state, temporary, metadata={"format": "pt"})

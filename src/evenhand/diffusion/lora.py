@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from evenhand.core.errors import UserError
+from evenhand.core.errors import UserError, loading
 from evenhand.diffusion.pipeline import DENOISERS
 from evenhand.recipes.lora import Lora
 
@@ -66,14 +66,15 @@ def attach_lora(pipe: Any, lora: Lora, *, seed: int) -> dict[str, nn.Parameter]:
         for name in components(pipe, lora.part):
             modules = lora.modules or MODULES["denoiser" if name in DENOISERS else "text_encoder"]
             module = getattr(pipe, name)
-            module.add_adapter(
-                LoraConfig(
-                    r=lora.rank,
-                    lora_alpha=lora.rank,
-                    target_modules=modules,
-                    init_lora_weights="gaussian",
+            with loading(f"lora.modules of the {name}", advice="Name linear layers of it"):
+                module.add_adapter(
+                    LoraConfig(
+                        r=lora.rank,
+                        lora_alpha=lora.rank,
+                        target_modules=modules,
+                        init_lora_weights="gaussian",
+                    )
                 )
-            )
             trained = [(key, p) for key, p in module.named_parameters() if p.requires_grad]
             parameters.update({f"{name}.{key}": p for key, p in trained})
     for parameter in parameters.values():

@@ -55,6 +55,12 @@ class Diffusion:
         _check_call(pipe, settings)
         if settings.scheduler or settings.scheduler_options:
             self.pipe.scheduler = _scheduler(pipe, settings)
+        takes = inspect.signature(self.pipe.scheduler.step).parameters
+        if "eta" in settings.options and "eta" not in takes:  # pipelines would drop it
+            raise UserError(
+                f"settings.options.eta: {type(self.pipe.scheduler).__name__} has none; leave it "
+                "out, or choose another scheduler"
+            )
         _decode_in_float32(pipe)
         for part in self.pipe.components.values():
             if isinstance(part, nn.Module):
@@ -109,6 +115,11 @@ class Diffusion:
             raise UserError(
                 f"{type(self.pipe).__name__} refuses its settings ({arguments}): {error}"
             ) from error
+        if len(images) != len(prompts):
+            raise UserError(
+                f"{type(self.pipe).__name__} drew {len(images)} images of {len(prompts)} prompts "
+                f"with its settings ({arguments}); it shall draw one of each"
+            )
         return images.float()
 
     @torch.no_grad()
@@ -117,7 +128,11 @@ class Diffusion:
         return self.call(prompts, seeds, **overrides)
 
 
-OURS = ("prompt", "generator", "output_type", "return_dict")  # arguments that `call` gives
+OURS = {"prompt", "generator", "output_type", "return_dict"}  # arguments that `call` gives
+OURS |= {"num_images_per_prompt", "latents", "callback_on_step_end"}  # others would break it
+
+
+DRIVEN = ("set_timesteps", "step", "scale_model_input")  # what pipelines call of a scheduler
 
 
 def _check_call(pipe: Any, settings: Settings) -> None:
@@ -126,9 +141,20 @@ def _check_call(pipe: Any, settings: Settings) -> None:
     known = inspect.signature(getattr(run, "__wrapped__", run)).parameters
     if not {"prompt", "generator", "output_type"} <= known.keys():
         raise UserError(f"{type(pipe).__name__} is no pipeline that draws images of a text")
+    if "mask_image" in known or {"image", "strength"} <= known.keys():
+        raise UserError(
+            f"{type(pipe).__name__} changes images that it is given: name a model that draws "
+            "images of a text alone"
+        )
     for name in settings.options:
-        if name in OURS:
+        if name in OURS or name.startswith("prompt_") or name.endswith("_embeds"):
             raise UserError(f"settings.options.{name}: evenhand sets it; leave it out")
+    most = getattr(pipe.scheduler.config, "num_train_timesteps", None)
+    if most and (settings.num_inference_steps or 0) > most:
+        raise UserError(
+            f"settings.num_inference_steps: {settings.num_inference_steps} are more than the "
+            f"{most} that {type(pipe.scheduler).__name__} was made for"
+        )
     for name in settings.call():
         if name not in known:
             free = [x for x in known if x not in ("self", *OURS)]
@@ -144,6 +170,11 @@ def _scheduler(pipe: Any, settings: Settings) -> Any:
     kind: Any = getattr(diffusers, name, None) if name else type(pipe.scheduler)
     if not (isinstance(kind, type) and issubclass(kind, SchedulerMixin)):
         raise UserError(f"settings.scheduler: diffusers has no scheduler {name!r}")
+    if missing := [x for x in DRIVEN if hasattr(pipe.scheduler, x) and not hasattr(kind, x)]:
+        raise UserError(
+            f"settings.scheduler: {type(pipe).__name__} cannot be driven by {kind.__name__}, which "
+            f"has no {missing[0]}; the pipeline's own is {type(pipe.scheduler).__name__}"
+        )
     known = inspect.signature(kind.__init__).parameters
     for option in options:
         if option not in known:
@@ -180,8 +211,13 @@ def load_diffusion(
     kind = DiffusionPipeline if local else AutoPipelineForText2Image
     with loading(f"model {model.path!r}", advice="Name a diffusers folder or a Hub model"):
         pipe = kind.from_pretrained(
-            path, revision=None if local else model.revision, dtype=getattr(torch, model.dtype)
+            path,
+            revision=None if local else model.revision,
+            dtype=getattr(torch, model.dtype),
+            variant=model.variant or (_only_variant(pathlib.Path(path)) if local else None),
         )
+    if local and not model.path.startswith("package:"):
+        model = model.model_copy(update={"path": pathlib.Path(path).resolve().name})
     safety = SafetyChecker.of(pipe)
     source = f"{model.path}@{digest_of_folder(path) if local else _commit(model)}"
     prefix = ""
@@ -196,6 +232,14 @@ def load_diffusion(
         prefix=prefix,
         safety=safety,
     )
+
+
+def _only_variant(folder: pathlib.Path) -> str | None:
+    """The variant (`fp16` in `*.fp16.safetensors`) of which alone a folder's denoiser has files."""
+    files = [p for name in DENOISERS for p in (folder / name).glob("diffusion_pytorch_model*")]
+    kinds = {p.name.split(".")[1] for p in files if p.suffix in (".safetensors", ".bin")}
+    found = {kind.split("-")[0] for kind in kinds}  # of a part: fp16-00001-of-00002
+    return found.pop() if len(found) == 1 and not found & {"safetensors", "bin"} else None
 
 
 def _commit(model: Model) -> str:

@@ -5,6 +5,7 @@ Whoever judges, trains on or shows an image reads it here. No torch.
 
 import collections
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import IO, Any
@@ -111,6 +112,8 @@ def _open(file: File, side: int | None) -> Opened:
     try:
         if isinstance(file, str | os.PathLike):
             os.fspath(file).encode()  # what records and reports can name
+            if not stat.S_ISREG(os.stat(file).st_mode):  # a pipe would be waited for
+                raise Unreadable("no file")
         image = Image.open(file)
         if Image.MAX_IMAGE_PIXELS and image.width * image.height > Image.MAX_IMAGE_PIXELS:
             image.close()
@@ -136,6 +139,15 @@ def _decode(image: ImageFile.ImageFile, side: int | None) -> Pixels | Unreadable
         return np.array(converted.reduce(factor) if factor > 1 else converted)
     except Exception as error:
         return _unreadable(error)
+
+
+def is_image(path: str | os.PathLike) -> bool:
+    """Whether a file's content is that of an image that Pillow knows, by its first bytes."""
+    opened = _open(path, None)
+    if isinstance(opened, Unreadable):
+        return False
+    opened.close()
+    return True
 
 
 def _unreadable(error: Exception) -> Unreadable:

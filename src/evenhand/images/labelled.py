@@ -30,26 +30,33 @@ def labelled(path: str | os.PathLike, *, split: str | None = None, seed: int = 0
     import datasets
 
     path = str(path)
+    if "/" not in path and not os.path.exists(path):  # a cache of another time would be found
+        raise UserError(
+            f"{path}: labelled images: no such file or folder; a data set of the Hub has its "
+            "owner's name in front (owner/name)"
+        )
     datasets.disable_progress_bars()
-    kind = {"parquet": "parquet"}.get(path.rsplit(".", 1)[-1])
+    kind = "parquet" if path.lower().endswith(".parquet") else None
     with loading(f"{path}: labelled images"):
         found = (
             datasets.load_dataset(kind, data_files=path) if kind else datasets.load_dataset(path)
         )
-    whole = datasets.concatenate_datasets(list(found.values()))
+        whole = datasets.concatenate_datasets(list(found.values()))
     if "image" not in whole.column_names:
         raise UserError(
             f"{path}: has no column 'image'; its columns are {', '.join(whole.column_names)}"
         )
-    whole = whole.cast_column("image", datasets.Image(decode=False))
+    with loading(f"{path}: column 'image'", advice="It shall hold images, or paths of files"):
+        whole = whole.cast_column("image", datasets.Image(decode=False))
     if split:
         if split not in whole.column_names:
             raise UserError(
                 f"{path}: has no column {split!r}; its columns are {', '.join(whole.column_names)}"
             )
-        names = np.array(whole[split])
+        names = np.array([str(name) for name in whole[split]])
         return {
-            str(name): whole.select(np.flatnonzero(names == name)) for name in sorted(set(names))
+            name: whole.select(np.flatnonzero(names == name))
+            for name in sorted(set(names.tolist()))
         }
     if len(found) > 1:
         return {

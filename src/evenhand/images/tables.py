@@ -16,8 +16,6 @@ from typing import Any, NamedTuple
 from evenhand.core.errors import UserError
 from evenhand.core.prompts import Prompt
 
-SUFFIXES = {".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpeg", ".jpg"}
-SUFFIXES |= {".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
 TEXTS = ("image", "prompt", "concept", "family", "split")  # columns of a table
 
 
@@ -27,40 +25,6 @@ class Picture(NamedTuple):
     prompt: Prompt
     path: pathlib.Path
     seed: int
-
-
-def files_in(folder: str | os.PathLike) -> list[pathlib.Path]:
-    """The image files below a folder, by their endings, sorted; hidden ones are left out.
-
-    Those that cannot be read (links to nowhere, kinds that Pillow does not know) are among them:
-    who reads them counts them.
-
-    Raises:
-        UserError: no such folder, or no image in it.
-    """
-    folder = pathlib.Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder of images")
-    found = sorted(
-        p
-        for p in folder.rglob("*")
-        if p.suffix.lower() in SUFFIXES
-        and not p.is_dir()
-        and not any(part.startswith(".") for part in p.relative_to(folder).parts)
-    )
-    if not found:
-        raise UserError(f"{folder}: holds no image ({', '.join(sorted(SUFFIXES))})")
-    return found
-
-
-def by_folder(folder: str | os.PathLike) -> list[Picture]:
-    """Every image, with the name of the folder that it lies in as its prompt."""
-    return [
-        Picture(
-            _prompt({"prompt": path.absolute().parent.name}), path.absolute(), _seed(path, folder)
-        )
-        for path in files_in(folder)
-    ]
 
 
 def read_table(table: str | os.PathLike, folder: str | os.PathLike) -> list[Picture]:
@@ -88,7 +52,7 @@ def read_table(table: str | os.PathLike, folder: str | os.PathLike) -> list[Pict
         first = rows.setdefault(os.path.realpath(path), number)
         if first != number:
             raise UserError(f"{where}: {name} is listed twice, first in row {first}")
-        pictures.append(Picture(_prompt(texts), path, _seed(path, folder)))
+        pictures.append(Picture(prompt_of(texts), path, seed_of(path, folder)))
     if not pictures:
         raise UserError(f"{table}: lists no image")
     return pictures
@@ -170,7 +134,8 @@ def printable(path: str | os.PathLike) -> str:
     return os.fspath(path).encode(errors="backslashreplace").decode()
 
 
-def _prompt(texts: dict[str, str]) -> Prompt:
+def prompt_of(texts: dict[str, str]) -> Prompt:
+    """The prompt that a row's columns say, `prompt` at least."""
     text = texts["prompt"]
     states = {k.removeprefix("states."): v for k, v in texts.items() if k.startswith("states.")}
     return Prompt(
@@ -182,6 +147,7 @@ def _prompt(texts: dict[str, str]) -> Prompt:
     )
 
 
-def _seed(path: pathlib.Path, folder: str | os.PathLike) -> int:
+def seed_of(path: pathlib.Path, folder: str | os.PathLike) -> int:
+    """63 bits of the hash of a file's place in the folder."""
     name = os.path.relpath(os.path.realpath(path), os.path.realpath(folder))
     return int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()[:8], "big") >> 1

@@ -10,12 +10,11 @@ import os
 import pathlib
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from evenhand.core.errors import UserError
+from evenhand.core.errors import UserError, unknown
 from evenhand.core.files import digest, whole, write_json
 from evenhand.judges.base import Predictions
 from evenhand.recipes.judge import JudgeConfig
@@ -119,10 +118,11 @@ class SmallNetwork(nn.Module):
         try:
             model = cls(**json.loads((folder / "config.json").read_text(encoding="utf-8")))
             model.load_state_dict(load_file(folder / "model.safetensors"))
-        except (OSError, SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        except Exception as error:  # whatever a damaged file makes the libraries stumble over
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
             raise UserError(
-                f"{folder}: no readable classifier ({error}); it holds config.json and "
-                "model.safetensors"
+                f"{folder}: no readable classifier ({reason}); a classifier's folder holds "
+                "config.json and model.safetensors"
             ) from error
         return model.eval().requires_grad_(False)
 
@@ -153,6 +153,13 @@ class SmallNetworkJudge:
                     f"{self.network.config['classes'].get(attribute.name)} for {attribute.name!r}, "
                     f"its YAML says {attribute.classes}"
                 )
+        if self.concept and self.concept not in self.network.config["classes"]:
+            raise unknown(
+                "attribute",
+                self.concept,
+                self.network.config["classes"],
+                where=f"classifier {config.name!r}: concept",
+            )
         self.digest = digest(folder / "model.safetensors")
         self.side: int | None = self.network.config["size"]
 

@@ -17,9 +17,9 @@ from evenhand.core.errors import UserError
 from evenhand.core.records import Record, read_run
 from evenhand.devices import default_device
 from evenhand.features.networks import Clip, load_features
+from evenhand.images.folders import files_in
 from evenhand.images.io import Unreadable, read_images
-from evenhand.images.tables import files_in
-from evenhand.images.tensors import in_batches
+from evenhand.images.tensors import in_batches, refuse_not_finite
 from evenhand.judges.registry import load_judge
 from evenhand.recipes.features import Feature
 from evenhand.recipes.judge import find_judge
@@ -206,7 +206,9 @@ def _embedded(
             yield path, image
 
     for paths, images in in_batches(readable(), batch, device=device):
-        for path, vector in zip(paths, embed(images).flatten(1).float().cpu(), strict=True):
+        vectors = embed(images).flatten(1).float().cpu()
+        refuse_not_finite(vectors, "the images' features", "their network's weights are damaged")
+        for path, vector in zip(paths, vectors, strict=True):
             for i in numbers[path]:
                 result[i] = vector
     found = [x for x in result if x is not None]

@@ -59,7 +59,7 @@ def measure_folder(
 
     if not work(units, folder, do, share=share, progress=tell):
         return None
-    skipped = skipped_in_parts(folder, units)
+    skipped = [*plan.left_out, *skipped_in_parts(folder, units)]
     write_records(folder, read_parts(folder, units), skipped)
     for part in (folder / "parts").glob("*.jsonl"):
         if part.stem not in units:  # of pictures that are gone, or have changed since
@@ -68,10 +68,10 @@ def measure_folder(
         return None
     if skipped:
         message = (
-            f"{len(skipped)} of {len(plan.pictures)} images could not be read: "
-            f"{folder / 'skipped.jsonl'} says why"
+            f"{len(skipped)} of {len(plan.pictures) + len(plan.left_out)} images could not be "
+            f"read: {folder / 'skipped.jsonl'} says why"
         )
-        if len(skipped) == len(plan.pictures):
+        if len(skipped) == len(plan.pictures) + len(plan.left_out):
             raise UserError(message)
         warnings.warn(message, stacklevel=2)
     return write_report(folder)

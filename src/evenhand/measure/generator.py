@@ -3,6 +3,7 @@
 import os
 import pathlib
 import time
+from collections import defaultdict
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -13,10 +14,12 @@ from evenhand.core.records import Record, key, lines_of, read, read_parts, write
 from evenhand.core.work import Share, work
 from evenhand.diffusion.pipeline import Diffusion, load_diffusion
 from evenhand.diffusion.sampling import draw
+from evenhand.diffusion.tokens import cut_short
 from evenhand.judges.base import Judge
 from evenhand.judges.perceive import judged, save_images, with_digest
 from evenhand.judges.registry import load_judge
-from evenhand.measure.plan import GeneratorPlan, units_of
+from evenhand.measure.plan import GeneratorPlan
+from evenhand.measure.rows import units_of
 from evenhand.reports.html import write_report
 from evenhand.reports.models import Report
 from evenhand.reports.tally import counts
@@ -24,6 +27,7 @@ from evenhand.stats.stopping import enough
 from evenhand.training.run_directory import check_run, claim_run, peak_memory
 
 FREE = ("batch",)  # only cuts the work up
+Records = dict[tuple[str, int], Record]  # by prompt and seed
 
 
 def measure_generator(
@@ -36,13 +40,19 @@ def measure_generator(
 ) -> Report | None:
     """As `evenhand.measure.measure`, of a generator.
 
-    The plan's rows are cut into units, each a batch of fixed composition, which any number of
-    processes share; so the records are the same however often the run is cut and by how many it is
-    done.
+    The plan's rows are cut into units. A unit is a batch whose images are fixed before anything is
+    drawn, and any number of processes share the units. So the records are the same, however often
+    the run is cut and however many processes do it.
     """
     diffusion, judge = _load(plan)
     trained = _trained(plan, judge, judge_may_be_trainer)
-    settings = {**with_digest(plan.settings, judge), **trained, "source": diffusion.source}
+    cut = cut_short(diffusion, (p.text for p, _ in plan.rows))
+    settings = {
+        **with_digest(plan.settings, judge),
+        **trained,
+        **({"cut": cut} if cut else {}),
+        "source": diffusion.source,
+    }
     folder = check_run(folder, settings, free=FREE)
 
     def do(rows: list[Row]) -> str:
@@ -55,33 +65,50 @@ def measure_generator(
         save_images(images, [folder / r.image for r in records])
         return lines_of(records)
 
-    found: dict[str, list[Record]] = {}  # of the rounds before: every process decides alike
-    kept, stopped = {}, 0
+    records: Records = {}  # of the rounds that are done
+    of_prompt: dict[str, list[Record]] = defaultdict(list)  # the same; every process decides alike
+    left = len(plan.rows)  # less those of prompts that stopped
     for number, rows in enumerate(plan.rounds()):
-        wanted = [row for row in rows if not _may_stop(found.get(row[0].text, []), settings)]
-        stopped += len(rows) - len(wanted)
-        records = _of_other_batches(folder, units_of(wanted, plan.config.batch, number))
-        units = units_of([r for r in wanted if key(*r) not in records], plan.config.batch, number)
-        before = len(kept) + len(wanted) - sum(map(len, units.values()))
-        left = len(plan.rows) - stopped
+        wanted = [row for row in rows if not _may_stop(of_prompt[row[0].text], settings)]
+        left -= len(rows) - len(wanted)
 
-        def tell(done: int, before: int = before, left: int = left) -> None:
+        def tell(done: int, before: int = len(records), left: int = left) -> None:
             if progress:
                 progress(before + done, left)
 
-        if not work(units, folder, do, share=share, progress=tell):
+        drawn = _round(folder, wanted, number, plan.config.batch, do, share=share, tell=tell)
+        if drawn is None:
             return None
-        records |= {(r.prompt, r.seed): r for r in read_parts(folder, units)}
-        for row in wanted:
-            kept[key(*row)] = records[key(*row)]
-            found.setdefault(row[0].text, []).append(records[key(*row)])
-    write_records(folder, [kept[key(*row)] for row in plan.rows if key(*row) in kept])
+        for prompt, seed in wanted:
+            records[key(prompt, seed)] = drawn[key(prompt, seed)]
+            of_prompt[prompt.text].append(drawn[key(prompt, seed)])
+    write_records(folder, [records[key(*row)] for row in plan.rows if key(*row) in records])
     return write_report(folder) if share.only or share.rank == 0 else None
 
 
-def _of_other_batches(
-    folder: pathlib.Path, units: Collection[str]
-) -> dict[tuple[str, int], Record]:
+def _round(
+    folder: pathlib.Path,
+    rows: list[Row],
+    number: int,
+    batch: int,
+    do: Callable[[list[Row]], str],
+    *,
+    share: Share,
+    tell: Callable[[int], None],
+) -> Records | None:
+    """Records of a round's rows: those that the run has, and the others, drawn now.
+
+    None where this process has done its share and others have not done theirs.
+    """
+    had = _of_other_batches(folder, units_of(rows, batch, number))
+    units = units_of([row for row in rows if key(*row) not in had], batch, number)
+    before = len(rows) - sum(map(len, units.values()))
+    if not work(units, folder, do, share=share, progress=lambda done: tell(before + done)):
+        return None
+    return had | {(r.prompt, r.seed): r for r in read_parts(folder, units)}
+
+
+def _of_other_batches(folder: pathlib.Path, units: Collection[str]) -> Records:
     """Records of parts that are no units now: drawn in batches of another size; they count."""
     parts = sorted((folder / "parts").glob("*.jsonl"))
     return {(r.prompt, r.seed): r for part in parts if part.stem not in units for r in read(part)}
@@ -119,7 +146,7 @@ def _trained(plan: GeneratorPlan, judge: Judge, allowed: bool) -> dict[str, bool
     Raises:
         UserError: it did, and that was not allowed.
     """
-    trainer = plan.adapter.described.get("classifier", {}) if plan.adapter else {}
+    trainer = (plan.adapter.described.get("classifier") or {}) if plan.adapter else {}
     if not plan.adapter or trainer.get("digest") != judge.digest:
         return {}
     if not allowed:

@@ -4,18 +4,19 @@ Names are looked up here and nowhere after; no model is loaded.
 """
 
 import pathlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from evenhand.core.adapters import Adapter, find_adapter
 from evenhand.core.attributes import Target
 from evenhand.core.errors import UserError, unknown
-from evenhand.core.files import digest, digest_of
-from evenhand.core.prompts import Prompt, PromptSet, Row, load_prompts
-from evenhand.core.records import image_seed, key
+from evenhand.core.files import digest
+from evenhand.core.prompts import Prompt, Row, load_prompts
+from evenhand.core.resources import one_spelling
 from evenhand.core.schema import check
-from evenhand.images.tables import Picture, by_folder, read_table
+from evenhand.images.folders import LeftOut, by_folder
+from evenhand.images.tables import Picture, read_table
+from evenhand.measure.rows import rows_of
 from evenhand.recipes.judge import JudgeConfig, find_judge
 from evenhand.recipes.measure import Measure
 from evenhand.recipes.model import Model, load_model
@@ -67,9 +68,10 @@ class GeneratorPlan(Plan):
 
 @dataclass(frozen=True)
 class FolderPlan(Plan):
-    """Of images that are there already."""
+    """Of images that are there already; what of the folder is left out, and why."""
 
     pictures: list[Picture]
+    left_out: list[LeftOut]
 
 
 def plan(config: Measure) -> GeneratorPlan | FolderPlan:
@@ -85,19 +87,6 @@ def plan(config: Measure) -> GeneratorPlan | FolderPlan:
     )
 
 
-def units_of(rows: Iterable[Row], size: int, number: int = 0) -> dict[str, list[Row]]:
-    """Rows cut into units by name, `size` in each.
-
-    The name holds the round's number, the place and a digest of the rows.
-    """
-    rows = list(rows)
-    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
-    return {
-        f"{number:03d}-{i:06d}-{digest_of([[p.text, p.states, seed] for p, seed in part])}": part
-        for i, part in enumerate(parts)
-    }
-
-
 def _of_generator(config: Measure, name: str) -> GeneratorPlan:
     model, sets = load_model(name), {name: load_prompts(name) for name in config.prompts}
     judge = _judge(
@@ -107,18 +96,18 @@ def _of_generator(config: Measure, name: str) -> GeneratorPlan:
     )
     settings = model.sampling(config.settings)
     adapter = find_adapter(config.adapter) if config.adapter else None
-    rows, left_out = _rows(config, sets.values(), judge)
-    folder = pathlib.Path(name)
+    rows, left_out, shared = rows_of(config, sets.values(), judge)
+    place = one_spelling(name)
     return GeneratorPlan(
         config,
         judge,
         {
-            "model": str(folder.resolve()) if folder.is_dir() else name,
+            "model": place,
             "dtype": model.dtype,
-            "adapter": f"{adapter.name}@{adapter.digest}" if adapter else None,
+            "adapter": f"{one_spelling(adapter.name)}@{adapter.digest}" if adapter else None,
             "adapter_scale": config.adapter_scale,
-            "prompts": {name: s.version for name, s in sets.items()},
-            "texts": {name: s.digest for name, s in sets.items()},
+            "prompts": {one_spelling(name): s.version for name, s in sets.items()},
+            "texts": {one_spelling(name): s.digest for name, s in sets.items()},
             "splits": config.splits,
             "images": config.images,
             "explicit_images": config.explicit_images,
@@ -126,8 +115,9 @@ def _of_generator(config: Measure, name: str) -> GeneratorPlan:
             "batch": config.batch,
             **({"until": {"width": config.until, "every": LOOK}} if config.until else {}),
             **({"left_out": left_out} if left_out else {}),
+            **({"shared": shared} if shared else {}),
             "settings": settings.model_dump(mode="json"),
-            **_judging(config, judge, config.domain or model.domain or model.path),
+            **_judging(config, judge, config.domain or model.domain or pathlib.Path(place).name),
         },
         model,
         adapter,
@@ -135,41 +125,17 @@ def _of_generator(config: Measure, name: str) -> GeneratorPlan:
     )
 
 
-def _rows(
-    config: Measure, sets: Iterable[PromptSet], judge: JudgeConfig
-) -> tuple[list[Row], list[str]]:
-    """Prompts and seeds, neutral ones first; and the explicit prompts left out."""
-    sets, splits = list(sets), config.splits or None
-    names = config.attributes or list(judge.known)
-    explicit = (
-        [p for s in sets for p in s.explicit_prompts(names, splits)]
-        if config.explicit_images
-        else []
-    )
-    judged = [p for p in explicit if all(c in judge.known[a].classes for a, c in p.states.items())]
-    rows = [
-        (p, image_seed("measure", config.seed, p.text, i))
-        for s in sets
-        for p in s.prompts(splits)
-        for i in range(config.images)
-    ]
-    rows += [
-        (p, image_seed("measure", config.seed, p.text, i))
-        for p in judged
-        for i in range(config.explicit_images)
-    ]
-    return list({key(*row): row for row in rows}.values()), [
-        p.text for p in explicit if p not in judged
-    ]  # two sets may share a prompt
-
-
 def _of_folder(config: Measure, folder: str) -> FolderPlan:
+    where = pathlib.Path(folder).resolve()
     judge = _judge(
         config,
         config.judge,
         "images made elsewhere have no judge of their own: name a classifier with --judge",
     )
-    pictures = read_table(config.prompts[0], folder) if config.prompts else by_folder(folder)
+    if config.prompts:
+        pictures, left_out = read_table(config.prompts[0], folder), []
+    else:
+        pictures, left_out = by_folder(folder)
     names = config.attributes or list(judge.known)
     for picture in pictures:
         _check_states(picture.prompt, names, judge)
@@ -177,15 +143,16 @@ def _of_folder(config: Measure, folder: str) -> FolderPlan:
         config,
         judge,
         {
-            "images_from": str(pathlib.Path(folder).resolve()),
-            "source": f"folder:{folder}",
+            "images_from": str(where),
+            "source": f"folder:{where}",
             "seed": config.seed,
-            "prompts": dict.fromkeys(config.prompts, "table"),
-            "texts": {name: digest(name) for name in config.prompts},
+            "prompts": dict.fromkeys(map(one_spelling, config.prompts), "table"),
+            "texts": {one_spelling(name): digest(name) for name in config.prompts},
             "splits": [],
-            **_judging(config, judge, config.domain or folder),
+            **_judging(config, judge, config.domain or where.name),
         },
         pictures,
+        left_out,
     )
 
 
@@ -211,6 +178,18 @@ def _judge(config: Measure, name: str | None, missing: str) -> JudgeConfig:
     for attribute in config.attributes:
         if attribute not in judge.known:
             raise unknown("attribute", attribute, judge.known, where=f"judge {name!r}")
+    names = config.attributes or list(judge.known)
+    for attribute in config.target:
+        if attribute in judge.known and attribute not in names:
+            raise UserError(
+                f"target of {attribute!r}: it is not among the attributes measured "
+                f"({', '.join(names)}); add it to --attributes, or leave the target out"
+            )
+    if config.joint and len(names) < 2:
+        raise UserError(
+            f"--joint counts the combinations of several attributes, and {names[0]!r} is measured "
+            "alone: name another with --attributes"
+        )
     if config.target:
         check(Target, {"shares": config.target}, where="target").check(judge.known)
     return judge
@@ -225,11 +204,11 @@ def _judging(config: Measure, judge: JudgeConfig, domain: str) -> dict[str, Any]
         for name in names:
             calibration.confusion(judge.known[name])  # what cannot be corrected is refused now
     return {
-        "judge": {"name": judge.name},
+        "judge": {"name": one_spelling(judge.name)},
         "concept": judge.concept,
         "domain": domain,
         "attributes": {name: judge.attributes[name] for name in names},
         "calibration": calibration.model_dump(mode="json") if calibration else None,
-        **({"joint": True} if config.joint and len(names) > 1 else {}),
+        **({"joint": True} if config.joint else {}),
         "target": {a: config.target[a] for a in names if a in config.target},
     }

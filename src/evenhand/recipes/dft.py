@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from evenhand.core.attributes import Target
-from evenhand.core.schema import Count, Share, Strict, load
+from evenhand.core.schema import Count, Seed, Share, Strict, load
 from evenhand.recipes.features import Feature
 from evenhand.recipes.lora import Lora, SoftTokens
 from evenhand.recipes.optimisation import Optimisation, refuse_moved
@@ -21,11 +21,12 @@ class Alignment(Strict):
         together: match the images of all prompts of a step to the target together, not prompt by
             prompt.
         draws: label sets drawn from the target a step.
-        confidence: least averaged plan weight at which an image gets a target (C in the paper, .8
-            for two classes), of all attributes or of each by name. Lower for many classes: an image
-            of a class that is too frequent stays or becomes one of several others, none of them by
-            far the likeliest, and without targets for such images the classes come to rest short of
-            the shares asked for.
+        confidence: an image is pushed towards a class only where the transport plan, averaged over
+            its draws, gives that class at least this weight (C in the paper, which has .8 for two
+            classes). One number for all attributes, or one for each by name. With many classes
+            choose a lower one: an image of the too frequent class may then become any of several
+            others, so no single class gets a high weight, the image gets no target, and training
+            stops short of the shares asked for.
         weight: of the loss.
     """
 
@@ -124,7 +125,7 @@ class Dft(Strict):
 
     model: str
     dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None
-    prompts: str | dict[str, Annotated[float, Field(gt=0)]]
+    prompts: str | Annotated[dict[str, Annotated[float, Field(gt=0)]], Field(min_length=1)]
     classifier: str
     target: Target
     targets: dict[str, Target] = {}
@@ -138,11 +139,11 @@ class Dft(Strict):
     steps: Count = 100
     prompts_per_step: Count = 1
     images: Annotated[int, Field(ge=2)] = 24
-    num_inference_steps: list[Count] = [20]
+    num_inference_steps: Annotated[list[Count], Field(min_length=1)] = [20]
     optimisation: Optimisation = Optimisation()
     checkpoint_every: Count = 10
     save_every: Count | None = None
-    seed: int = 0
+    seed: Seed = 0
     runs: Count = 1
 
     @property

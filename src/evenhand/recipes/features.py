@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from evenhand.core.schema import Strict
 
@@ -22,3 +22,11 @@ class Feature(Strict):
     model: str | None = None
     weights: str | None = None
     weight: float = Field(default=1.0, ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> "Feature":
+        if self.model and self.kind not in ("clip", "dino"):
+            raise ValueError(f"kind {self.kind} takes no model; clip and dino do")
+        if self.weights and self.kind != "clip":
+            raise ValueError(f"kind {self.kind} takes no weights; clip does")
+        return self

@@ -1,7 +1,7 @@
 """The schema of attribute classifiers, `eval/judges/*.yaml`."""
 
 import pathlib
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
@@ -42,6 +42,15 @@ class Network(Strict):
     labels: dict[str, str]
 
 
+OF_ALL = ("kind", "attributes")  # settings of every judge
+OF_KIND = {
+    "emoji": ("path", "concept", "seen"),
+    "clip": ("model", "weights", "templates", "descriptions", "faces", "mirror"),
+    "hub": ("networks", "faces", "mirror"),
+    "vlm": ("model", "questions"),
+}
+
+
 class JudgeConfig(Strict):
     """An attribute classifier: `eval/judges/*.yaml`.
 
@@ -66,14 +75,14 @@ class JudgeConfig(Strict):
     """
 
     kind: Literal["emoji", "clip", "hub", "vlm"]
-    attributes: dict[str, dict[str, Any]]
+    attributes: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
     path: str = ""
     concept: str | None = None
     seen: Share = 0.0
     model: str = "openai/clip-vit-large-patch14"
     weights: str | None = None
-    templates: list[str] = ["{}"]
-    descriptions: dict[str, dict[str, list[str]]] = {}
+    templates: Annotated[list[str], Field(min_length=1)] = ["{}"]
+    descriptions: dict[str, dict[str, Annotated[list[str], Field(min_length=1)]]] = {}
     networks: dict[str, Network] = {}
     questions: dict[str, str] = {}
     faces: Faces | None = None
@@ -117,8 +126,17 @@ class JudgeConfig(Strict):
     @model_validator(mode="after")
     def _check(self) -> "JudgeConfig":
         known = attributes_of(self.attributes)
-        if self.mirror and self.kind in ("emoji", "vlm"):
-            raise ValueError(f"mirror: a judge of kind {self.kind} looks at each image once")
+        for name, field in type(self).model_fields.items():
+            if name in OF_ALL or name in OF_KIND[self.kind]:
+                continue
+            if getattr(self, name) != field.default:
+                raise ValueError(
+                    f"{name}: a judge of kind {self.kind} takes none; it takes "
+                    f"{', '.join(OF_KIND[self.kind])}"
+                )
+        for template in self.templates:
+            if "{}" not in template or set("{}") & set(template.replace("{}", "")):
+                raise ValueError(f"templates: {template!r} has no {{}}, or other braces beside it")
         if self.kind == "emoji":
             if not self.path:
                 raise ValueError("path: names no folder of a network")

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from evenhand.core.attributes import Attribute, attributes_of
-from evenhand.core.schema import Count, Share, Strict, load
+from evenhand.core.schema import Count, Seed, Share, Strict, load
 from evenhand.recipes.labels import Labels
 from evenhand.recipes.optimisation import Optimisation, refuse_moved
 
@@ -62,7 +62,7 @@ class JudgeTraining(Strict):
     optimisation: Optimisation = Optimisation()
     smoothing: Share = 0.05
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    seed: int = 0
+    seed: Seed = 0
 
     _moved = model_validator(mode="before")(refuse_moved)
 

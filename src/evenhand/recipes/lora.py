@@ -1,7 +1,10 @@
 """The schema of what is trained in a pipeline: LoRA or soft tokens."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
+from pydantic import Field
+
+from evenhand.core.adapters import Token
 from evenhand.core.schema import Count, Strict
 
 
@@ -16,7 +19,7 @@ class Lora(Strict):
 
     part: Literal["text_encoder", "denoiser", "both"] = "text_encoder"
     rank: Count = 8
-    modules: list[str] | None = None
+    modules: Annotated[list[str], Field(min_length=1)] | None = None
 
 
 class SoftTokens(Strict):
@@ -24,8 +27,8 @@ class SoftTokens(Strict):
 
     Attributes:
         count: of tokens.
-        token: their name, which users type in front of their prompts.
+        token: their name, without blanks, which users type in front of their prompts.
     """
 
     count: Count = 5
-    token: str = "<evenhand>"
+    token: Token = "<evenhand>"

@@ -31,7 +31,7 @@ class Measure(Strict):
     splits: list[str] = []
     images: Count = 32
     explicit_images: int = Field(default=4, ge=0)
-    until: Annotated[float, Field(gt=0, lt=0.5)] | None = None
+    until: Annotated[float, Field(ge=0.005, lt=0.5)] | None = None
     seed: int = 0
     batch: Count = 16
     target: dict[str, dict[str, float]] = {}
@@ -43,13 +43,20 @@ class Measure(Strict):
     def _check(self) -> "Measure":
         if (self.model is None) == (self.images_from is None):
             raise ValueError("name either a model or, with --images-from, a folder of images")
+        for name in ("prompts", "attributes", "splits"):
+            values = getattr(self, name)
+            if twice := [x for x in values if values.count(x) > 1]:
+                raise ValueError(f"{name}: {twice[0]!r} is given twice; leave one out")
+        if self.adapter is None and self.adapter_scale != 1:
+            raise ValueError("adapter_scale is the strength of an adapter: name one with --adapter")
         if self.model and not self.prompts:
             raise ValueError("name a prompt set with --prompts")
-        if self.images_from and (
-            self.adapter or self.until or self.settings or self.splits or len(self.prompts) > 1
-        ):
+        drawing = {"adapter", "until", "settings", "splits", "images", "explicit_images"}
+        named = {x: getattr(self, x) for x in drawing & self.model_fields_set}
+        given = {x for x, value in named.items() if value not in (None, {}, [])}
+        if self.images_from and (given or len(self.prompts) > 1):
             raise ValueError(
-                "images that are there already take no adapter, until, setting or split, and one "
-                "table of prompts"
+                "images that are there already take no adapter, until, setting or split, no number "
+                f"of images, and one table of prompts (given: {', '.join(sorted(given)) or 'more'})"
             )
         return self

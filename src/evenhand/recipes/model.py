@@ -1,12 +1,14 @@
 """The schema of base models, `eval/models/*.yaml`, and of how they sample."""
 
+import math
 import pathlib
 from typing import Any, Literal
 
 from pydantic import Field, PrivateAttr, model_validator
 
+from evenhand.core.errors import UserError
 from evenhand.core.resources import is_path
-from evenhand.core.schema import Count, Strict, check, load, merged
+from evenhand.core.schema import Count, Strict, check, flat, load, merged
 
 
 class Settings(Strict):
@@ -25,6 +27,12 @@ class Settings(Strict):
 
     @model_validator(mode="after")
     def _check(self) -> "Settings":
+        if double := self.options.keys() & set(type(self).model_fields):
+            raise ValueError(f"options.{min(double)}: has its own place, settings.{min(double)}")
+        for place in ("options", "scheduler_options"):
+            for name, value in flat(getattr(self, place)).items():
+                if isinstance(value, float) and not math.isfinite(value):
+                    raise ValueError(f"{place}.{name}: {value} is no finite number")
         if (self.height is None) != (self.width is None):
             raise ValueError("give both height and width: pipelines leave out one that is alone")
         return self
@@ -44,6 +52,8 @@ class Model(Strict):
         path: folder, Hub name or `package:...`.
         revision: of a Hub name.
         dtype: of its weights.
+        variant: of the files of its weights, such as `fp16` in `*.fp16.safetensors`; a folder with
+            one variant alone needs none.
         settings: how it samples.
         judge: classifier that judges it when none is named.
         domain: what kind of images it draws, in words, as in calibrations.
@@ -53,6 +63,7 @@ class Model(Strict):
     path: str
     revision: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    variant: str | None = None
     settings: Settings = Settings()
     judge: str | None = None
     domain: str = ""
@@ -75,6 +86,12 @@ class Model(Strict):
 
 def load_model(name: str) -> Model:
     """A base model by YAML name; or a diffusers folder or Hub name, with its defaults."""
+    if name.lower().endswith((".safetensors", ".ckpt", ".gguf")):
+        raise UserError(
+            f"model {name!r}: is a single file; make a folder of it, once, with diffusers: "
+            f"StableDiffusionPipeline.from_single_file({name!r}).save_pretrained('FOLDER'), and "
+            "name that folder (./FOLDER)"
+        )
     yaml = name.endswith((".yaml", ".yml"))
     folder = is_path(name) and pathlib.Path(name).is_dir()
     hub = "/" in name and not yaml

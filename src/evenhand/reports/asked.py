@@ -7,6 +7,7 @@ from typing import Any
 from evenhand.core.attributes import Attribute, Target, attributes_of, intersection
 from evenhand.core.errors import UserError
 from evenhand.core.records import Record
+from evenhand.core.schema import check
 from evenhand.reports.evidence import Answers, Evidence, Rule, calls, evidence, probabilities
 from evenhand.stats.calibration import Calibration
 from evenhand.stats.confusion import FEW_LABELLED, Confusion
@@ -29,6 +30,16 @@ def notes(settings: dict[str, Any]) -> list[str]:
             f"{len(left_out)} explicit prompts were left out, such as {left_out[0]!r}: "
             f"{settings['judge']['name']} does "
             "not know the class that they say."
+        )
+    if shared := settings.get("shared"):
+        found.append(
+            f"{len(shared)} prompts stand in several of the prompt sets, such as {shared[0]!r}: "
+            "their images count in the first of these alone."
+        )
+    if cut := settings.get("cut"):
+        found.append(
+            f"{len(cut)} prompts are longer than the model's text encoder reads, such as "
+            f"{cut[0]!r}: the model never saw their ends. Shorten them."
         )
     if not calibration:
         return [
@@ -137,8 +148,9 @@ def asked_of(settings: dict[str, Any]) -> dict[str, Asked]:
     known = attributes_of(settings["attributes"])
     joint = intersection(list(known.values())) if settings.get("joint") else None
     known = known if joint is None else {**known, joint.name: joint}
-    target = Target(shares=settings["target"]) if settings.get("target") else None
-    calibration = Calibration(**settings["calibration"]) if settings.get("calibration") else None
+    shares, counted = settings.get("target"), settings.get("calibration")
+    target = check(Target, {"shares": shares}, where="the run's target") if shares else None
+    calibration = check(Calibration, counted, where="the run's calibration") if counted else None
 
     def confusion(attribute: Attribute) -> Confusion | None:
         try:

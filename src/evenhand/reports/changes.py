@@ -11,11 +11,11 @@ class SplitChange(Strict):
     """
 
     gap: Measured
-    corrected_gap: Measured | None
+    corrected_gap: Measured | None = None
     distance: Measured | None
-    corrected_distance: Measured | None
-    shares: ByClass
-    corrected: ByClass | None
+    corrected_distance: Measured | None = None
+    shares: ByClass = {}
+    corrected: ByClass | None = None
 
 
 class AttributeChange(Strict):

@@ -40,11 +40,11 @@ def compare(
         UserError: they share no image, or had different judges or attributes.
     """
     (run_a, rows_a), (run_b, rows_b) = read or (read_run(before), read_run(after))
-    for what in ("judge", "attributes"):
-        if run_a["settings"][what] != run_b["settings"][what]:
-            raise UserError(
-                f"{before} and {after} cannot be compared: {what} differ; measure one of them anew"
-            )
+    a, b = run_a["settings"], run_b["settings"]
+    judges = [s["judge"]["digest"] for s in (a, b)]  # of the weights, whatever it is called
+    if judges[0] != judges[1] or a["attributes"] != b["attributes"]:
+        what = "attributes" if judges[0] == judges[1] else "judges"
+        raise UserError(f"{before} and {after} cannot be compared: {what} differ; measure anew")
     a, b, notes = _shared(rows_a, rows_b)
     if not b:
         raise UserError(

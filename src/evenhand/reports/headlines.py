@@ -77,7 +77,7 @@ def _of_split(
         yield from _distances(subject, found, delta)
     if not last.parts:
         for c in last.classes:
-            change_of = delta.shares[c] if delta else None
+            change_of = delta.shares.get(c) if delta else None
             values = [f.shares[c] for f in found]
             yield Headline(subject, f"share {c}", values, change_of, target=target[c])
     corrected = [f.corrected for f in found if f.corrected and _differs(f.shares, f.corrected)]

@@ -12,6 +12,7 @@ import pathlib
 from dataclasses import dataclass
 from typing import Any
 
+from evenhand.core.errors import UserError
 from evenhand.core.files import write_json, write_text
 from evenhand.core.records import Record, read_run
 from evenhand.images.io import Unreadable, read_image
@@ -48,6 +49,24 @@ def write_report(folder: str | os.PathLike) -> Report:
     return report
 
 
+def may_hold_comparison(out: str | os.PathLike) -> None:
+    """Refuses a folder in which a comparison's report would replace something else.
+
+    Raises:
+        UserError: it is a run directory, or its report is no comparison's.
+    """
+    out = pathlib.Path(out)
+    report = out / "report.json"
+    other = (out / "run.json").exists() or (not report.exists() and (out / "report.html").exists())
+    if report.exists() and not other:
+        try:
+            other = "change" not in json.loads(report.read_text(encoding="utf-8"))
+        except (ValueError, TypeError, RecursionError):
+            other = True
+    if other:
+        raise UserError(f"{out}: holds another report; name another directory with --out")
+
+
 def write_comparison(
     before: str | os.PathLike,
     after: str | os.PathLike,
@@ -57,6 +76,7 @@ def write_comparison(
 ) -> Comparison:
     """Compares two runs and writes `report.json` and `report.html` into `out`."""
     out = pathlib.Path(out)
+    may_hold_comparison(out)
     runs = read_run(before), read_run(after)
     result = compare(before, after, runs, closeness)
     write_json(out / "report.json", result.as_json())

@@ -6,7 +6,7 @@ Shares, gaps and distances lie in 0 to 1 and their changes in -1 to 1, unless sa
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from evenhand.core.schema import Strict
 from evenhand.stats.shares import Estimate
@@ -21,7 +21,8 @@ class File(Strict):
     """What is written as a file, with the version of its layout under `schema`."""
 
     model_config = ConfigDict(populate_by_name=True)
-    schema_version: Literal[2] = Field(default=2, alias="schema")  # of names and meanings
+    # of names and meanings; 1 had no numbers with chance removed but `gap_without_chance`
+    schema_version: Literal[1, 2] = Field(default=2, alias="schema")
 
     def as_json(self) -> dict[str, Any]:
         """The values of the file."""
@@ -87,18 +88,31 @@ class SplitReport(Strict):
     cautions: list[str] = []
     unseen: Measured
     gap: Measured
-    corrected_gap: Measured | None
+    corrected_gap: Measured | None = None
     gap_found: Number | None
     gap_floor: Number | None
     gap_worst: Number | None
-    gap_worst_floor: Number | None
+    gap_worst_floor: Number | None = None
     shares: ByClass
     corrected: ByClass | None
     distance: Measured | None
-    corrected_distance: Measured | None
+    corrected_distance: Measured | None = None
     distance_found: Number | None
     distance_floor: Number | None
     discrepancy: Measured | None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_first_layout(cls, values: Any) -> Any:
+        """Reads a file of schema 1: its gap and distance were what is now called `found`."""
+        if not isinstance(values, dict) or "gap_without_chance" not in values:
+            return values
+        less = values["gap_without_chance"]
+        kept = {k: v for k, v in values.items() if k != "gap_without_chance"}
+        found = {
+            f"{name}_found": values[name] and values[name]["value"] for name in ("gap", "distance")
+        }
+        return {**kept, **found, "gap": less}
 
 
 class ExplicitReport(Strict):

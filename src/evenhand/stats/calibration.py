@@ -3,20 +3,22 @@
 No torch.
 """
 
-import json
 import os
 import pathlib
 from collections.abc import Iterable
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field, model_validator
 
-from evenhand.core.attributes import Attribute
-from evenhand.core.errors import UserError
+from evenhand.core.attributes import NOT_SEEN, Attribute
+from evenhand.core.errors import UserError, unknown
 from evenhand.core.files import write_json
-from evenhand.core.schema import Strict, check, versioned
+from evenhand.core.schema import Share, Strict, check, read_json, versioned
 from evenhand.stats.correction import Confusion
 
-NOT_SEEN = "not seen"
+ROUNDING = 1e-5  # of a probability in the file
+Images = Annotated[int, Field(ge=0, le=10**9)]
 SCHEMA = 1  # of calibration.json; a file without `schema` is of 1
 
 
@@ -30,8 +32,8 @@ class Answers(Strict):
         products: `{class: {class: mean of the product of both probabilities}}`.
     """
 
-    mean: dict[str, float]
-    products: dict[str, dict[str, float]]
+    mean: dict[str, Share]
+    products: dict[str, dict[str, Share]]
 
 
 class Calibration(Strict):
@@ -53,8 +55,27 @@ class Calibration(Strict):
     domain: str
     data: str
     date: str
-    attributes: dict[str, dict[str, dict[str, int]]]
+    attributes: dict[str, dict[str, dict[str, Images]]]
     probabilities: dict[str, dict[str, Answers]] = {}
+
+    @model_validator(mode="after")
+    def _check(self) -> "Calibration":
+        for name, table in self.attributes.items():
+            for truth, called in table.items():
+                if other := called.keys() - table.keys() - {NOT_SEEN}:
+                    raise unknown(
+                        "class", min(other), [*table, NOT_SEEN], where=f"{name}: {truth} called"
+                    )
+        for name, answers in self.probabilities.items():
+            classes, place = set(self.attributes.get(name, {})), f"probabilities.{name}"
+            if answers.keys() != classes:
+                raise ValueError(f"{place} are of {sorted(answers)}, images of {sorted(classes)}")
+            for truth, x in answers.items():
+                if any(y.keys() != classes for y in (x.mean, x.products, *x.products.values())):
+                    raise ValueError(f"{place}.{truth}: name each of {sorted(classes)} once")
+                if (total := sum(x.mean.values())) > 1 + ROUNDING * len(classes):
+                    raise ValueError(f"{place}.{truth}: means sum to {total:g}, more than 1")
+        return self
 
     def of(self, attributes: Iterable[str]) -> "Calibration":
         """The same of some attributes only."""
@@ -113,15 +134,9 @@ def read_calibration(path: str | os.PathLike) -> Calibration:
     """
     path = pathlib.Path(path)
     path = path / "calibration.json" if path.is_dir() else path
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{path}: no readable calibration ({error}); `evenhand calibrate` writes one"
-        ) from error
-    if isinstance(values, dict):
-        versioned(values, kind="calibration", newest=SCHEMA, where=str(path))
-        values.pop("schema", None)
+    values = read_json(path, what="a calibration", advice="`evenhand calibrate` writes one")
+    versioned(values, kind="calibration", newest=SCHEMA, where=str(path))
+    values.pop("schema", None)
     return check(Calibration, values, where=str(path))
 
 

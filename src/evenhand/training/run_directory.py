@@ -14,7 +14,7 @@ from evenhand.core.errors import UserError
 from evenhand.core.files import clear_stale, write_json, write_text
 from evenhand.core.locks import lease
 from evenhand.core.records import SCHEMA
-from evenhand.core.schema import flat
+from evenhand.core.schema import flat, read_json
 
 
 def versions() -> dict[str, str]:
@@ -69,14 +69,17 @@ def check_run(
     return folder
 
 
+def _settings(path: pathlib.Path) -> tuple[dict[str, Any], int]:
+    """The settings that a `run.json` holds, and its schema."""
+    run = read_json(path, what="a run's settings", advice="name another directory with --out")
+    before, schema = run.get("settings"), run.get("schema", 1)
+    if not isinstance(before, dict) or not isinstance(schema, int):
+        raise UserError(f"{path}: not a run's settings; name another directory with --out")
+    return before, schema
+
+
 def _compare(path: pathlib.Path, settings: dict[str, Any], free: Collection[str]) -> None:
-    try:
-        run = json.loads(path.read_text(encoding="utf-8"))
-        before, schema = dict(run["settings"]), int(run.get("schema", 1))
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path}: not a run's settings ({error}); name another directory with --out"
-        ) from error
+    before, schema = _settings(path)
     if schema != SCHEMA:
         raise UserError(
             f"{path.parent}: holds a run of {'a newer' if schema > SCHEMA else 'an older'} "
@@ -129,9 +132,11 @@ def open_run(
         UserError: as `check_run`.
     """
     folder = pathlib.Path(folder)
-    if (folder / "run.json").exists() and not any(folder.rglob("checkpoint*")):
+    path = folder / "run.json"
+    started = path.exists() and not any(folder.rglob("checkpoint*"))
+    if started and _settings(path)[0].keys() == settings.keys():  # else another kind of run
         clear_stale(folder)
-        (folder / "run.json").unlink()
+        path.unlink()
     else:
         check_run(folder, settings, free)
     claim_run(folder, settings, free)
@@ -160,10 +165,10 @@ def cut_log(path: pathlib.Path, steps: int) -> None:
     if not path.exists():
         return
     kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        with contextlib.suppress(ValueError):
+    for line in path.read_bytes().split(b"\n"):
+        with contextlib.suppress(ValueError, TypeError, KeyError, RecursionError):
             if json.loads(line)["step"] < steps:
-                kept.append(line + "\n")
+                kept.append(line.decode() + "\n")
     write_text(path, "".join(kept))
 
 

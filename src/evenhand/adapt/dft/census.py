@@ -59,8 +59,14 @@ class Census:
         self._images: Counter[str] = Counter()
         self._seen: Counter[str] = Counter()
         self._blind = 0
-        for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
-            self._add(json.loads(line)["perceived"])
+        try:
+            for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else ():
+                self._add(json.loads(line)["perceived"])
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise UserError(
+                f"{log}: is no log of this training ({type(error).__name__}: {error}); delete it: "
+                "the training goes on without the steps that it tells of"
+            ) from error
 
     def _add(self, perceived: dict[str, Any]) -> None:
         for a, numbers in perceived["classes"].items():

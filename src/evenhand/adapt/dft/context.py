@@ -4,6 +4,7 @@ The model and what is trained of it, its judge, the features to keep, the proces
 """
 
 import pathlib
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -19,14 +20,26 @@ from evenhand.core.errors import UserError
 from evenhand.devices import resolve_dtype
 from evenhand.diffusion.adapters import save_adapter
 from evenhand.diffusion.pipeline import Diffusion, load_diffusion
+from evenhand.diffusion.tokens import cut_short
 from evenhand.diffusion.trainable import Trainable, attach
 from evenhand.features.networks import load_features
-from evenhand.judges.base import Judge
+from evenhand.judges.base import Judge, answers
 from evenhand.judges.registry import load_judge
 from evenhand.recipes.dft import Dft
 from evenhand.recipes.lora import SoftTokens
 from evenhand.training.optimizer import Optimizer
 from evenhand.training.run_directory import versions
+
+
+def _warn_of_cut(diffusion: Diffusion, plan: Plan) -> None:
+    """Warns of training prompts whose end the model never sees."""
+    neutral = [p for s in plan.sets.values() for p in s.prompts(["train"])]
+    if cut := cut_short(diffusion, (p.text for p in [*neutral, *plan.explicit])):
+        warnings.warn(
+            f"{len(cut)} prompts are longer than the model's text encoder reads, such as "
+            f"{cut[0]!r}: it never sees their ends; shorten them",
+            stacklevel=2,
+        )
 
 
 @dataclass(frozen=True)
@@ -61,6 +74,7 @@ class Context:
                 "raise images"
             )
         trainable = attach(diffusion, recipe.trained, seed=recipe.seed)
+        _warn_of_cut(diffusion, plan)
         kept = folder / "references" if recipe.preservation.seeds else None
         features = []
         if recipe.preservation.weight:
@@ -112,8 +126,7 @@ class Context:
 
     def perceive(self, rows: Tensor, images: Tensor, n: int) -> Perceived:
         """What is perceived in the whole batch of n; this process holds some rows' images."""
-        with torch.no_grad():
-            found = self.classifier(images)
+        found = answers(self.classifier, images)
         probs = {
             a: self.gather(rows, p, n)
             for a, p in found.probs.items()

@@ -19,7 +19,7 @@ from evenhand.adapt.dft.losses import (
     weigh_inside,
     wish_of,
 )
-from evenhand.diffusion.replay import Recording, Tape, attach, record
+from evenhand.diffusion.replay import Tape, attach, record
 from evenhand.judges.base import Judge
 from evenhand.recipes.dft import Dft
 from evenhand.stats.shares import gap, shares
@@ -28,42 +28,45 @@ from evenhand.stats.shares import gap, shares
 def gradient_of_step(
     recipe: Dft, stage: Context, batch: Batch, rng: np.random.Generator
 ) -> tuple[dict[str, float], dict[str, Any]]:
-    """One step's gradient, put into the `.grad` of the trainable parameters.
+    """Computes the gradient of one step and puts it into the `.grad` of the trainable parameters.
 
-    Returns the step's numbers and what was perceived.
+    The step has four stages:
 
-    1. Record: sample the images with the current model. 2. Targets from what is perceived in them.
-       3. For each part of
-    the batch: attach, losses to targets and to the frozen model's images, gradient at the
-    denoiser's outputs. 4. Replay some of the denoiser calls. A batch of one part is recorded and
-    attached in one pass.
+    1. Record: the current model samples the images of the batch.
+    2. Targets: what is perceived in them decides which images shall change, and into what.
+    3. Losses: each part of the batch is compared with its targets and with the frozen model's
+       images. This gives the gradient at every output of the denoiser.
+    4. Replay: some calls of the denoiser run again with gradients, and take theirs to the weights.
+
+    A part is as many images as fit into memory with their gradients (`gradient.batch`). Where one
+    part holds all images, the first recording is used again in stage 3; several parts are recorded
+    first, because the targets depend on all of them, and sampled once more each.
+
+    Returns:
+        The step's losses and gaps, for the log; and what was perceived, for the census.
     """
-    n, denoiser = len(batch.prompts), stage.diffusion.denoiser
-    mine = stage.share(n)
-    parts = mine.split(recipe.gradient.batch or n)
-    runs = [lambda part=part: batch.sample(stage.diffusion, part) for part in parts]
-    takes = [
-        (record if len(runs) > 1 else attach)(denoiser, run, offload=recipe.gradient.offload)
-        for run in runs
-    ]
+    n, denoiser, offload = len(batch.prompts), stage.diffusion.denoiser, recipe.gradient.offload
+    mine = stage.share(n)  # of several processes each has a share of the images
+    size = recipe.gradient.batch or n
+    parts = mine.split(size)
+    samplers = [lambda part=part: batch.sample(stage.diffusion, part) for part in parts]
+
+    take = attach if len(parts) == 1 else record
+    takes = [take(denoiser, sampler, offload=offload) for sampler in samplers]
+
     base = stage.references(batch, mine)
     now = stage.perceive(mine, torch.cat([take.images.detach() for take in takes]), n)
-    wish = wish_of(
-        recipe, stage.classifier.attributes, batch, now, stage.perceive(mine, base, n), rng
-    )
+    before = stage.perceive(mine, base, n)
+    wish = wish_of(recipe, stage.classifier.attributes, batch, now, before, rng)
+
     losses, taped = torch.zeros(3), []
-    for part, run, take, images in zip(
-        parts, runs, takes, base.split(recipe.gradient.batch or n), strict=True
-    ):
-        tape = (
-            attach(denoiser, run, take, offload=recipe.gradient.offload)
-            if isinstance(take, Recording)
-            else take
-        )
+    for part, sampler, take, images in zip(parts, samplers, takes, base.split(size), strict=True):
+        tape = take if isinstance(take, Tape) else attach(denoiser, sampler, take, offload=offload)
         loss, values = _loss(recipe, stage, tape, images, part, wish)
         losses += values / n
         if loss.requires_grad:  # else no target and nothing to preserve: nothing to replay
             taped.append((tape, tape.gradients(loss)))
+
     _replay(recipe, stage, taped, images=n, count=len(takes[0]), rng=rng)
     losses = stage.total(losses.to(now.seen.device))
     row = {
@@ -116,9 +119,8 @@ def _replay(
 ) -> None:
     """Replays the same random calls of every part, with the same factors in every process.
 
-    Averages over the images.
-
-    The division comes last: gradients in half precision are small enough as they are.
+    The gradient is the mean over the step's images. The sum is divided at the end, because small
+    gradients would vanish in half precision.
     """
     calls = rng.permutation(count)[: recipe.gradient.calls].tolist()
     factors = None

@@ -1,0 +1,166 @@
+"""The options of `evenhand measure`, with their help."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+ModelName = Annotated[
+    str | None,
+    Argument(help="A model that ships (`evenhand list`), a diffusers folder or a Hub name."),
+]
+PromptSets = Annotated[
+    list[str] | None,
+    Option(
+        help="Prompt set, by name, YAML file, or .txt with a prompt a line; may be "
+        "repeated. With --images-from: CSV or JSONL of image and prompt."
+    ),
+]
+WHO, DRAW, JUDGES, MANY = "Who is counted", "How images are drawn", "Who judges", "Many processes"
+ProtocolName = Annotated[
+    str | None,
+    Option(
+        help="Take the settings from a protocol: `full`, `quick`, or a YAML file of yours. "
+        "Options given here win over it."
+    ),
+]
+ImagesFrom = Annotated[
+    Path | None,
+    Option(help="Draw nothing: measure the images in this folder, whatever made them."),
+]
+Attributes = Annotated[
+    str | None,
+    Option(
+        help="Attributes to count, such as gender,tone. Default: all that the judge perceives.",
+        rich_help_panel=WHO,
+    ),
+]
+Joint = Annotated[
+    bool,
+    Option(
+        "--joint",
+        help="Count the combinations of the attributes as well.",
+        rich_help_panel=WHO,
+    ),
+]
+Target = Annotated[
+    list[str] | None,
+    Option(
+        help="Shares that you ask for, to report the distance from them: "
+        "gender=woman:.45,man:.45,person:.1",
+        rich_help_panel=WHO,
+    ),
+]
+ImagesEach = Annotated[
+    int | None,
+    Option(help="Images of each prompt that leaves the class open.", rich_help_panel=DRAW),
+]
+ExplicitImages = Annotated[
+    int | None,
+    Option(
+        help="Images of each explicit prompt (one that says a class, such as 'a woman pilot'); "
+        "0 draws none.",
+        rich_help_panel=DRAW,
+    ),
+]
+Until = Annotated[
+    float | None,
+    Option(
+        help="Stop drawing a prompt once each of its shares is known to +- this, such as .05.",
+        rich_help_panel=DRAW,
+    ),
+]
+Split = Annotated[
+    list[str] | None,
+    Option(
+        help="Draw only the prompts of this split, such as test; may be repeated.",
+        rich_help_panel=DRAW,
+    ),
+]
+AdapterName = Annotated[
+    str | None,
+    Option(
+        help="Load an adapter into the model: the name of one that ships, or a folder.",
+        rich_help_panel=DRAW,
+    ),
+]
+AdapterScale = Annotated[
+    float | None,
+    Option(help="Strength of the adapter, 0 to 1. Default: 1.", rich_help_panel=DRAW),
+]
+Setting = Annotated[
+    list[str] | None,
+    Option(
+        help="Change a setting of the sampler: num_inference_steps=30; may be repeated.",
+        rich_help_panel=DRAW,
+    ),
+]
+Seed = Annotated[
+    int | None,
+    Option(help="Number that every image's seed is made from.", rich_help_panel=DRAW),
+]
+Batch = Annotated[int | None, Option(help="Images drawn at a time.", rich_help_panel=DRAW)]
+JudgeName = Annotated[
+    str | None,
+    Option(
+        help="Classifier that judges the images: the name of one that ships, a YAML file, or the "
+        "folder of a trained one. Default: the one that the model's YAML names.",
+        rich_help_panel=JUDGES,
+    ),
+]
+Calibration = Annotated[
+    Path | None,
+    Option(
+        help="File that `evenhand calibrate` wrote: shares are corrected by it. Default: the one "
+        "beside the judge.",
+        rich_help_panel=JUDGES,
+    ),
+]
+Domain = Annotated[
+    str | None,
+    Option(
+        help="What kind of images these are, in words. The report warns where the calibration "
+        "was made on another kind.",
+        rich_help_panel=JUDGES,
+    ),
+]
+JudgeMayBeTrainer = Annotated[
+    bool,
+    Option(
+        "--judge-may-be-trainer",
+        help="Allow the classifier that trained the adapter to judge it; the report says so.",
+        rich_help_panel=JUDGES,
+    ),
+]
+Shard = Annotated[
+    str | None,
+    Option(
+        help="Do only this part of the work: i/n is the i-th of n, counted from 0. The n commands "
+        "may run anywhere; the one that ends last writes the report.",
+        rich_help_panel=MANY,
+    ),
+]
+Executor = Annotated[
+    str | None,
+    Option(
+        help="Hand the work to datatrove's executor: local, slurm or ray "
+        "(pip install 'evenhand[cluster]').",
+        rich_help_panel=MANY,
+    ),
+]
+Tasks = Annotated[
+    int,
+    Option(help="With --executor: into how many tasks.", min=1, rich_help_panel=MANY),
+]
+ExecutorOption = Annotated[
+    list[str] | None,
+    Option(
+        help="With --executor: an argument of the executor, such as partition=gpu; may be "
+        "repeated.",
+        rich_help_panel=MANY,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    Option("--dry-run", help="Say what would be drawn and what it costs, measured on two batches."),
+]
