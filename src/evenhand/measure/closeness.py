@@ -129,9 +129,10 @@ def distances(images: Tensor, reference: Tensor) -> dict[str, Estimate]:
     """Kernel and Frechet distance of two sets of features, by torchmetrics.
 
     `kid` (Binkowski et al., ICLR 2018; times 1,000) is unbiased: the mean over random halves, with
-    1.96 times their standard deviation, the delete-half jackknife's interval (Shao & Wu 1989) for
-    images of these prompts, too wide where one set is the larger. `fid` (Heusel et al., NeurIPS
-    2017) grows with fewer images: hold it against another of as many.
+    1.96 standard errors (`_variance_of_all`) for images of these prompts. `fid` (Heusel et al.,
+    NeurIPS 2017) grows with fewer images: hold it against another of as many. It has no value where
+    either set has fewer than 2 D images: there the covariances are not known, and the distance of
+    two samples of one distribution is far from 0.
 
     Args:
         images: `[N, D]`.
@@ -140,11 +141,8 @@ def distances(images: Tensor, reference: Tensor) -> dict[str, Estimate]:
     Raises:
         UserError: fewer than four images.
     """
-    from torchmetrics.image.fid import FrechetInceptionDistance
-    from torchmetrics.image.kid import KernelInceptionDistance
-
-    half = min(len(images), len(reference)) // 2
-    if half < 2:
+    least, frechet = min(len(images), len(reference)), None
+    if least < 4:
         raise UserError(
             f"{len(images)} images and {len(reference)} in the reference are too few for a "
             "distance: have four or more"
@@ -155,19 +153,49 @@ def distances(images: Tensor, reference: Tensor) -> dict[str, Estimate]:
             "ignore", "Metric `Kernel Inception Distance` will save", UserWarning
         )
         torch.manual_seed(0)
-        kid, fid = (
-            KernelInceptionDistance(feature=made, subsets=100, subset_size=half),
-            FrechetInceptionDistance(feature=made),
-        )
-        for metric in (kid, fid):
-            metric.update(reference, real=True)
-            metric.update(images, real=False)
-        mean, deviation = (1000 * float(x) for x in kid.compute())
-        frechet = float(fid.compute())
+        mean, of_halves = _kid(made, images, reference, least // 2)
+        of_quarters = _kid(made, images, reference, least // 4)[1] if least >= 8 else 0.0
+        if least >= 2 * images.shape[1]:
+            frechet = _fid(made, images, reference)
+    margin = 1.96 * _variance_of_all(of_halves, of_quarters) ** 0.5
     return {
-        "kid": Estimate(mean, mean - 1.96 * deviation, mean + 1.96 * deviation, len(images)),
+        "kid": Estimate(mean, mean - margin, mean + margin, len(images)),
         "fid": Estimate(frechet, None, None, len(images)),
     }
+
+
+def _kid(made: "_Made", images: Tensor, reference: Tensor, size: int) -> tuple[float, float]:
+    """Mean and variance of the kernel distance, times 1,000, over 100 random subsets of a size."""
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    metric = KernelInceptionDistance(feature=made, subsets=100, subset_size=size)
+    metric.update(reference, real=True)
+    metric.update(images, real=False)
+    mean, deviation = (1000 * float(x) for x in metric.compute())
+    return mean, deviation**2
+
+
+def _fid(made: "_Made", images: Tensor, reference: Tensor) -> float:
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    metric = FrechetInceptionDistance(feature=made)
+    metric.update(reference, real=True)
+    metric.update(images, real=False)
+    return float(metric.compute())
+
+
+def _variance_of_all(of_halves: float, of_quarters: float) -> float:
+    """Variance of a kernel distance of n images, from that over subsets drawn from them.
+
+    It has a part L that shrinks as 1/n and a part Q that shrinks as its square and is alone left
+    where both sets are alike. Subsets of n/2 drawn from n vary by L + 3 Q, of n/4 by 3 L + 15 Q;
+    solved for L + Q, within what is possible (a third of the variance over halves to all of it).
+
+    Args:
+        of_halves: variance over subsets of n/2.
+        of_quarters: over subsets of n/4; 0 where there are none.
+    """
+    return min(max(2 * of_halves - of_quarters / 3, of_halves / 3), of_halves)
 
 
 class _Made(torch.nn.Module):

@@ -148,7 +148,9 @@ def _of_images(kind: str, near: Closeness) -> Iterator[Headline]:
         )
     if near.fid_after:
         yield Headline(
-            subject, "Frechet distance to the reference (FID)", [near.fid_before, near.fid_after]
+            subject,
+            "Frechet distance to the reference (FID; from 2 images a feature on)",
+            [near.fid_before, near.fid_after],
         )
 
 

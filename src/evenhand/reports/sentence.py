@@ -82,9 +82,7 @@ def _apart(entry: AttributeReport) -> str:
 def _against_chance(entry: AttributeReport, found: SplitReport, gap: Estimate) -> str:
     """Whether chance alone can make a gap as large as the one found."""
     mean = "Over the prompts, " if found.prompts > 1 else ""
-    told = (
-        f"{mean}{_apart(entry)} lie {_of_hundred(gap)} points apart, what chance adds taken off"
-    )
+    told = f"{mean}{_apart(entry)} lie {_of_hundred(gap)} points apart, what chance adds taken off"
     if gap.value is None:
         return "How far the classes lie apart cannot be told from a single picture a prompt."
     end = "so chance alone does not explain it" if gap.low else "so there may be no gap at all"
