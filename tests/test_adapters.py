@@ -161,7 +161,7 @@ def copy_of_the_embedded_model(folder: pathlib.Path) -> pathlib.Path:
 def test_the_source_of_a_folder_follows_its_weights(tmp_path):
     folder = copy_of_the_embedded_model(tmp_path / "model")
     first = load_diffusion(Model(path=str(folder)), device="cpu").source
-    assert first.startswith(f"{folder}@") and len(first) == len(f"{folder}@") + 12
+    assert first.startswith("model@") and len(first) == len("model@") + 12  # whatever its place
     file = folder / "unet" / "diffusion_pytorch_model.safetensors"
     save_file({k: v / 2 for k, v in load_file(file).items()}, file, metadata={"format": "pt"})
     assert load_diffusion(Model(path=str(folder)), device="cpu").source != first

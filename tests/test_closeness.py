@@ -6,7 +6,8 @@ import torch
 
 from evenhand.core.errors import UserError
 from evenhand.measure import measure
-from evenhand.measure.closeness import closeness, distances
+from evenhand.measure.closeness import closeness
+from evenhand.measure.distances import distances
 from evenhand.recipes.features import Feature
 from evenhand.recipes.measure import Measure
 from evenhand.reports.headlines import headlines

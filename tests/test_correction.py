@@ -118,12 +118,8 @@ def test_calibrations_are_checked_when_read(tmp_path):
     assert sure.confusion(GENDER).matrix.tolist() == [[0.9, 0.1], [0.1, 0.9]]
     assert sure.confusion(GENDER).squares[1].tolist() == [[0.05, 0.05], [0.05, 0.85]]
     del answers["man"]["mean"]["woman"]
-    with pytest.raises(
-        UserError, match="gender: the calibration's probabilities lack class 'woman'"
-    ):
-        Calibration(**{**known.model_dump(), "probabilities": {"gender": answers}}).confusion(
-            GENDER
-        )
+    with pytest.raises(ValueError, match=r"probabilities\.gender\.man: name each of"):
+        Calibration(**{**known.model_dump(), "probabilities": {"gender": answers}})
     with pytest.raises(UserError, match="has nothing for 'age'"):
         known.confusion(Attribute(name="age", classes=["young", "old"]))
     with pytest.raises(

@@ -1,7 +1,11 @@
-"""Mutated files of every kind: a right result, or a UserError of one line; nothing else."""
+"""Mutated files of every kind: a right result, or a UserError of one line; nothing else.
+
+`FUZZ=20 pytest tests/test_fuzz.py` tries twenty times as many.
+"""
 
 import io
 import json
+import os
 import random
 import warnings
 
@@ -27,9 +31,10 @@ from evenhand.reports.comparison import compare
 from evenhand.reports.report import build
 from evenhand.stats.calibration import read_calibration
 
+MORE = int(os.environ.get("FUZZ", "1"))
 fuzz = settings(
     derandomize=True,
-    max_examples=150,
+    max_examples=150 * MORE,
     deadline=None,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -267,7 +272,7 @@ YAMLS = [
 
 
 @pytest.mark.parametrize("name, load", YAMLS, ids=lambda x: x if isinstance(x, str) else "")
-@settings(fuzz, max_examples=60)
+@settings(fuzz, max_examples=60 * MORE)
 @given(seeds)
 def test_yaml(tmp_path, name, load, seed):
     from evenhand.core.resources import ROOT
@@ -309,7 +314,7 @@ def images():
 IMAGES = list(images())
 
 
-@settings(fuzz, max_examples=400)
+@settings(fuzz, max_examples=400 * MORE)
 @given(seeds)
 def test_images(tmp_path, seed):
     rng = random.Random(seed)

@@ -41,6 +41,7 @@ FLOORS = [
     "measure",
     "adapt",
     "classify",
+    "publish",
     "cli",
     "__main__",
 ]

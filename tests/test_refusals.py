@@ -13,19 +13,21 @@ import yaml
 from PIL import Image
 from test_reports import record, run_of
 
+from evenhand.cli import _check_words
 from evenhand.cli.measure_settings import configured, parse_target
+from evenhand.cli.options import keys_once
 from evenhand.cli.show import progress
 from evenhand.core.adapters import LORA, find_adapter
 from evenhand.core.errors import UserError
 from evenhand.core.files import whole, write_json
 from evenhand.core.prompts import PromptSet, load_prompts
 from evenhand.core.resources import locate, one_spelling
-from evenhand.core.schema import check, override, parse_yaml
+from evenhand.core.schema import check, parse_yaml
 from evenhand.diffusion.pipeline import Diffusion, load_diffusion
 from evenhand.diffusion.tokens import cut_short
 from evenhand.images.folders import survey
 from evenhand.images.io import Unreadable, read_image
-from evenhand.images.labelled import labelled
+from evenhand.images.labelled import labelled, readable
 from evenhand.measure.plan import plan
 from evenhand.recipes.dft import load_recipe
 from evenhand.recipes.features import Feature
@@ -103,7 +105,7 @@ def test_settings_that_say_nothing_are_refused(values, message):
 
 def test_a_key_is_given_once():
     with pytest.raises(UserError, match=r"a\.b is given twice"):
-        override({}, ["a.b=1", "a.b=2"])
+        keys_once(["a.b=1", "c=3", "a.b=2"])
 
 
 @pytest.mark.parametrize(
@@ -262,6 +264,23 @@ def test_a_data_set_that_is_gone_is_not_found_in_a_cache():
         labelled("labelled-that-is-gone")
 
 
+@pytest.mark.parametrize(
+    "words, message",
+    [(["report", ""], "an argument after 'report' is empty"), (["caf\udce9"], "is not UTF-8")],
+)
+def test_words_that_cannot_be_meant_are_refused(words, message):
+    with pytest.raises(UserError, match=message):
+        _check_words(words)
+
+
+def test_a_models_folder_is_found_beside_its_yaml(tmp_path):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m.yaml").write_text("path: m")
+    assert load_model(str(tmp_path / "m.yaml")).path == str(tmp_path / "m")
+    with pytest.raises(UserError, match="there is no such folder"):
+        load_model("./none")
+
+
 # What may be replaced
 
 
@@ -313,11 +332,30 @@ def test_a_folder_is_surveyed(tmp_path):
     assert "raw" in why["c.nef"] and why["e"] == "a link to nothing" and "link" in why["f"]
 
 
+def test_a_picture_counts_once_whatever_links_to_it(tmp_path):
+    Image.new("RGB", (9, 9)).save(tmp_path / "b.png")
+    (tmp_path / "a.png").symlink_to("b.png")
+    (tmp_path / "c.png").symlink_to(tmp_path / "b.png")
+    found, left_out = survey(tmp_path)
+    assert found == [tmp_path / "b.png"]
+    assert [x["why"] for x in left_out] == ["a link to b.png, which counts by itself"] * 2
+
+
 @pytest.mark.parametrize("make", [os.mkfifo, lambda p: p.mkdir()])
 def test_what_is_no_file_is_not_waited_for(tmp_path, make):
     make(tmp_path / "x.png")
     with pytest.raises(Unreadable, match="no file"):
         read_image(tmp_path / "x.png")
+
+
+def test_labelled_images_are_read_past_a_broken_one(tmp_path):
+    for name in ("a.png", "b.png", "c.png"):
+        Image.new("RGB", (9, 9)).save(tmp_path / name)
+    (tmp_path / "b.png").write_bytes(b"x")
+    rows = [{"image": {"path": str(p), "bytes": None}} for p in sorted(tmp_path.iterdir())]
+    unread: list[str] = []
+    assert [i for i, _ in readable(rows, unread)] == [0, 2]
+    assert unread == [f"{tmp_path / 'b.png'} (no image)"]
 
 
 # Pipelines

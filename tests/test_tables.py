@@ -120,6 +120,11 @@ def test_a_link_to_itself_is_left_to_who_reads_it(tmp_path):
     [
         ("image,text\nx.png,a\n", "row 1: has no 'prompt'; a table has the columns image and"),
         ("image,prompt\nx.png,\n", "row 1: has no 'prompt'"),
+        ("image,prompt,state.gender\nx.png,a,b\n", "'state.gender' .*did you mean states.ATTR"),
+        (
+            "image,prompt,Split\nx.png,a,b\n",
+            "column 'Split' counts for nothing; did you mean split",
+        ),
         ("image,prompt\n", "lists no image"),
         ("", "lists no image"),
         ("image,prompt,prompt\nx.png,a,b\n", "column 'prompt' stands twice"),
@@ -155,6 +160,7 @@ def test_bad_csv_is_refused(tmp_path, text, message):
             r"row 2: states.gender shall be text \(got 1\)",
         ),
         ('{"image": "y.png", "prompt": "\\ud800"}', "row 2: prompt holds a character that no"),
+        ('{"image": "y.png", "prompt": "a", "prompt": "b"}', "line 2: key 'prompt' stands twice"),
         ('{"image": "y.png"', "line 2: Expecting ',' delimiter at column"),
         ("[" * 100_000, "cannot be read as a table of images and prompts"),
     ],

@@ -2,6 +2,7 @@
 
     python eval/bench/hostile.py             # prints, and writes eval/results/bench-hostile.json
     python eval/bench/hostile.py --only csv  # the cases whose verb or name holds a word; no file
+    python eval/bench/hostile.py --before x.json   # beside what an older version made of them
 
 The cases stand in `eval/bench/hostile/`, by verb. Each runs in a folder of its own, in this process
 by the command line's `main`; some in a process of their own. A case holds if
@@ -16,6 +17,7 @@ import argparse
 import contextlib
 import fnmatch
 import io
+import json
 import os
 import pathlib
 import re
@@ -175,6 +177,7 @@ def main_() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="")
     parser.add_argument("--out", type=pathlib.Path, default=OUT)
+    parser.add_argument("--before", type=pathlib.Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     signal.signal(signal.SIGALRM, too_long)
@@ -191,6 +194,8 @@ def main_() -> None:
                 folder = pathlib.Path(place, f"{verb.split()[-1]}-{i}")
                 folder.mkdir()
                 rows.append(row(verb, one, folder))
+    if arguments.before:
+        compare(rows, json.loads(arguments.before.read_text())["cases"])
     tell(rows)
     if not arguments.only:
         write_json(arguments.out, {**machine(), "summary": summary(rows), "cases": rows})
@@ -223,6 +228,13 @@ def row(verb: str, one: Case, folder: pathlib.Path) -> dict:
     }
 
 
+def compare(rows: list[dict], before: list[dict]) -> None:
+    """Says of each case whether it held in an older version."""
+    held = {(r["verb"], r["name"], r["fault"]): not r["complaint"] for r in before}
+    for one in rows:
+        one["held_before"] = held.get((one["verb"], one["name"], one["fault"]))
+
+
 def summary(rows: list[dict]) -> dict:
     """Cases and those that hold, by verb."""
     found = {}
@@ -231,6 +243,7 @@ def summary(rows: list[dict]) -> dict:
         found[verb] = {
             "cases": len(mine),
             "hold": sum(not r["complaint"] for r in mine),
+            "held before": sum(r.get("held_before") is True for r in mine),
             "one line": sum(r["expected"] == "one line" for r in mine),
             "right": sum(r["expected"] == "right" for r in mine),
         }
@@ -239,9 +252,10 @@ def summary(rows: list[dict]) -> dict:
 
 def tell(rows: list[dict]) -> None:
     """Prints the table."""
-    print(f"{'verb':34}{'cases':>7}{'hold':>6}{'one line':>10}{'right':>7}")
+    columns = ["cases", "hold", "held before", "one line", "right"]
+    print(f"{'verb':34}" + "".join(f"{name:>13}" for name in columns))
     for verb, x in summary(rows).items():
-        print(f"{verb:34}{x['cases']:>7}{x['hold']:>6}{x['one line']:>10}{x['right']:>7}")
+        print(f"{verb:34}" + "".join(f"{x[name]:>13}" for name in columns))
     hold = sum(not r["complaint"] for r in rows)
     print(f"{len(rows)} cases, {hold} hold; {sum(r['seconds'] for r in rows):.0f} s")
 

@@ -160,6 +160,7 @@ PICTURES = [
         9,
     ),
     Case("a link to itself", F, None, with_file("C.png", link("C.png")), skipped(1, 3)),
+    Case("a link to another", F, None, with_file("C.png", link("A.png")), skipped(1, 3, "A.png")),
     Case("a pipe", F, None, with_file("C.png", os.mkfifo), skipped(1, 3, "no file")),
     Case(
         "a folder called .png", F, None, {"pics": pictures(2), "pics/x.png": pictures(1)}, judged(3)
@@ -220,6 +221,20 @@ TABLES = [
     Case("a byte order mark", T, None, table("\ufeffimage,prompt\nA.png,a\n"), judged(1), 21),
     Case("a column missing", T, "has no 'prompt'", table("image,text\nA.png,a\n")),
     Case("a column twice", T, "stands twice", table("image,prompt,prompt\nA.png,a,b\n")),
+    Case(
+        "a column misspelt",
+        T,
+        "did you mean states",
+        table("image,prompt,state.gender\nA.png,a,b\n"),
+        fault=7,
+    ),
+    Case(
+        "a column in capitals",
+        T,
+        "did you mean split",
+        table("image,prompt,Split\nA.png,a,b\n"),
+        fault=7,
+    ),
     Case(
         "a comma too many",
         T,

@@ -619,6 +619,7 @@ TEXTS = [
 CALIBRATIONS = [
     Case("not there", CALIBRATED, "cannot be read as a calibration", LINES),
     Case("no JSON", CALIBRATED, "cannot be read as a calib", {**LINES, "c.json": "{"}),
+    Case("a key twice", CALIBRATED, "stands twice", {**LINES, "c.json": '{"a": 1, "a": 2}'}),
     Case("a list", CALIBRATED, "cannot be read as a calib", {**LINES, "c.json": []}),
     Case("of another judge", CALIBRATED, "calibrate it anew", calibrated()),
     Case("of a later version", CALIBRATED, "newer evenhand", calibrated(schema=9)),

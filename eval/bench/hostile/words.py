@@ -41,6 +41,10 @@ CASES = [
         right=says("emoji"),
         process={"PYTHONIOENCODING": "ascii"},
     ),
+    Case("an empty word", "report ''", "an argument after 'report' is empty"),
+    Case("an unset variable", "measure --images-from '' --judge emoji-judge", "is empty"),
+    Case("an unset judge", "measure emoji --prompts things --judge ''", "after '--judge' is empty"),
+    Case("a word that is no UTF-8", "report caf\udce9", "is not UTF-8"),
     Case("an unknown option", "--verbose list", "No such option: --verbose"),
     Case("an option after its verb", "report --debug nowhere", "No such option: --debug"),
 ]

@@ -6,6 +6,7 @@ the softmax over its own. What is written is a folder that transformers loads, w
 """
 
 import pathlib
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -19,7 +20,8 @@ from transformers import (
 )
 
 from evenhand.core.errors import UserError, loading
-from evenhand.core.files import write_text
+from evenhand.core.files import write_json, write_text
+from evenhand.judges.calibrate import TRAINED_ON
 from evenhand.recipes.judge_training import JudgeTraining
 from evenhand.training.checkpoints import seeded
 
@@ -90,11 +92,17 @@ class Normalised(nn.Module):
 
 
 def write_judge(
-    folder: pathlib.Path, model: Any, processor: Any, recipe: JudgeTraining
+    folder: pathlib.Path,
+    model: Any,
+    processor: Any,
+    recipe: JudgeTraining,
+    *,
+    trained_on: Iterable[str] = (),
 ) -> pathlib.Path:
     """Writes a classifier's folder and returns it.
 
-    It holds the files of transformers, the recipe's labels, and `classifier.yaml`.
+    It holds the files of transformers, the recipe's labels, `classifier.yaml`, and digests of the
+    images it was trained on (`trained-on.json`), which no calibration of it may use.
     """
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
@@ -115,9 +123,11 @@ def write_judge(
                     a: {"path": ".", "labels": {f"{a}: {c}": c for c in x.names}}
                     for a, x in recipe.attributes.items()
                 },
+                **({"faces": recipe.crops.model_dump()} if recipe.crops else {}),
                 "mirror": recipe.mirror,
             },
             sort_keys=False,
         ),
     )
+    write_json(folder / TRAINED_ON, {"images": sorted(trained_on)})
     return folder

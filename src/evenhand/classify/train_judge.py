@@ -9,18 +9,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import Dataset
 
 from evenhand.classify.judge_network import Normalised, new_network, write_judge
+from evenhand.classify.labelled_images import LabelledImages, images_of
 from evenhand.core.errors import UserError
+from evenhand.core.resources import one_spelling
 from evenhand.devices import autocast, default_device, resolve_dtype
 from evenhand.images.augmentation import augmented, mixed
-from evenhand.images.labelled import labelled, pixels_of, values
+from evenhand.images.labelled import digests, labelled
 from evenhand.images.tensors import to_float
 from evenhand.recipes.judge_training import JudgeTraining
 from evenhand.training.fit import Batch, Passes, fit, refuse_several_processes
 from evenhand.training.phases import Phase
 from evenhand.training.run_directory import open_run
+
+PARTS = ("train", "validation")  # splits: to train on, and to choose the epoch by
 
 
 def train_judge(
@@ -38,21 +41,24 @@ def train_judge(
         recipe: what it learns and how.
         data: labelled images, as `evenhand.images.labelled` reads them.
         folder: run directory.
-        progress: called with (steps done, steps in all, the last loss and the best validation
-            accuracy in words).
+        progress: called with (steps done, steps in all, how well it goes in words).
 
     Returns:
         the classifier's folder, `folder/classifier`, to be named as a judge or for calibration.
 
     Raises:
-        UserError: data without a split, a column or a class; another run's folder; a network that
-            cannot be had; a training that diverged or learned nothing; several processes.
+        UserError: data without a split, a column, a class or a face; another run's folder; a
+            network that cannot be had; a training that diverged or learned nothing.
     """
     refuse_several_processes()
     folder, device = pathlib.Path(folder), default_device()
     recipe = recipe.model_copy(update={"dtype": resolve_dtype(recipe.dtype, device)})
-    train, validation = _parts_of(data, recipe)
-    open_run(folder, {"recipe": recipe.model_dump(mode="json"), "data": str(data)})
+    splits = _parts_of(data, recipe)
+    open_run(folder, {"recipe": recipe.model_dump(mode="json"), "data": one_spelling(data)})
+    train, validation = (
+        images_of(splits[name], recipe, folder, f"{data}, {name}", device, progress)
+        for name in PARTS
+    )
     network, processor = new_network(recipe)
     model = Normalised(network, processor.image_mean, processor.image_std)
     weights = class_weights(train, recipe)
@@ -80,48 +86,25 @@ def train_judge(
         progress=progress,
     )
     _refuse_constant(called(model, validation, recipe, device), recipe, folder)
-    return write_judge(folder / "classifier", network, processor, recipe)
+    made, trained_on = folder / "classifier", digests(splits["train"])
+    return write_judge(made, network, processor, recipe, trained_on=trained_on)
 
 
-def _parts_of(data: str | os.PathLike, recipe: JudgeTraining) -> list["LabelledImages"]:
-    """The rows to train on, and those to choose the epoch by."""
-    names, splits = ("train", "validation"), labelled(data, split=recipe.split, seed=recipe.seed)
-    if missing := set(names) - splits.keys():
+def _parts_of(data: str | os.PathLike, recipe: JudgeTraining) -> dict[str, Any]:
+    """The rows by split: `train` to train on, `validation` to choose the epoch by.
+
+    Raises:
+        UserError: no such split or column, or a class that no image has.
+    """
+    splits = labelled(data, split=recipe.split, seed=recipe.seed)
+    if missing := set(PARTS) - splits.keys():
         raise UserError(
             f"{data}: has no split {' and no split '.join(sorted(missing))}; it has "
             f"{', '.join(splits)}"
         )
-    return [LabelledImages(splits[name], recipe, f"{data}, {name}") for name in names]
-
-
-class LabelledImages(Dataset):
-    """Images `[S, S, 3]` uint8, the index of each attribute's class `[A]`, and which are known."""
-
-    def __init__(self, rows: Any, recipe: JudgeTraining, where: str) -> None:
-        self._rows, self._size = rows, recipe.size
-        columns = [
-            [labels.find(v) for v in values(rows, labels.column, where)]
-            for labels in recipe.attributes.values()
-        ]
-        self.known = torch.tensor([[k is not None for k in column] for column in columns]).T
-        self.labels = torch.tensor([[k or 0 for k in column] for column in columns]).T
-        for place, (name, labels) in enumerate(recipe.attributes.items()):
-            for k, cls in enumerate(labels.names):
-                if not (self.known[:, place] & (self.labels[:, place] == k)).any():
-                    raise UserError(
-                        f"{where}: no image has class {cls!r} of {name!r} (column "
-                        f"{labels.column!r})"
-                    )
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        return {
-            "images": torch.from_numpy(pixels_of(self._rows[index], self._size)),
-            "labels": self.labels[index],
-            "known": self.known[index],
-        }
+    for name in PARTS:
+        LabelledImages(splits[name], recipe, f"{data}, {name}")
+    return splits
 
 
 def class_weights(rows: LabelledImages, recipe: JudgeTraining) -> list[Tensor]:

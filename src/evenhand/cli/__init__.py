@@ -15,7 +15,7 @@ from typing import Any
 
 import typer
 
-from evenhand.cli import classifier, compare, demo, measure, plan, report, train
+from evenhand.cli import classifier, compare, demo, measure, plan, publish, report, train
 from evenhand.cli.catalogue import catalogue
 from evenhand.core.errors import UserError
 
@@ -47,6 +47,8 @@ for verb in (demo.demo, plan.plan, measure.measure, train.train, compare.compare
 _add(app, classifier.calibrate)
 app.add_typer(classifier.app, name="classifier")
 _add(classifier.app, classifier.train)
+_add(app, publish.push)
+_add(app, publish.pull)
 _add(app, catalogue, "list")
 
 
@@ -70,6 +72,7 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     code = 0
     try:
+        _check_words(sys.argv[1:])
         code = app(standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
         code = 130
@@ -82,6 +85,9 @@ def main() -> None:
         code = error.exit_code
     except UserError as error:
         code = _say(str(error), 2)
+    except BrokenPipeError:  # whoever read the output has enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
     except OSError as error:
         what = f"{os.fsdecode(error.filename)}: " if error.filename else ""
         hint = (
@@ -98,6 +104,20 @@ def main() -> None:
             file=sys.stderr,
         )
     sys.exit(code)
+
+
+def _check_words(words: list[str]) -> None:
+    """Refuses arguments that are empty, such as those of unset variables, or no UTF-8.
+
+    Raises:
+        UserError: names the argument.
+    """
+    for i, word in enumerate(words):
+        if not word:
+            after = f" after {words[i - 1]!r}" if i else ""
+            raise UserError(f"an argument{after} is empty; is a variable of the shell not set?")
+        if any("\ud800" <= sign <= "\udfff" for sign in word):
+            raise UserError(f"{word!r}: is not UTF-8; rename it")
 
 
 def _warn(

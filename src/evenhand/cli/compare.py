@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
+from evenhand.cli.options import NoImages
+
 if TYPE_CHECKING:
     from evenhand.reports.changes import Closeness
 
@@ -26,22 +28,27 @@ def compare(
             "both runs are from it (KID, FID)."
         ),
     ] = None,
+    no_images: NoImages = False,
     out: Annotated[Path | None, Option(help="Where the report goes.")] = None,
 ) -> None:
-    r"""Compare two measured runs image by image on the same seeds.
+    r"""Compare two measured runs image by image: the same seeds, or the same photographs.
 
-    With --features also: nearness of the images, agreement with the prompt (CLIP-T), and variety
-    within a class.
+    By one judge: what changed. The same images by two judges: how far these agree (the share of
+    images of which both say the same, Cohen's kappa).
 
-    Example:
+    With --features also: nearness of the images, CLIP-T, variety.
+
+    Examples:
         evenhand compare runs/measure/emoji-emoji-occupations \
             runs/measure/emoji-emoji-occupations-emoji-gender
 
-        evenhand compare RUN_BEFORE RUN_AFTER --features clip --features dino
+        evenhand compare RUN_BEFORE RUN_AFTER --features clip --features dino --reference PHOTOS
 
-        evenhand compare RUN_BEFORE RUN_AFTER --features dino --reference PHOTOGRAPHS
+        evenhand measure --images-from photographs --judge siglip-faces --out RUN_A
+        evenhand measure --images-from photographs --judge clip-faces --out RUN_B
+        evenhand compare RUN_A RUN_B
     """
-    from evenhand.cli.show import console, summary
+    from evenhand.cli.show import console, summary, tell_page
     from evenhand.core.errors import UserError
     from evenhand.reports.html import may_hold_comparison, write_comparison
 
@@ -50,11 +57,11 @@ def compare(
     if reference and not features:
         raise UserError("--reference: say with --features in what the images are compared")
     near = _near(before, after, features, reference) if features else None
-    result = write_comparison(before, after, out, closeness=near)
+    result = write_comparison(before, after, out, closeness=near, pictures=not no_images)
     console.print(summary([result.before, result.after], result.change))
     for note in result.notes:
         print(note)
-    print(f"report: {out / 'report.html'}")
+    tell_page(out / "report.html", [result.before, result.after], not no_images)
 
 
 def _near(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from evenhand.cli import measure_options as opt
 from evenhand.cli.measure_settings import configured, tell_plan
-from evenhand.cli.options import RunDirectory
+from evenhand.cli.options import NoImages, RunDirectory
 
 if TYPE_CHECKING:
     from evenhand.recipes.measure import Measure
@@ -33,6 +33,7 @@ def measure(
     seed: opt.Seed = None,
     batch: opt.Batch = None,
     out: RunDirectory = None,
+    no_images: NoImages = False,
     shard: opt.Shard = None,
     executor: opt.Executor = None,
     tasks: opt.Tasks = 2,
@@ -66,12 +67,14 @@ def measure(
     elif executor:
         from evenhand.measure.executors import execute
 
-        execute(config, folder, executor, tasks, executor_option or [])
+        execute(config, folder, executor, tasks, executor_option or [], pictures=not no_images)
     else:
-        _run(config, folder, shard, judge_may_be_trainer)
+        _run(
+            config, folder, shard, judge_may_be_trainer=judge_may_be_trainer, pictures=not no_images
+        )
 
 
-def _run(config: "Measure", folder: Path, shard: str | None, judge_may_be_trainer: bool) -> None:
+def _run(config: "Measure", folder: Path, shard: str | None, **how: bool) -> None:
     """Measures, or does a shard of it, and says what was found."""
     from evenhand.cli.show import progress
     from evenhand.core.work import share_of
@@ -81,11 +84,9 @@ def _run(config: "Measure", folder: Path, shard: str | None, judge_may_be_traine
     share = share_of(shard)
     plan(config)  # what is unknown is said before a progress bar is drawn
     with progress("measuring") as update:
-        report = run(
-            config, folder, share=share, progress=update, judge_may_be_trainer=judge_may_be_trainer
-        )
+        report = run(config, folder, share=share, progress=update, **how)
     if report:
-        _tell(report, folder)
+        _tell(report, folder, how["pictures"])
     elif share.only:
         print(
             f"shard {shard} is done; the report is made by the last of the shards to end, or by "
@@ -93,9 +94,9 @@ def _run(config: "Measure", folder: Path, shard: str | None, judge_may_be_traine
         )
 
 
-def _tell(report: "Report", folder: Path) -> None:
+def _tell(report: "Report", folder: Path, pictures: bool) -> None:
     """Says what was found, with its notes, and where the page is."""
-    from evenhand.cli.show import console, summary
+    from evenhand.cli.show import console, summary, tell_page
 
     console.print(summary([report]))
     for note in report.notes:
@@ -106,4 +107,4 @@ def _tell(report: "Report", folder: Path) -> None:
             "without looking: "
             f"{known.saved:.0%} saved; the widest share is known to +- {known.widest:.3f}"
         )
-    print(f"report: {folder / 'report.html'}")
+    tell_page(folder / "report.html", [report], pictures)

@@ -5,6 +5,8 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from evenhand.cli.options import keys_once
+
 ModelName = Annotated[
     str | None,
     Argument(help="A model that ships (`evenhand list`), a diffusers folder or a Hub name."),
@@ -93,6 +95,7 @@ Setting = Annotated[
     Option(
         help="Change a setting of the sampler: num_inference_steps=30; may be repeated.",
         rich_help_panel=DRAW,
+        callback=keys_once,
     ),
 ]
 Seed = Annotated[
@@ -109,10 +112,12 @@ JudgeName = Annotated[
     ),
 ]
 Calibration = Annotated[
-    Path | None,
+    str | None,  # a path drops the "./" of a file that is called `none`
     Option(
-        help="File that `evenhand calibrate` wrote: shares are corrected by it. Default: the one "
-        "beside the judge.",
+        metavar="FILE",
+        help="File that `evenhand calibrate` wrote: shares are corrected by it, where the judge "
+        "answers on these images as on those of its calibration. Default: the one beside the "
+        "judge. `none`: correct nothing.",
         rich_help_panel=JUDGES,
     ),
 ]

@@ -5,20 +5,25 @@ from typing import Annotated
 
 from typer import Argument
 
+from evenhand.cli.options import NoImages
+
 
 def report(
     run: Annotated[Path, Argument(help="Run directory of `evenhand measure`, finished or not.")],
+    no_images: NoImages = False,
 ) -> None:
     """Recompute report.json and report.html from the records of a run.
 
-    Example:
+    Examples:
         evenhand report runs/measure/emoji-emoji-occupations
+
+        evenhand report runs/measure/photographs --no-images
     """
-    from evenhand.cli.show import console, summary
+    from evenhand.cli.show import console, summary, tell_page
     from evenhand.reports.html import write_report
 
-    found = write_report(run)
+    found = write_report(run, pictures=not no_images)
     console.print(summary([found]))
     for note in found.notes:
         print(note)
-    print(f"report: {run / 'report.html'}")
+    tell_page(run / "report.html", [found], not no_images)

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pathlib
 import time
 from collections.abc import Callable, Iterator
 
@@ -18,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from evenhand.reports.changes import Change
-from evenhand.reports.headlines import headlines, number
+from evenhand.reports.headlines import headlines, labels_of, number
 from evenhand.reports.models import Report
 
 console = Console()
@@ -86,11 +87,27 @@ def _only_our_bars() -> None:
     transformers.utils.logging.disable_progress_bar()
 
 
+def tell_page(page: pathlib.Path, runs: list[Report], pictures: bool) -> None:
+    """Says where the page is, and that it holds photographs where it does."""
+    print(f"report: {page}")
+    if pictures and any(r.run.settings.get("images_from") for r in runs):
+        print(
+            "The page holds some of the photographs themselves: whoever gets it sees the faces in "
+            "them. --no-images writes it without."
+        )
+
+
 def summary(runs: list[Report], change: Change | None = None) -> Table:
     """The headline numbers of one report, or of two beside each other with their change."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    found = ["found"] if len(runs) == 1 else ["before", "after"]
-    for heading in ["", *found, *(["change"] if change else []), "target", "chance floor"]:
+    found = labels_of(runs, change)
+    for heading in [
+        "",
+        *found,
+        *(["between both" if change.agreement else "change"] if change else []),
+        "target",
+        "chance floor",
+    ]:
         table.add_column(
             heading, justify="right" if heading else "left", no_wrap=bool(heading)
         )  # subjects may wrap, numbers not

@@ -109,6 +109,27 @@ def _size(value: Any, known: dict[int, float]) -> float:
     return known[id(value)]
 
 
+def parse_json(text: str) -> Any:
+    """The value that a JSON text stands for; a key that stands twice and NaN are no JSON.
+
+    Raises:
+        ValueError: it is no JSON.
+        RecursionError: it is nested too deeply.
+    """
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            raise ValueError(f"key {max(names, key=names.count)!r} stands twice")
+        return found
+
+    def refused(name: str) -> None:
+        raise ValueError(f"{name} is no number")
+
+    return json.loads(text, object_pairs_hook=once, parse_constant=refused)
+
+
 def read_json(path: str | os.PathLike, *, what: str, advice: str = "") -> dict[str, Any]:
     """A JSON file that holds a mapping.
 
@@ -121,7 +142,7 @@ def read_json(path: str | os.PathLike, *, what: str, advice: str = "") -> dict[s
         UserError: it cannot be read, is no JSON, or holds something else.
     """
     try:
-        values = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        values = parse_json(pathlib.Path(path).read_text(encoding="utf-8"))
         if not isinstance(values, dict):
             raise ValueError("it holds no mapping of keys to values")
     except (OSError, ValueError, RecursionError) as error:
@@ -146,19 +167,16 @@ def read_yaml(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def override(values: dict[str, Any], pairs: list[str]) -> dict[str, Any]:
-    """A copy of the values with `a.b=value` pairs applied; values are read as YAML.
+    """A copy of the values with `a.b=value` pairs applied in turn; values are read as YAML.
 
     Raises:
-        UserError: a pair that is none, or a key that is given twice.
+        UserError: a pair that is none.
     """
-    values, given = copy.deepcopy(values), set()
+    values = copy.deepcopy(values)
     for pair in pairs:
         dotted, equals, text = pair.partition("=")
         if not equals or not dotted:
             raise UserError(f"{pair!r}: write key=value, such as steps=40 or lora.rank=4")
-        if dotted in given:
-            raise UserError(f"{pair!r}: {dotted} is given twice; leave one out")
-        given.add(dotted)
         *parents, last = dotted.split(".")
         place = values
         for parent in parents:

@@ -29,12 +29,17 @@ def survey(folder: str | os.PathLike) -> tuple[list[pathlib.Path], list[LeftOut]
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder of images")
     found, left_out = [], []
-    for path in sorted(_visible(folder)):
+    paths = sorted(_visible(folder))
+    files = {os.path.realpath(p): p for p in paths if not p.is_symlink()}
+    for path in paths:
         why = _why_not(path)
+        first = files.setdefault(os.path.realpath(path), path)
+        if why is None and first != path:
+            why = f"a link to {first.relative_to(folder)}, which counts by itself"
         if why is None:
             found.append(path)
         elif why:
-            left_out.append({"skipped": printable(path.absolute()), "why": why})
+            left_out.append({"skipped": printable(path.absolute()), "why": printable(why)})
     if not found:
         more = f"; {left_out[0]['skipped']}: {left_out[0]['why']}" if left_out else ""
         raise UserError(f"{folder}: holds no image ({', '.join(sorted(SUFFIXES))}){more}")

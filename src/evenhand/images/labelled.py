@@ -1,7 +1,12 @@
 """Labelled images: parquet files, folders of class folders, Hub data sets."""
 
+import contextlib
+import hashlib
 import io
 import os
+import pathlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,9 +18,9 @@ from evenhand.images.tensors import to_float, to_uint8
 
 
 def labelled(path: str | os.PathLike, *, split: str | None = None, seed: int = 0) -> dict[str, Any]:
-    """Labelled images as `datasets.Dataset` by split, with columns `image` (not decoded.
+    """Labelled images as `datasets.Dataset` by split, with columns `image` and labels.
 
-    `pixels_of` reads it) and labels.
+    The images are not decoded: `pixels_of` reads them.
 
     Args:
         path: parquet file; folder with a folder of images for each class (column `label`), or with
@@ -51,7 +56,9 @@ def labelled(path: str | os.PathLike, *, split: str | None = None, seed: int = 0
     if split:
         if split not in whole.column_names:
             raise UserError(
-                f"{path}: has no column {split!r}; its columns are {', '.join(whole.column_names)}"
+                f"{path}: has no column {split!r} that says the split; its columns are "
+                f"{', '.join(whole.column_names)}. Name another, or none for a random 80/10/10: "
+                "split=null in a training, no --split-column in a calibration"
             )
         names = np.array([str(name) for name in whole[split]])
         return {
@@ -80,10 +87,55 @@ def values(rows: Any, column: str, where: str) -> list[Any]:
     """
     if column not in rows.column_names:
         raise UserError(
-            f"{where}: has no column {column!r}; its columns are {', '.join(rows.column_names)}"
+            f"{where}: has no column {column!r} of labels; its columns are "
+            f"{', '.join(rows.column_names)}"
         )
     found, feature = list(rows[column]), rows.features[column]
     return [feature.int2str(v) for v in found] if hasattr(feature, "int2str") else found
+
+
+def values_found(found: Iterable[Any], most: int = 8) -> str:
+    """The values of a label column in words, for errors: the most frequent first."""
+    counted = Counter(str(v) for v in found if v is not None)
+    known = sorted(counted, key=lambda v: (-counted[v], v))[: most + 1]
+    more = ", ..." if len(known) > most else ""
+    return f"its values are {', '.join(known[:most])}{more}" if known else "it has no values"
+
+
+def digests(rows: Any) -> list[str]:
+    """For each row sixteen hex digits of its image file; an empty text where it cannot be read."""
+    found = []
+    for row in rows:
+        image: dict[str, Any] = row["image"] or {"bytes": None, "path": None}
+        data, path = image["bytes"], image["path"]
+        if data is None and path is not None:
+            with contextlib.suppress(OSError):
+                data = pathlib.Path(path).read_bytes()
+        found.append("" if data is None else hashlib.sha256(data).hexdigest()[:16])
+    return found
+
+
+def readable(
+    rows: Any, unread: list[str], *, side: int | None = None
+) -> Iterator[tuple[int, Pixels]]:
+    """The images that can be read, with their numbers; why others cannot is put into `unread`.
+
+    Args:
+        rows: of what `labelled` returns.
+        unread: filled while the images are read.
+        side: as of `read_image`.
+    """
+    for i, row in enumerate(rows):
+        try:
+            yield i, _pixels(row, None, side)
+        except Unreadable as error:
+            unread.append(f"{_name(row)} ({error})")
+
+
+def _name(row: dict[str, Any]) -> Any:
+    """What an image of labelled data is called: its file, or its labels where it has none."""
+    file = (row["image"] or {}).get("path")
+    return file or {name: value for name, value in row.items() if name != "image"}
 
 
 def pixels_of(row: dict[str, Any], size: int | None = None, *, side: int | None = None) -> Pixels:
@@ -97,15 +149,20 @@ def pixels_of(row: dict[str, Any], size: int | None = None, *, side: int | None 
     Raises:
         UserError: it is damaged, missing, or too large.
     """
+    try:
+        return _pixels(row, size, side)
+    except Unreadable as error:
+        raise UserError(
+            f"labelled images: the image of {_name(row)}: {error}; leave it out"
+        ) from error
+
+
+def _pixels(row: dict[str, Any], size: int | None, side: int | None) -> Pixels:
     image: dict[str, Any] = row["image"] or {"bytes": None, "path": None}
     source = image["path"] if image["bytes"] is None else io.BytesIO(image["bytes"])
-    try:
-        if source is None:
-            raise Unreadable("is not there")
-        pixels = read_image(source, side=size or side)
-    except Unreadable as error:
-        name = image["path"] or {name: value for name, value in row.items() if name != "image"}
-        raise UserError(f"labelled images: the image of {name}: {error}; leave it out") from error
+    if source is None:
+        raise Unreadable("is not there")
+    pixels = read_image(source, side=size or side)
     if size is None or pixels.shape[:2] == (size, size):
         return pixels
     images = interpolate(to_float(pixels[None]), (size, size), mode="bilinear", antialias=True)

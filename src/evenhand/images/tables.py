@@ -4,6 +4,8 @@ No torch.
 """
 
 import csv
+import difflib
+import functools
 import hashlib
 import io
 import json
@@ -15,6 +17,7 @@ from typing import Any, NamedTuple
 
 from evenhand.core.errors import UserError
 from evenhand.core.prompts import Prompt
+from evenhand.core.schema import parse_json
 
 TEXTS = ("image", "prompt", "concept", "family", "split")  # columns of a table
 
@@ -65,7 +68,7 @@ def _rows(table: pathlib.Path) -> Iterator[Any]:
         if table.suffix.lower() in {".jsonl", ".ndjson"}:
             yield from _json_lines(text)
         elif table.suffix.lower() == ".json":
-            found = json.loads(text)
+            found = parse_json(text)
             yield from found if isinstance(found, list) else [found]
         else:
             yield from _csv(text)
@@ -82,9 +85,11 @@ def _json_lines(text: str) -> Iterator[Any]:
     for number, line in enumerate(text.split("\n"), start=1):
         try:
             if line.strip():
-                yield json.loads(line)
+                yield parse_json(line)
         except json.JSONDecodeError as error:
             raise ValueError(f"line {number}: {error.msg} at column {error.colno}") from error
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from error
 
 
 def _csv(text: str) -> Iterator[dict[str, str]]:
@@ -107,6 +112,8 @@ def _texts(row: Any, where: str) -> dict[str, str]:
     """A row's filled columns, of those that count; states may be nested in JSON."""
     if not isinstance(row, dict):
         raise UserError(f"{where}: is no row with the columns image and prompt (got {row!r})")
+    if wrong := _misspelt(tuple(row)):
+        raise UserError(f"{where}: {wrong}")
     states = row.get("states") or {}
     if not isinstance(states, dict):
         raise UserError(
@@ -127,6 +134,20 @@ def _texts(row: Any, where: str) -> dict[str, str]:
         if name not in found:
             raise UserError(f"{where}: has no {name!r}; a table has the columns image and prompt")
     return found
+
+
+@functools.lru_cache
+def _misspelt(columns: tuple[str, ...]) -> str | None:
+    """Which column is probably meant for one that counts, in words; others are left alone."""
+    for name in columns:
+        text = name.lower().strip()
+        if name in TEXTS or name == "states" or name.startswith("states."):
+            continue
+        near = difflib.get_close_matches(text, [x for x in TEXTS if x not in columns], 1, 0.8)
+        meant = "states.ATTRIBUTE" if text.startswith("state") else near[0] if near else None
+        if meant:
+            return f"column {name!r} counts for nothing; did you mean {meant}?"
+    return None
 
 
 def printable(path: str | os.PathLike) -> str:

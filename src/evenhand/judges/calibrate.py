@@ -1,7 +1,9 @@
 """Calibrating a classifier: what it calls images whose labels are known."""
 
 import datetime
+import json
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,13 +13,15 @@ from numpy.typing import NDArray
 
 from evenhand.core.errors import UserError, unknown
 from evenhand.devices import default_device
-from evenhand.images.labelled import labelled, pixels_of, values
+from evenhand.images.labelled import digests, labelled, readable, values, values_found
 from evenhand.images.tensors import in_batches
 from evenhand.judges.base import answers
 from evenhand.judges.registry import load_judge
 from evenhand.recipes.judge import JudgeConfig
 from evenhand.recipes.labels import Labels
 from evenhand.stats.calibration import NOT_SEEN, Answers, Calibration
+
+TRAINED_ON = "trained-on.json"  # beside a judge's weights: {"images": digests of the files}
 
 
 def calibrate(
@@ -35,6 +39,9 @@ def calibrate(
 ) -> Calibration:
     """Counts what a judge calls labelled images of each true class; means of its probabilities.
 
+    Images that the judge was trained on (`trained-on.json` beside its weights says which) are left
+    out, since it errs less on them than on others; a warning says how many.
+
     Args:
         config: the judge, as `evenhand.recipes.judge.find_judge` found it.
         data: labelled images, as `evenhand.images.labelled` reads them.
@@ -49,26 +56,40 @@ def calibrate(
         progress: called with (images done, images in all).
 
     Raises:
-        UserError: unknown attribute, class, column or split; a class without an image.
+        UserError: unknown attribute, class, column or split; a class without an image that can
+            be read (images that cannot are left out, with a warning that counts them); no image but
+            those it was trained on.
     """
     device = torch.device(device or default_device())
     judge, rows = load_judge(config, device=device), _rows(data, split, column, seed)
     known = {a: judge.classes(a) for a in filter(None, [*judge.attributes, judge.concept])}
+    _truth(rows, labels, known, config.name, str(data))  # says what is wrong with all of them
+    rows = _not_trained_on(rows, config, str(data))
     truth = _truth(rows, labels, known, config.name, str(data))
-    found = {name: _Table(known[name]) for name in labels}
-    done = 0
-    pixels = ((i, pixels_of(row, side=judge.side)) for i, row in enumerate(rows))
+    found, done = {name: AnswerTable(known[name]) for name in labels}, 0
+    unread: list[str] = []
+    pixels = readable(rows, unread, side=judge.side)
     for indices, images in in_batches(pixels, batch, device=device):
-        found_in = answers(judge, images)
-        seen = found_in.seen.cpu().numpy()
+        said = answers(judge, images)
         for name, table in found.items():
-            table.add(
-                [truth[name][i] for i in indices], found_in.probs[name].cpu().double().numpy(), seen
-            )
+            probs = said.probs[name].cpu().double().numpy()
+            table.add([truth[name][i] for i in indices], probs, said.seen.cpu().numpy())
         done += len(indices)
         if progress:
             progress(done, len(rows))
-    _refuse_empty(found, str(data))
+    if unread:
+        warnings.warn(
+            f"{data}: {len(unread)} of {len(rows)} images could not be read and count for nothing, "
+            f"such as {unread[0]}",
+            stacklevel=2,
+        )
+    for name, table in found.items():
+        for cls, called in table.counts.items():
+            if not sum(called.values()):
+                raise UserError(
+                    f"{data}: no image is labelled {cls!r} of {name!r} and can be read; a "
+                    "calibration needs some of every class"
+                )
     return Calibration(
         classifier=config.name,
         digest=judge.digest,
@@ -89,14 +110,31 @@ def _rows(data: str | os.PathLike, split: str | None, column: str | None, seed: 
     return parts[split] if split else datasets.concatenate_datasets(list(parts.values()))
 
 
-def _refuse_empty(found: dict[str, "_Table"], where: str) -> None:
-    for name, table in found.items():
-        for cls, called in table.counts.items():
-            if not sum(called.values()):
-                raise UserError(
-                    f"{where}: no image is labelled {cls!r} of {name!r}; a calibration needs some "
-                    "of every class"
-                )
+def _not_trained_on(rows: Any, config: JudgeConfig, where: str) -> Any:
+    """The rows without the images that the judge was trained on."""
+    file = config.beside(TRAINED_ON)
+    if file is None:
+        return rows
+    try:
+        trained = set(json.loads(file.read_text(encoding="utf-8"))["images"]) - {""}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{file}: does not say what the judge was trained on ({error}); train it anew, or "
+            "delete this file if you know that the labelled images were not among its own"
+        ) from error
+    kept = [i for i, name in enumerate(digests(rows)) if name not in trained]
+    if not kept:
+        raise UserError(
+            f"{where}: judge {config.name!r} was trained on all of these images, so they do not "
+            "show how often it errs on others; name other images, or a split kept back (--split)"
+        )
+    if len(kept) < len(rows):
+        warnings.warn(
+            f"{where}: {len(rows) - len(kept)} of {len(rows)} images are left out, because judge "
+            f"{config.name!r} was trained on them",
+            stacklevel=3,
+        )
+    return rows.select(kept)
 
 
 def _truth(
@@ -112,13 +150,33 @@ def _truth(
                 f"{name}: the labels mean {', '.join(entry.names)}; classifier {judge!r} "
                 f"knows {', '.join(known[name])}"
             )
-        indices = [entry.find(value) for value in values(rows, entry.column, where)]
+        try:
+            said = values(rows, entry.column, where)
+        except UserError as error:
+            columns = [c for c in rows.column_names if c != "image"]
+            column = next((c for c in (name, "label", *columns) if c in columns), "COLUMN")
+            raise UserError(
+                f"{error}. Say which holds {name!r}, such as --labels {name}={column}"
+            ) from error
+        indices = [entry.find(value) for value in said]
         truth[name] = [None if k is None else entry.names[k] for k in indices]
+        for cls in entry.names:
+            if cls not in truth[name]:
+                raise UserError(
+                    f"{where}: no image is labelled {cls!r} of {name!r}; a calibration needs some "
+                    f"of every class. Column {entry.column!r}: {values_found(said)}. If other "
+                    f"words mean {cls!r}, say which in a YAML file for --labels-from: "
+                    f"{name}: {{column: {entry.column}, classes: {{{cls}: [WORD], ...}}}}"
+                )
     return truth
 
 
-class _Table:
-    """What is counted of one attribute, by true class."""
+class AnswerTable:
+    """What a judge answers to labelled images, of one attribute, by true class.
+
+    Args:
+        classes: of the attribute, in the order of the probabilities.
+    """
 
     def __init__(self, classes: list[str]) -> None:
         k = len(classes)

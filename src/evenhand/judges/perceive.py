@@ -28,7 +28,8 @@ def with_digest(settings: dict[str, Any], judge: Judge) -> dict[str, Any]:
         raise UserError(
             "the calibration is of classifier "
             f"{calibration['classifier']}@{calibration['digest']}, the judge is "
-            f"{judge.name}@{judge.digest}: calibrate it anew with `evenhand calibrate`"
+            f"{judge.name}@{judge.digest}: calibrate it anew with `evenhand calibrate`, or "
+            "measure without correction: --calibration none"
         )
     return {**settings, "judge": {**settings["judge"], "digest": judge.digest}}
 

@@ -19,6 +19,7 @@ def measure(
     share: Share | None = None,
     progress: Callable[[int, int], None] | None = None,
     judge_may_be_trainer: bool = False,
+    pictures: bool = True,
 ) -> Report | None:
     """Measures into a run directory and returns the report.
 
@@ -32,6 +33,7 @@ def measure(
         share: of this process in the work; what its launcher says when None.
         progress: called with (images done, images in all).
         judge_may_be_trainer: judge even an adapter that was trained against the judge.
+        pictures: put some of the images into the report's page.
 
     Returns:
         the report; None in processes that do not write it: those of a launcher but the first, and
@@ -50,9 +52,14 @@ def measure(
     if isinstance(planned, FolderPlan):
         from evenhand.measure.folder import measure_folder
 
-        return measure_folder(planned, folder, share=share, progress=progress)
+        return measure_folder(planned, folder, share=share, progress=progress, pictures=pictures)
     from evenhand.measure.generator import measure_generator
 
     return measure_generator(
-        planned, folder, share=share, progress=progress, judge_may_be_trainer=judge_may_be_trainer
+        planned,
+        folder,
+        share=share,
+        progress=progress,
+        judge_may_be_trainer=judge_may_be_trainer,
+        pictures=pictures,
     )

@@ -24,19 +24,26 @@ EXECUTORS = {
 class Task:
     """A step of datatrove: one shard of a measurement."""
 
-    def __init__(self, config: Measure, folder: pathlib.Path) -> None:
-        self.config, self.folder = config, folder
+    def __init__(self, config: Measure, folder: pathlib.Path, pictures: bool) -> None:
+        self.config, self.folder, self.pictures = config, folder, pictures
 
     def __call__(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[None]:
         """Measures the units of this rank; hands no documents on."""
         from evenhand.measure import measure
 
-        measure(self.config, self.folder, share=Share(rank, world_size, only=True))
+        share = Share(rank, world_size, only=True)
+        measure(self.config, self.folder, share=share, pictures=self.pictures)
         yield from ()
 
 
 def execute(
-    config: Measure, folder: str | os.PathLike, kind: str, tasks: int, options: list[str]
+    config: Measure,
+    folder: str | os.PathLike,
+    kind: str,
+    tasks: int,
+    options: list[str],
+    *,
+    pictures: bool = True,
 ) -> None:
     """Runs a measurement in tasks of an executor.
 
@@ -49,6 +56,7 @@ def execute(
         tasks: number of shards.
         options: further arguments of the executor, `name=value`, such as Slurm's `partition=gpu`
             and `time=08:00:00`.
+        pictures: put some of the images into the report's page.
 
     Raises:
         UserError: unknown executor, an option that it does not know, or datatrove is not installed.
@@ -77,7 +85,9 @@ def execute(
     if kind == "slurm":
         given.setdefault("job_name", "evenhand")
     try:
-        engine = getattr(executors, EXECUTORS[kind])(pipeline=[Task(config, folder)], **given)
+        engine = getattr(executors, EXECUTORS[kind])(
+            pipeline=[Task(config, folder, pictures)], **given
+        )
     except TypeError as error:
         raise UserError(f"--executor {kind}: {error}") from error
     engine.run()

@@ -37,6 +37,7 @@ def measure_folder(
     *,
     share: Share = Share(),
     progress: Callable[[int, int], None] | None = None,
+    pictures: bool = True,
 ) -> Report | None:
     """Judges images that are there already.
 
@@ -74,7 +75,7 @@ def measure_folder(
         if len(skipped) == len(plan.pictures) + len(plan.left_out):
             raise UserError(message)
         warnings.warn(message, stacklevel=2)
-    return write_report(folder)
+    return write_report(folder, pictures=pictures)
 
 
 def _judge(

@@ -37,6 +37,7 @@ def measure_generator(
     share: Share = Share(),
     progress: Callable[[int, int], None] | None = None,
     judge_may_be_trainer: bool = False,
+    pictures: bool = True,
 ) -> Report | None:
     """As `evenhand.measure.measure`, of a generator.
 
@@ -83,7 +84,7 @@ def measure_generator(
             records[key(prompt, seed)] = drawn[key(prompt, seed)]
             of_prompt[prompt.text].append(drawn[key(prompt, seed)])
     write_records(folder, [records[key(*row)] for row in plan.rows if key(*row) in records])
-    return write_report(folder) if share.only or share.rank == 0 else None
+    return write_report(folder, pictures=pictures) if share.only or share.rank == 0 else None
 
 
 def _round(

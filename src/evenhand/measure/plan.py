@@ -15,10 +15,10 @@ from evenhand.core.prompts import Prompt, Row, load_prompts
 from evenhand.core.resources import one_spelling
 from evenhand.core.schema import check
 from evenhand.images.folders import LeftOut, by_folder
-from evenhand.images.tables import Picture, read_table
+from evenhand.images.tables import Picture, printable, read_table
 from evenhand.measure.rows import rows_of
 from evenhand.recipes.judge import JudgeConfig, find_judge
-from evenhand.recipes.measure import Measure
+from evenhand.recipes.measure import NO_CALIBRATION, Measure
 from evenhand.recipes.model import Model, load_model
 from evenhand.stats.calibration import read_calibration
 from evenhand.stats.stopping import LOOK
@@ -127,6 +127,8 @@ def _of_generator(config: Measure, name: str) -> GeneratorPlan:
 
 def _of_folder(config: Measure, folder: str) -> FolderPlan:
     where = pathlib.Path(folder).resolve()
+    if printable(where) != str(where):
+        raise UserError(f"{printable(where)}: its name is not UTF-8; rename it")
     judge = _judge(
         config,
         config.judge,
@@ -198,7 +200,8 @@ def _judge(config: Measure, name: str | None, missing: str) -> JudgeConfig:
 def _judging(config: Measure, judge: JudgeConfig, domain: str) -> dict[str, Any]:
     """The settings that say what is perceived, by whom, and how that judge errs."""
     names = config.attributes or list(judge.known)
-    file = config.calibration or judge.beside("calibration.json")
+    left_out = config.calibration == NO_CALIBRATION
+    file = None if left_out else config.calibration or judge.beside("calibration.json")
     calibration = read_calibration(file).of(names) if file else None
     if config.calibration and calibration:
         for name in names:
@@ -209,6 +212,7 @@ def _judging(config: Measure, judge: JudgeConfig, domain: str) -> dict[str, Any]
         "domain": domain,
         "attributes": {name: judge.attributes[name] for name in names},
         "calibration": calibration.model_dump(mode="json") if calibration else None,
+        **({"calibration_left_out": True} if left_out else {}),
         **({"joint": True} if config.joint else {}),
         "target": {a: config.target[a] for a in names if a in config.target},
     }

@@ -12,20 +12,30 @@ from evenhand.core.resources import find_yaml, is_path, locate
 from evenhand.core.schema import Count, Share, Strict, check, read_yaml
 
 
-class Faces(Strict):
+class FaceSearch(Strict):
     """Face detection in front of a classifier: the largest face, cut out square.
 
     An image without one is not seen.
 
     Attributes:
-        margin: added to the longer side of the face's box, as a share of it.
-        size: of the crop, pixels.
+        margin: added to the longer side of the face's box, as a share of it; below 0 the crop is
+            narrower than the box. A network perceives best what is cut out as the faces were that
+            it was trained on.
         confidence: least of the detector's.
     """
 
-    margin: float = Field(default=0.5, ge=0)
-    size: Count = 224
+    margin: float = Field(default=0.5, ge=-0.5, le=4)
     confidence: Share = 0.9
+
+
+class Faces(FaceSearch):
+    """`FaceSearch`, and the size of what is cut out.
+
+    Attributes:
+        size: of the crop, pixels.
+    """
+
+    size: Count = 224
 
 
 class Network(Strict):

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from evenhand.core.attributes import Attribute, attributes_of
 from evenhand.core.schema import Count, Seed, Share, Strict, load
+from evenhand.recipes.judge import Faces, FaceSearch
 from evenhand.recipes.labels import Labels
 from evenhand.recipes.optimisation import Optimisation, refuse_moved
 
@@ -28,6 +29,9 @@ class JudgeTraining(Strict):
             weights nor batch-norm statistics change. CLIP's too:
             OpenCLIP's weights as the Hub has them for transformers
             (`laion/CLIP-ViT-B-32-laion2B-s34B-b79K`).
+        faces: train on the largest face of each image, cut out; images without one are left out.
+            The judge that comes of it, and its calibration, cut out in the same way. Whole images,
+            when None.
         size: height and width of its input, pixels.
         split: column that says `train`, `validation` or `test`; the data's own splits, or a random
             80/10/10, when None.
@@ -49,6 +53,7 @@ class JudgeTraining(Strict):
     path: str | None = None
     config: dict[str, Any] | None = None
     freeze: bool = False
+    faces: FaceSearch | None = None
     size: Count = 224
     split: str | None = None
     balance: bool = True
@@ -81,6 +86,11 @@ class JudgeTraining(Strict):
         if self.freeze and self.config:
             raise ValueError("freeze keeps a trained network as it is: name one with path")
         return self
+
+    @property
+    def crops(self) -> Faces | None:
+        """How faces are cut out in training, and in front of the judge that comes of it."""
+        return Faces(**self.faces.model_dump(), size=self.size) if self.faces else None
 
     @property
     def known(self) -> dict[str, Attribute]:

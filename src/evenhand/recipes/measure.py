@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from evenhand.core.schema import Count, Strict
 
+NO_CALIBRATION = "none"  # for `calibration`: correct nothing, even where the judge has one
+
 
 class Measure(Strict):
     """What `evenhand measure` runs: the settings that must agree when a run is continued.
@@ -16,7 +18,8 @@ class Measure(Strict):
             none.
         images: of a neutral prompt; at most, with `until`.
         until: a prompt is drawn no further once each of its shares is known to +- this.
-        calibration: file that `evenhand calibrate` wrote; the one beside the judge when None.
+        calibration: file that `evenhand calibrate` wrote; the one beside the judge when None;
+            `none` (a file of that name is `./none`): shares stay as they are called.
         domain: what kind of images these are, in words, to be compared with the calibration's.
     """
 

@@ -95,6 +95,10 @@ def load_model(name: str) -> Model:
     yaml = name.endswith((".yaml", ".yml"))
     folder = is_path(name) and pathlib.Path(name).is_dir()
     hub = "/" in name and not yaml
+    if hub and not folder and name.startswith((".", "/", "~")):
+        raise UserError(f"model {name!r}: there is no such folder")
     model = Model(path=name) if folder or hub else load(Model, "eval/models", name)
+    if yaml and (beside := pathlib.Path(name).parent / model.path).is_dir():
+        model = model.model_copy(update={"path": str(beside.resolve())})
     model._name = name
     return model

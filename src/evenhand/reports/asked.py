@@ -1,6 +1,7 @@
 """What a run asks of its records: attributes, targets, corrections; and what a reader must know."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,27 +10,30 @@ from evenhand.core.errors import UserError
 from evenhand.core.records import Record
 from evenhand.core.schema import check
 from evenhand.reports.evidence import Answers, Evidence, Rule, calls, evidence, probabilities
+from evenhand.reports.tally import answers
 from evenhand.stats.calibration import Calibration
 from evenhand.stats.confusion import FEW_LABELLED, Confusion
 from evenhand.stats.correction import corrected, corrected_means
+from evenhand.stats.fit_of_calibration import Fit, fit_of
 from evenhand.stats.means import caution
 from evenhand.stats.shares import Estimate, wilson
 from evenhand.stats.stopping import at_the_stop, stopping_level
 
+FEW = 100  # images; with fewer a calibration of another domain is seldom noticed
 
-def notes(settings: dict[str, Any]) -> list[str]:
+
+def notes(settings: dict[str, Any], known: dict[str, "Asked"]) -> list[str]:
     """What a reader should know of a run's prompts and calibration, one sentence each."""
-    calibration, found = settings.get("calibration"), []
+    judge, found = settings["judge"]["name"], []
     if settings.get("judge_is_trainer"):
         found.append(
-            f"{settings['judge']['name']} judges an adapter that was trained against it: its "
-            "numbers flatter the adapter."
+            f"{judge} judges an adapter that was trained against it: its numbers flatter the "
+            "adapter."
         )
     if left_out := settings.get("left_out"):
         found.append(
-            f"{len(left_out)} explicit prompts were left out, such as {left_out[0]!r}: "
-            f"{settings['judge']['name']} does "
-            "not know the class that they say."
+            f"{len(left_out)} explicit prompts were left out, such as {left_out[0]!r}: {judge} "
+            "does not know the class that they say."
         )
     if shared := settings.get("shared"):
         found.append(
@@ -41,29 +45,51 @@ def notes(settings: dict[str, Any]) -> list[str]:
             f"{len(cut)} prompts are longer than the model's text encoder reads, such as "
             f"{cut[0]!r}: the model never saw their ends. Shorten them."
         )
-    if not calibration:
-        return [
-            *found,
-            f"Shares are raw, not corrected for the errors of {settings['judge']['name']}: it "
-            "has no calibration "
-            "(evenhand calibrate writes one, --calibration names it).",
-        ]
-    means = "the judge's mean probabilities and " if calibration.get("probabilities") else ""
-    found.append(
-        f"Corrected shares use {means}the calibration of {calibration['date']} on "
-        f"{calibration['domain']}."
+    if settings.get("calibration"):
+        return [*found, *_of_calibration(settings, known)]
+    why = (
+        "--calibration none was asked for"
+        if settings.get("calibration_left_out")
+        else "it has no calibration (evenhand calibrate writes one, --calibration names it)"
     )
-    if settings.get("domain") != calibration["domain"]:
-        found.append(
-            f"The images judged are of another domain ({settings.get('domain')}): the correction "
-            "holds as far as the "
-            "classifier errs alike on both."
-        )
+    return [*found, f"Shares are raw, not corrected for the errors of {judge}: {why}."]
+
+
+def _of_calibration(settings: dict[str, Any], known: dict[str, "Asked"]) -> list[str]:
+    """Which attributes are corrected, by what; and why others are not."""
+    calibration, judge = Calibration(**settings["calibration"]), settings["judge"]["name"]
+    found: list[str] = []
     for name, attribute in attributes_of(settings["attributes"]).items():
+        asked, origin = known[name], calibration.origin(name)
+        of = f"calibration of {origin.date} on {origin.domain}"
+        fit = asked.fit
         try:
-            Calibration(**calibration).confusion(attribute)
+            calibration.confusion(attribute)
         except UserError as error:
             found.append(f"{name} is not corrected: {error}.")
+            continue
+        if fit and not fit.holds:
+            found.append(
+                f"{name} is not corrected: on these images {judge} answers otherwise than in its "
+                f"{of} (mean doubt {fit.doubt:.3f}, {fit.expected:.3f} would fit, z = "
+                f"{fit.z:.1f}), so how often it errs here is not known; calibrate it on labelled "
+                "images of this kind (evenhand calibrate)."
+            )
+            continue
+        means = "mean probabilities" if calibration.probabilities.get(name) else "calls"
+        checked = "whether it answers alike on these images cannot be checked"
+        if fit:
+            few = ", few to notice a difference" if fit.n < FEW else ""
+            checked = (
+                "nothing shows that it answers otherwise on these images (mean doubt "
+                f"{fit.doubt:.3f}, {fit.expected:.3f} expected; {fit.n} images{few})"
+            )
+        found.append(f"{name} is corrected by {judge}'s {means} and its {of}; {checked}.")
+        if not fit and settings.get("domain") != origin.domain:
+            found.append(
+                f"The images judged are of another domain ({settings.get('domain')}): the "
+                "correction holds as far as the classifier errs alike on both."
+            )
     return found
 
 
@@ -76,6 +102,12 @@ def unheard(records: list[Record], known: dict[str, "Asked"]) -> list[str]:
         found.append(
             "Every prompt says a class: shares, gaps and distances are of prompts that say none, "
             "so there are none here."
+        )
+    several = sum((r.faces or 0) > 1 for r in records)
+    if several:
+        found.append(
+            f"{several} of {len(records)} images hold several faces; in each the largest was "
+            "judged, the others are in no share."
         )
     said = Counter((a, c) for r in records for a, c in r.states.items())
     for (name, cls), images in said.items():
@@ -91,12 +123,21 @@ def unheard(records: list[Record], known: dict[str, "Asked"]) -> list[str]:
 
 @dataclass(frozen=True)
 class Asked:
-    """One attribute of a report: the shares wished for, and what is needed for intervals."""
+    """One attribute of a report: the shares wished for, and what is needed for intervals.
+
+    Attributes:
+        attribute: which.
+        wished: shares `[K]` asked for.
+        confusion: how the judge errs; None where that is not known, or not known of these images.
+        until: how a run that looks while it draws decides when to stop.
+        fit: whether the calibration holds for the images; None where that cannot be checked.
+    """
 
     attribute: Attribute
     wished: list[float] | None
     confusion: Confusion | None
     until: dict[str, Any] | None
+    fit: Fit | None = None
     rule: Rule | None = None
 
     @property
@@ -121,14 +162,13 @@ class Asked:
         """
         if self.confusion is None:
             return None
-        answers = evidence(rows, self.answers, self.rule)
-        if len({r.prompt for r in rows}) == 1:
-            answers = evidence(rows, self.answers)  # the level inside makes up for the early stop
-            level = stopping_level(**self.until) if self.until else 0.95
-            sums = answers.table.sum(0) * answers.images
-            found = corrected(sums, self.confusion, level)
+        if len({r.prompt for r in rows}) > 1:
+            known = evidence(rows, self.answers, self.rule)
+            found = corrected_means(known.table, known.images, self.confusion)
         else:
-            found = corrected_means(answers.table, answers.images, self.confusion)
+            known = evidence(rows, self.answers)  # the level inside makes up for the early stop
+            level = stopping_level(**self.until) if self.until else 0.95
+            found = corrected(known.table.sum(0) * known.images, self.confusion, level)
         return dict(zip(self.attribute.classes, found, strict=True))
 
     def cautions(self, seen: Evidence) -> list[str]:
@@ -143,27 +183,55 @@ class Asked:
         return [sentence for sentence in found if sentence]
 
 
-def asked_of(settings: dict[str, Any]) -> dict[str, Asked]:
-    """The attributes that a run reports, with their intersection where it was asked for."""
+def asked_of(settings: dict[str, Any], *runs: list[Record]) -> dict[str, Asked]:
+    """The attributes that a run reports, with their intersection where it was asked for.
+
+    Args:
+        settings: of the run.
+        runs: the records of each run that is to be corrected: an attribute is, only where its
+            calibration holds for the images of every one of them.
+    """
     known = attributes_of(settings["attributes"])
     joint = intersection(list(known.values())) if settings.get("joint") else None
     known = known if joint is None else {**known, joint.name: joint}
     shares, counted = settings.get("target"), settings.get("calibration")
     target = check(Target, {"shares": shares}, where="the run's target") if shares else None
     calibration = check(Calibration, counted, where="the run's calibration") if counted else None
-
-    def confusion(attribute: Attribute) -> Confusion | None:
-        try:
-            return calibration.confusion(attribute) if calibration else None
-        except UserError:  # `notes` says why
-            return None
-
-    until = settings.get("until")
+    found, until = {}, settings.get("until")
     rule = Rule([a for a in known.values() if not a.parts], until) if until else None
-    return {
-        name: Asked(a, target.marginal(a, known) if target else None, confusion(a), until, rule)
-        for name, a in known.items()
-    }
+    for name, attribute in known.items():
+        confusion = _confusion(attribute, calibration)
+        fit = _worst_fit(attribute, confusion, runs)
+        found[name] = Asked(
+            attribute,
+            target.marginal(attribute, known) if target else None,
+            confusion if fit is None or fit.holds else None,
+            until,
+            fit,
+            rule,
+        )
+    return found
+
+
+def _confusion(attribute: Attribute, calibration: Calibration | None) -> Confusion | None:
+    """What a calibration knows of an attribute; `notes` says why there is nothing."""
+    try:
+        return calibration.confusion(attribute) if calibration else None
+    except UserError:
+        return None
+
+
+def _worst_fit(
+    attribute: Attribute, confusion: Confusion | None, runs: Iterable[list[Record]]
+) -> Fit | None:
+    """How well a calibration fits the images of prompts that say no class, of the worst run."""
+    if confusion is None:
+        return None
+    fits = [
+        fit_of(answers([r for r in records if not r.states], attribute), confusion)
+        for records in runs
+    ]
+    return max((fit for fit in fits if fit), key=lambda fit: (not fit.holds, fit.z), default=None)
 
 
 def rule_of(known: dict[str, Asked]) -> Rule | None:

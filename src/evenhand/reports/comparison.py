@@ -10,6 +10,7 @@ from evenhand.core.records import Record, Run, key, read_run
 from evenhand.core.schema import flat
 from evenhand.reports.asked import asked_of, rule_of
 from evenhand.reports.changes import Change, Closeness, Comparison
+from evenhand.reports.judges import agreement_of, judges_of
 from evenhand.reports.models import Report, RunInfo
 from evenhand.reports.paired import attribute_change, change_that
 from evenhand.reports.report import build
@@ -37,14 +38,11 @@ def compare(
         closeness: of the images, by kind of features.
 
     Raises:
-        UserError: they share no image, or had different judges or attributes.
+        UserError: they share no image, or different images had different judges, or an attribute
+            has other classes in one than in the other.
     """
     (run_a, rows_a), (run_b, rows_b) = read or (read_run(before), read_run(after))
-    a, b = run_a["settings"], run_b["settings"]
-    judges = [s["judge"]["digest"] for s in (a, b)]  # of the weights, whatever it is called
-    if judges[0] != judges[1] or a["attributes"] != b["attributes"]:
-        what = "attributes" if judges[0] == judges[1] else "judges"
-        raise UserError(f"{before} and {after} cannot be compared: {what} differ; measure anew")
+    judges = judges_of(run_a["settings"], run_b["settings"], f"{before} and {after}")
     a, b, notes = _shared(rows_a, rows_b)
     if not b:
         raise UserError(
@@ -57,8 +55,8 @@ def compare(
     report_a = build(({**run_a, "settings": {**run_a["settings"], "target": target}}, a))
     report_a = report_a.model_copy(update={"run": RunInfo.model_validate(run_a)})
     report_b = build((run_b, b))
-    known = asked_of(run_b["settings"])
-    # an intersection may have been asked for in one run only
+    known = asked_of(run_b["settings"], *([b] if judges else [a, b]))
+    # two judges may know different attributes; an intersection may be of one run only
     both = [name for name in report_b.attributes if name in report_a.attributes]
     concept = run_b["settings"].get("concept")
     named_a, named_b = (splits_of(nameable(rows, concept)) for rows in (a, b))
@@ -68,6 +66,7 @@ def compare(
         change=Change(
             images=len(b),
             notes=[*notes, *_otherwise(run_a["settings"], run_b["settings"])],
+            agreement={n: agreement_of(a, b, known[n].attribute, judges) for n in both if judges},
             attributes={n: attribute_change(a, b, known[n]) for n in both},
             concept_fidelity={
                 s: change_that(named_a[s], rows, as_asked(concept), rule_of(known))

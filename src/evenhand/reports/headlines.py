@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from evenhand.reports.changes import Change, Closeness, SplitChange
-from evenhand.reports.models import Report, SplitReport
+from evenhand.reports.models import AttributeReport, Report, SplitReport
 from evenhand.stats.shares import Estimate
 
 Found = Estimate | float | None
@@ -60,33 +60,66 @@ def headlines(runs: list[Report], change: Change | None = None) -> list[Headline
     ]
     for kind, near in (change.closeness if change else {}).items():
         lines += _of_images(kind, near)
-    return lines
+    return [*_of_judges(change), *lines] if change else lines
+
+
+def labels_of(runs: list[Report], change: Change | None) -> list[str]:
+    """What the runs of a summary are called: found; before and after; or by their judges."""
+    if change and change.agreement:
+        return list(next(iter(change.agreement.values())).judges)
+    return ["before", "after"] if len(runs) > 1 else ["found"]
+
+
+def number_of(n: int, what: str) -> str:
+    """`1 prompt`, `2 prompts`."""
+    return f"{n} {what}{'' if n == 1 else 's'}"
+
+
+def _of_judges(change: Change) -> Iterator[Headline]:
+    """How far two judges of the same images agree."""
+    for name, found in change.agreement.items():
+        subject = f"{name}, {number_of(found.images, 'image')} that both judges saw"
+        yield Headline(subject, "both say the same (share of images)", [None, None], found.same)
+        yield Headline(
+            subject, "Cohen's kappa (1: always, 0: by chance)", [None, None], found.kappa
+        )
 
 
 def _of_split(
     runs: list[Report], change: Change | None, name: str, split: str
 ) -> Iterator[Headline]:
-    """The lines of one attribute in one split."""
-    last = runs[-1].attributes[name]
+    """The lines of one attribute in one split.
+
+    Of several prompts the gap comes first, which sees that prompts lean to different sides; of one
+    the shares say all.
+    """
     found = [r.attributes[name].splits[split] for r in runs]
-    delta = change.attributes[name].splits[split] if change else None
-    subject = f"{name}, {split}: {found[-1].prompts} prompts, {found[-1].images} images"
-    target = dict(zip(last.classes, last.target or [None] * len(last.classes), strict=True))
-    yield from _gaps(subject, last.among, found, delta)
+    subject = _subject(runs, name, split)
+    entry, delta = runs[-1].attributes[name], change and change.attributes[name].splits[split]
+    shares = list(_shares(entry, found, subject, delta))
+    gaps = list(_gaps(subject, entry.among, found, delta))
     if all(f.distance for f in found):
-        yield from _distances(subject, found, delta)
-    if not last.parts:
-        for c in last.classes:
-            change_of = delta.shares.get(c) if delta else None
-            values = [f.shares[c] for f in found]
-            yield Headline(subject, f"share {c}", values, change_of, target=target[c])
+        gaps += _distances(subject, found, delta)
+    yield from shares + gaps if found[-1].prompts == 1 else gaps + shares
+    yield Headline(subject, "not seen", [f.unseen for f in found])
+
+
+def _shares(
+    entry: AttributeReport, found: list[SplitReport], subject: str, delta: SplitChange | None
+) -> Iterator[Headline]:
+    """Shares, corrected ones first; these only where correcting changes something."""
+    target = dict(zip(entry.classes, entry.target or [None] * len(entry.classes), strict=True))
     corrected = [f.corrected for f in found if f.corrected and _differs(f.shares, f.corrected)]
     if len(corrected) == len(found):
-        for c in last.classes:
-            what, values = f"share {c}, corrected", [e[c] for e in corrected]
-            change_of = delta.corrected[c] if delta and delta.corrected else None
-            yield Headline(subject, what, values, change_of, target=target[c])
-    yield Headline(subject, "not seen", [f.unseen for f in found])
+        for c in entry.classes:
+            what, change = f"share {c}, corrected", delta and (delta.corrected or {}).get(c)
+            yield Headline(subject, what, [e[c] for e in corrected], change, target[c])
+    if not entry.parts:
+        called = ", as called" if len(corrected) == len(found) else ""
+        for c in entry.classes:
+            change = delta and delta.shares.get(c)
+            values = [f.shares[c] for f in found]
+            yield Headline(subject, f"share {c}{called}", values, change, target[c])
 
 
 def _gaps(
@@ -167,3 +200,18 @@ def _any_differs(raw: list[Estimate], corrected: list[Estimate]) -> bool:
         for what in ("value", "low", "high")
     ]
     return any(abs(a - b) >= 0.005 for a, b in pairs)
+
+
+def _subject(runs: list[Report], name: str, split: str) -> str:
+    """What a line is about: the attribute, of how many images, and how often the judge is right."""
+    last = runs[-1]
+    entry, settings = last.attributes[name], last.run.settings
+    part, by_name = entry.splits[split], settings.get("images_from") and not settings["prompts"]
+    where = name if split == "all" and len(entry.splits) == 1 else f"{name}, {split}"
+    rights = [r.attributes[name].calibrated for r in runs]
+    known = [f"{x:.0%}" for x in dict.fromkeys(rights) if x is not None]
+    right = f"; the judge is right in {' and '.join(known)} of its calibration" if known else ""
+    return (
+        f"{where}: {number_of(part.prompts, 'folder' if by_name else 'prompt')}, "
+        f"{number_of(part.images, 'image')}{right}"
+    )

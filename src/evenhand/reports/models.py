@@ -1,4 +1,4 @@
-"""What reports hold: the schema of `report.json`, of one run (of two: `evenhand.reports.changes`).
+"""What reports hold: the schema of `report.json` of one run (of two: `evenhand.reports.changes`).
 
 Every number is rounded to six digits, finite, and None (null in the file) where there is none.
 Shares, gaps and distances lie in 0 to 1 and their changes in -1 to 1, unless said otherwise.
@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from evenhand.core.schema import Strict
+from evenhand.stats.fit_of_calibration import Fit
 from evenhand.stats.shares import Estimate
 
 Whole = Annotated[int, Field(ge=0)]
@@ -130,7 +131,9 @@ class AttributeReport(Strict):
         contrast: the classes between which the gap is taken.
         parts: the attributes that an intersection is of; none of an attribute of its own.
         target: the share asked for of each class, sum 1; None without a target.
-        calibrated: the judge's accuracy in its calibration, mean over classes; None without one.
+        calibrated: the judge's accuracy in its calibration, mean over classes; None without one,
+            or where it does not hold for these images.
+        fit: whether it holds; None where that cannot be checked.
         splits: by name; `all`, the sum, stands first where there are several.
         prompts: every neutral prompt.
         explicit: of the prompts that say a class; None without such prompts.
@@ -141,6 +144,7 @@ class AttributeReport(Strict):
     parts: list[str]
     target: list[float] | None
     calibrated: Number | None
+    fit: Fit | None = None
     splits: dict[str, SplitReport]
     prompts: list[PromptReport]
     explicit: ExplicitReport | None

@@ -28,35 +28,46 @@ PALETTE = (
 
 
 PLOTTED = 40  # prompts in a plot, at most: those with the largest gap
-LETTERS = 44  # of a line beside a plot; a prompt has two, the table has all of it
+LETTERS = 52  # of a line above a bar; a prompt has two, the table has all of it
+WIDTH = 4.6  # inches: narrow, so that the words are still large on a telephone
 Entries = dict[str, AttributeReport]  # by label; of two the later stands last
 
 
 def shares_plot(entries: Entries, colours: dict[str, str]) -> str:
-    """Stacked shares of each prompt, before over after, with the target's borders."""
-    runs, last = list(entries.values()), list(entries.values())[-1]
+    """Stacked shares of each prompt, before over after, with the target's borders.
+
+    Corrected for the judge's errors, where the report corrects them.
+    """
+    (first, *_), runs, last = entries, list(entries.values()), list(entries.values())[-1]
     prompts = _plotted(last)
-    figure, axes = _figure(len(prompts) * len(runs))
-    height = 0.8 / len(runs)
+    corrected = all(p.corrected or not p.seen for entry in runs for p in entry.prompts)
+    figure, axes, bars = _figure(_labels(prompts), len(runs))
+    height = bars / len(runs)
     for i, entry in enumerate(runs):
         table = {p.prompt: p for p in entry.prompts}
-        places = [y + (i - (len(runs) - 1) / 2) * (height + 0.02) for y in range(len(prompts))]
+        places = [y + 0.5 - bars + (i + 0.5) * height for y in range(len(prompts))]
         left = [0.0] * len(prompts)
         for c, colour in colours.items():
-            widths = [_share(table.get(p.prompt), c) for p in prompts]
+            widths = [_share(table.get(p.prompt), c, corrected) for p in prompts]
             axes.barh(
-                places, widths, height, left, color=colour, alpha=1.0 if entry is last else 0.55
+                places,
+                widths,
+                0.94 * height,
+                left,
+                color=colour,
+                alpha=1.0 if entry is last else 0.55,
             )
             left = [a + b for a, b in zip(left, widths, strict=True)]
     for k in range(1, len(last.target or [])):
         axes.axvline(sum((last.target or [])[:k]), color="black", linestyle="--", linewidth=1)
-    said = [*(["pale: before"] if len(runs) > 1 else []), *(["dashed: target"] * bool(last.target))]
+    said = [
+        *["corrected for the judge's errors"] * corrected,
+        *[f"pale: {first}"] * (len(runs) > 1),
+        *["dashed: target"] * bool(last.target),
+    ]
     axes.set(
-        yticks=range(len(prompts)),
-        ylim=(len(prompts) - 0.45, -0.55),
-        yticklabels=_labels(prompts),
         xlim=(0, 1),
-        xlabel="share of images perceived as" + (f" ({'; '.join(said)})" if said else ""),
+        xlabel="\n".join(["share of images perceived as", *said]),
     )
     from matplotlib.patches import Patch
 
@@ -73,13 +84,14 @@ def gap_plot(entries: Entries) -> str:
     prompts = _plotted(last)
     split, summary = next(iter(last.splits.items()))
     first = 1 if summary.prompts > 1 else 0  # one prompt is its own mean
-    figure, axes = _figure(len(prompts) + first)
+    figure, axes, bars = _figure([*["all, chance removed"] * first, *_labels(prompts)], 1)
+    middle = 0.5 - bars / 2  # of a row, below its label
     handles = {}
     tables = [{p.prompt: p.gap for p in entry.prompts if p.gap is not None} for entry in runs]
     for i, (label, entry) in enumerate(entries.items()):
         colour = PALETTE[0] if entry is last else "#999999"
         points = [
-            (tables[i][p.prompt], y)
+            (tables[i][p.prompt], y + middle)
             for y, p in enumerate(prompts, start=first)
             if p.prompt in tables[i]
         ]
@@ -87,11 +99,12 @@ def gap_plot(entries: Entries) -> str:
             x, y = zip(*points, strict=True)
             handles[label or "gap"] = axes.scatter(x, y, color=colour, s=36, zorder=3)
         if first:
-            _mean(axes, entry.splits[split].gap, 0.3 * (i - (len(runs) - 1) / 2), colour)
+            place = middle + 0.5 * bars * (i - (len(runs) - 1) / 2)
+            _mean(axes, entry.splits[split].gap, place, colour)
     for y, p in enumerate(prompts, start=first):
         both = [table[p.prompt] for table in tables if p.prompt in table]
         if len(both) == 2:
-            axes.plot(both, [y, y], color="#bbbbbb", zorder=1)
+            axes.plot(both, [y + middle] * 2, color="#bbbbbb", zorder=1)
     floor = summary.gap_floor
     if floor is not None:
         handles[f"chance floor {floor:.2f}"] = axes.axvline(
@@ -99,9 +112,6 @@ def gap_plot(entries: Entries) -> str:
         )
     largest = max(2 / len(last.contrast), summary.gap.high or 0.0)
     axes.set(
-        yticks=range(len(prompts) + first),
-        ylim=(len(prompts) + first - 0.45, -0.55),
-        yticklabels=[*["all, chance removed"] * first, *_labels(prompts)],
         xlim=(-0.02 * largest, 1.02 * largest),
         xlabel=f"gap {last.among}",
     )
@@ -128,19 +138,40 @@ def _svg(figure: Any) -> str:
     return text[text.index("<svg") :]
 
 
-def _figure(rows: int) -> tuple[Any, Any]:
+def _figure(labels: list[str], bars: int) -> tuple[Any, Any, float]:
+    """A figure of rows, each with its label above it, where a narrow screen has room for it.
+
+    Args:
+        labels: of the rows, of one line or two; row y lies between y - 0.5 and y + 0.5.
+        bars: how many stand in a row.
+
+    Returns:
+        figure, axes, and the share of a row that is left for its bars, at its lower end.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2, 0.9 + 0.34 * rows))
+    words = 0.06 + 0.16 * max((label.count("\n") + 1 for label in labels), default=1)  # inches
+    row = words + 0.17 + 0.1 * bars
+    figure = Figure(figsize=(WIDTH, 0.7 + row * len(labels)))
     axes = figure.add_subplot()
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.tick_params(axis="y", length=0, labelsize=9)
-    return figure, axes
+    axes.set(yticks=[], ylim=(len(labels) - 0.45, -0.5))
+    for y, label in enumerate(labels):
+        axes.text(
+            0,
+            y - 0.5 + words / row,
+            label,
+            transform=axes.get_yaxis_transform(),
+            va="bottom",
+            fontsize=9.5,
+            linespacing=1.0,
+        )
+    return figure, axes, 1 - (words + 0.03) / row
 
 
 def _legend(axes: Any, handles: dict[str, Any]) -> None:
     """A legend above the plot, as many entries a line as there is room for."""
-    columns = max(1, min(len(handles), 76 // (4 + max(map(len, handles)))))
+    columns = max(1, min(len(handles), 52 // (4 + max(map(len, handles)))))
     legend = axes.legend(
         list(handles.values()),
         [str(i) for i in range(len(handles))],  # matplotlib leaves out what begins with "_"
@@ -164,9 +195,12 @@ def _mean(axes: Any, mean: Estimate, place: float, colour: str) -> None:
     axes.errorbar(mean.value, place, xerr=error, color=colour, marker="D", capsize=4, zorder=3)
 
 
-def _share(prompt: PromptReport | None, cls: str) -> float:
+def _share(prompt: PromptReport | None, cls: str, corrected: bool) -> float:
     """How long a bar is; 0 where nothing was seen."""
-    return (prompt.shares[cls].value or 0.0) if prompt else 0.0
+    if not prompt:
+        return 0.0
+    table = prompt.corrected if corrected and prompt.corrected else prompt.shares
+    return table[cls].value or 0.0
 
 
 def _plotted(entry: AttributeReport) -> list[PromptReport]:

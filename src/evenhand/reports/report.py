@@ -44,13 +44,13 @@ def build(read: Run) -> Report:
     """
     run, records = read
     records, settings = once(records), run["settings"]
-    asked, concept = asked_of(settings), settings.get("concept")
+    asked, concept = asked_of(settings, records), settings.get("concept")
     neutral, splits = [r for r in records if not r.states], splits_of(records)
     named = splits_of(nameable(records, concept))
     return Report(
         run=RunInfo.model_validate(run),
         images=len(records),
-        notes=[*notes(settings), *unheard(records, asked)],
+        notes=[*notes(settings, asked), *unheard(records, asked)],
         attributes={name: _attribute(records, splits, one) for name, one in asked.items()},
         stopping=_saved(settings, neutral, asked),
         concept_fidelity={
@@ -72,6 +72,7 @@ def _attribute(
         parts=attribute.parts,
         target=asked.wished,
         calibrated=asked.accuracy,
+        fit=asked.fit,
         splits={s: split_report(rows, asked) for s, rows in splits.items()},
         prompts=[_prompt(rows, asked) for rows in by_prompt(neutral).values()],
         explicit=_explicit(records, attribute),

@@ -90,16 +90,17 @@ def counts(records: Iterable[Record], attribute: Attribute) -> np.ndarray:
     return found
 
 
-def probabilities(records: Iterable[Record], attribute: Attribute) -> np.ndarray:
-    """Sums of the classes' probabilities over the images seen, `[K]`."""
+def answers(records: Iterable[Record], attribute: Attribute) -> np.ndarray:
+    """The classes' probabilities of each image seen, `[N, K]`; rows sum to 1."""
     table = np.array(
         [[r.probs[attribute.name][c] for c in attribute.classes] for r in records if r.seen]
-    )
-    return (
-        (table / table.sum(1, keepdims=True)).sum(0)
-        if len(table)
-        else np.zeros(len(attribute.classes))
-    )
+    ).reshape(-1, len(attribute.classes))
+    return table / table.sum(1, keepdims=True)
+
+
+def probabilities(records: Iterable[Record], attribute: Attribute) -> np.ndarray:
+    """Sums of the classes' probabilities over the images seen, `[K]`."""
+    return answers(records, attribute).sum(0)
 
 
 def gap_of(found: np.ndarray, attribute: Attribute) -> float:

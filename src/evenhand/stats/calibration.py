@@ -15,7 +15,7 @@ from evenhand.core.attributes import NOT_SEEN, Attribute
 from evenhand.core.errors import UserError, unknown
 from evenhand.core.files import write_json
 from evenhand.core.schema import Share, Strict, check, read_json, versioned
-from evenhand.stats.correction import Confusion
+from evenhand.stats.confusion import Confusion
 
 ROUNDING = 1e-5  # of a probability in the file
 Images = Annotated[int, Field(ge=0, le=10**9)]
@@ -36,18 +36,32 @@ class Answers(Strict):
     products: dict[str, dict[str, Share]]
 
 
+class Origin(Strict):
+    """Which labelled images a calibration is of.
+
+    Attributes:
+        domain: what kind of images these were, in words; a report says when its own are of another.
+        data: where they came from.
+        date: of the calibration, ISO 8601.
+    """
+
+    domain: str
+    data: str
+    date: str
+
+
 class Calibration(Strict):
     """What a classifier called labelled images: the file that `evenhand calibrate` writes.
 
     Attributes:
         classifier: its name.
         digest: of its weights.
-        domain: what kind of images these were, in words; a report says when its own are of another.
-        data: where they came from.
-        date: of the calibration, ISO 8601.
+        domain, data, date: of the last calibration (`Origin`).
         attributes: `{attribute: {true class: {called class or "not seen": images}}}`.
         probabilities: `{attribute: {true class: Answers}}`; without them calls are corrected
             instead of probabilities.
+        origins: `{attribute: Origin}` of attributes that were calibrated otherwise than `domain`,
+            `data` and `date` say.
     """
 
     classifier: str
@@ -57,6 +71,31 @@ class Calibration(Strict):
     date: str
     attributes: dict[str, dict[str, dict[str, Images]]]
     probabilities: dict[str, dict[str, Answers]] = {}
+    origins: dict[str, Origin] = {}
+
+    def origin(self, attribute: str) -> Origin:
+        """Which labelled images an attribute's calibration is of."""
+        own = Origin(domain=self.domain, data=self.data, date=self.date)
+        return self.origins.get(attribute, own)
+
+    def beside(self, before: "Calibration") -> "Calibration":
+        """This one, with the attributes that only an earlier one of the same weights has.
+
+        An earlier calibration of other weights says nothing of these: none of it is kept.
+        """
+        if before.digest != self.digest:
+            return self
+        kept = [a for a in before.attributes if a not in self.attributes]
+        return self.model_copy(
+            update={
+                "attributes": {**self.attributes, **{a: before.attributes[a] for a in kept}},
+                "probabilities": {
+                    **self.probabilities,
+                    **{a: before.probabilities[a] for a in kept if a in before.probabilities},
+                },
+                "origins": {a: before.origin(a) for a in kept},
+            }
+        )
 
     @model_validator(mode="after")
     def _check(self) -> "Calibration":
@@ -83,7 +122,7 @@ class Calibration(Strict):
         return self.model_copy(
             update={
                 part: {a: table for a, table in getattr(self, part).items() if a in kept}
-                for part in ("attributes", "probabilities")
+                for part in ("attributes", "probabilities", "origins")
             }
         )
 
@@ -142,4 +181,7 @@ def read_calibration(path: str | os.PathLike) -> Calibration:
 
 def write_calibration(path: str | os.PathLike, calibration: Calibration) -> None:
     """Writes the file that `read_calibration` reads."""
-    write_json(path, {"schema": SCHEMA, **calibration.model_dump(mode="json")})
+    values = calibration.model_dump(mode="json")
+    if not calibration.origins:
+        del values["origins"]
+    write_json(path, {"schema": SCHEMA, **values})

@@ -24,6 +24,7 @@ from evenhand.adapt.dft.plan import Plan, plan
 from evenhand.core.adapters import LORA, find_adapter
 from evenhand.core.errors import UserError
 from evenhand.core.prompts import Prompt
+from evenhand.core.resources import one_spelling
 from evenhand.devices import best_dtype, default_device
 from evenhand.diffusion.adapters import average_lora, save_adapter
 from evenhand.recipes.dft import Dft
@@ -69,8 +70,8 @@ def finetune(
     found = plan(recipe)
     plans = [dataclasses.replace(found, recipe=one) for one in single]
     settings = {
-        **recipe.model_dump(mode="json"),
-        "texts": {key: s.digest for key, s in found.sets.items()},
+        **_one_spelling(recipe),
+        "texts": {one_spelling(key): s.digest for key, s in found.sets.items()},
     }
     with training(folder, settings, free=CUTS) as accelerator:
 
@@ -98,6 +99,21 @@ def finetune(
                 {**description, "recipe": name, "settings": recipe.model_dump(mode="json")},
             )
     return folder / "adapter"
+
+
+def _one_spelling(recipe: Dft) -> dict[str, Any]:
+    """The recipe's values, the names of the user's files in one spelling."""
+    prompts = recipe.prompts
+    if isinstance(prompts, str):
+        prompts = one_spelling(prompts)
+    else:
+        prompts = {one_spelling(name): weight for name, weight in prompts.items()}
+    return {
+        **recipe.model_dump(mode="json"),
+        "model": one_spelling(recipe.model),
+        "classifier": one_spelling(recipe.classifier),
+        "prompts": prompts,
+    }
 
 
 def _run(

@@ -1,0 +1,71 @@
+"""`evenhand push` and `evenhand pull`: adapters and reports on the Hub."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+Repo = Annotated[str, Argument(help="Repository on the Hub: NAME of yours, or OWNER/NAME.")]
+
+
+def push(
+    what: Annotated[Path, Argument(help="Folder of an adapter, or of a report.")],
+    repo: Repo,
+    private: Annotated[
+        bool, Option("--private", help="Make the repository private, if it is made.")
+    ] = False,
+    dry_run: Annotated[
+        bool, Option("--dry-run", help="Say what would be uploaded, and upload nothing.")
+    ] = False,
+) -> None:
+    """Upload an adapter or a report to the Hub, in one commit.
+
+    It can be repeated after any failure: what is there is not uploaded again. An adapter goes to a
+    model repository, a report with its records and images to a dataset repository. The token is the
+    one that `hf auth login` keeps, or HF_TOKEN. **A report embeds the images it shows**: look at it
+    before you share it.
+
+    Examples:
+        evenhand push runs/train/dft/gender-sd15/adapter my-adapter --dry-run
+
+        evenhand push runs/measure/sd15-occupations my-organisation/sd15-occupations --private
+    """
+    from evenhand.cli.show import console
+    from evenhand.publish import hub
+
+    if not dry_run:
+        address = hub.push(what, repo, private=private, say=lambda line: console.print(line))
+        print(address)
+        return
+    left = hub.compare(what, repo)
+    for path, file in left.add.items():
+        print(f"upload  {path}  ({file.stat().st_size:,} bytes)")
+    for path in left.delete:
+        print(f"delete  {path}")
+    made = "" if left.head else ", which would be made"
+    print(f"{left.name}{made}: {len(left.add)} to upload, {left.same} there already")
+
+
+def pull(
+    repo: Annotated[
+        str, Argument(help="Repository on the Hub: OWNER/NAME, or OWNER/NAME@REVISION.")
+    ],
+    out: Annotated[
+        Path | None, Option(help="Folder for its files; the repository's name when not given.")
+    ] = None,
+) -> None:
+    """Download an adapter or a report that `evenhand push` uploaded.
+
+    A cut download goes on.
+
+    Examples:
+        evenhand pull my-organisation/my-adapter
+
+        evenhand measure sd15 --prompts occupations --adapter ./my-adapter
+    """
+    from evenhand.publish import hub
+
+    name, _, revision = repo.partition("@")
+    folder = out or Path(name.split("/")[-1])
+    commit = hub.pull(name, folder, revision=revision or None)
+    print(f"{folder}: {name} at commit {commit}")

@@ -1,0 +1,1 @@
+"""What leaves this machine: adapters and reports to the Hub, and back."""

@@ -1,0 +1,186 @@
+"""Folders to and from the Hub: one commit a push, and nothing uploaded twice.
+
+The client is huggingface_hub's, and so are the token and its store. A push looks at what the
+repository holds, uploads what differs, and commits all of it at once on top of the commit that it
+saw. When the answer to a request is lost, it looks again before it tries again.
+"""
+
+import hashlib
+import pathlib
+from dataclasses import dataclass
+from typing import Any
+
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, snapshot_download
+
+from evenhand.core.adapters import find_adapter
+from evenhand.core.errors import UserError
+from evenhand.publish.requests import LOGIN, NotThere, Say, refuse_without_token, tried
+
+KEPT = {".gitattributes"}  # the Hub's own
+REPORT = ("README.md", "report.json", "report.html", "run.json", "records.jsonl")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What a push has to do.
+
+    Attributes:
+        name: of the repository, with its owner.
+        head: the commit that was looked at; None where there is no repository yet.
+        add: files to upload, by their path in the repository.
+        delete: paths of the repository that the folder does not hold.
+        same: how many files are there already.
+    """
+
+    name: str
+    head: str | None
+    add: dict[str, pathlib.Path]
+    delete: list[str]
+    same: int
+
+
+def contents(folder: pathlib.Path) -> tuple[str, dict[str, pathlib.Path]]:
+    """What of a folder is pushed: the kind of repository, and its files by path.
+
+    An adapter goes to a `model`, a report with its records and images to a `dataset`.
+
+    Raises:
+        UserError: the folder holds no adapter and no report, or an adapter without a card.
+    """
+    if (folder / "adapter.json").is_file():
+        find_adapter(str(folder.resolve()))  # refuses one that is not complete
+        if not (folder / "README.md").is_file():
+            raise UserError(
+                f"{folder}: the adapter has no card (README.md); measure the model without and "
+                "with it, then `evenhand compare BEFORE AFTER --card`"
+            )
+        files = [p for p in folder.iterdir() if p.name[0] != "."]
+    elif (folder / "report.json").is_file():
+        files = [*(folder / name for name in REPORT), *folder.glob("images/**/*")]
+    else:
+        raise UserError(f"{folder}: holds no adapter (adapter.json) and no report (report.json)")
+    kind = "model" if (folder / "adapter.json").is_file() else "dataset"
+    return kind, {p.relative_to(folder).as_posix(): p for p in sorted(files) if p.is_file()}
+
+
+def compare(folder: pathlib.Path, repo: str) -> Difference:
+    """What a push would do; asks the Hub and changes nothing.
+
+    Raises:
+        UserError: as `push`.
+    """
+    kind, files = contents(folder)
+    refuse_without_token()
+    api = HfApi()
+    name = repo if "/" in repo else f"{tried(repo, api.whoami)['name']}/{repo}"
+    try:
+        return tried(name, lambda: _difference(api, name, kind, files))
+    except NotThere:
+        return Difference(name, None, files, [], 0)
+
+
+def push(
+    folder: pathlib.Path, repo: str, *, private: bool = False, say: Say = lambda _: None
+) -> str:
+    """Makes a repository of the Hub hold exactly what a folder holds.
+
+    It can be repeated after any failure: what is there is not uploaded again, and a repository that
+    holds everything gets no commit.
+
+    Args:
+        folder: of an adapter, or of a report.
+        repo: `name` or `owner/name`; made when it is not there.
+        private: of a repository that is made.
+        say: called with what happens.
+
+    Returns:
+        the address of the repository at the commit that holds it.
+
+    Raises:
+        UserError: what the folder lacks; or what the Hub refuses, in one line.
+    """
+    kind, files = contents(folder)
+    refuse_without_token()
+    api = HfApi()
+    made = tried(
+        repo,
+        lambda: api.create_repo(repo, repo_type=kind, private=private, exist_ok=True),
+        say=say,
+    )
+    name = made.repo_id
+
+    def once() -> str:
+        left = _difference(api, name, kind, files)
+        if not left.add and not left.delete:
+            say(f"{name} holds all {left.same} files")
+            return f"{made}/tree/{left.head}"
+        say(f"{name}: {len(left.add)} files to upload, {left.same} are there already")
+        found = api.create_commit(
+            name,
+            [
+                *(CommitOperationAdd(path, file) for path, file in left.add.items()),
+                *(CommitOperationDelete(path) for path in left.delete),
+            ],
+            commit_message="Pushed by evenhand",
+            repo_type=kind,
+            parent_commit=left.head,
+        )
+        return f"{made}/tree/{found.oid}"
+
+    return tried(name, once, say=say)
+
+
+def pull(repo: str, folder: pathlib.Path, *, revision: str | None = None, say: Say = print) -> str:
+    """Downloads a repository that `push` made; a cut download goes on.
+
+    Args:
+        repo: `owner/name`.
+        folder: that will hold its files.
+        revision: branch, tag or commit; `main` when None.
+        say: called with what happens.
+
+    Returns:
+        the commit that was downloaded.
+
+    Raises:
+        UserError: there is no such repository or revision, or the Hub refuses.
+    """
+    api = HfApi()
+    for kind in ("model", "dataset"):
+        try:
+            info = tried(
+                repo,
+                lambda kind=kind: api.repo_info(repo, repo_type=kind, revision=revision),
+                say=say,
+            )
+        except NotThere:
+            continue
+        tried(
+            repo,
+            lambda kind=kind, info=info: snapshot_download(
+                repo, repo_type=kind, revision=info.sha, local_dir=folder
+            ),
+            say=say,
+        )
+        return str(info.sha)
+    raise NotThere(
+        f"{repo}: the Hub has no model and no dataset of this name"
+        f"{f' and revision {revision!r}' if revision else ''}, or it is private: {LOGIN}"
+    )
+
+
+def _difference(api: HfApi, name: str, kind: str, files: dict[str, pathlib.Path]) -> Difference:
+    head = api.repo_info(name, repo_type=kind).sha
+    tree = api.list_repo_tree(name, repo_type=kind, revision=head, recursive=True)
+    there: dict[str, Any] = {f.path: f for f in tree if hasattr(f, "blob_id")}
+    add = {p: file for p, file in files.items() if p not in there or not _equal(file, there[p])}
+    delete = [p for p in there if p not in files and p not in KEPT]
+    return Difference(name, head, add, delete, len(files) - len(add))
+
+
+def _equal(file: pathlib.Path, there: Any) -> bool:
+    """Whether a file is the one in the repository, by its digest there."""
+    content = file.read_bytes()
+    if there.lfs:
+        return hashlib.sha256(content).hexdigest() == there.lfs.sha256
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == there.blob_id

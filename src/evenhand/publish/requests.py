@@ -1,0 +1,108 @@
+"""Requests to the Hub: tried again where that helps, else refused in one line without a token."""
+
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from huggingface_hub import get_token
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from evenhand.core.errors import UserError
+
+T = TypeVar("T")
+Say = Callable[[str], None]
+TRIES = 5
+LONGEST = 60.0  # seconds of a pause that the Hub asks for
+LATER = {408, 409, 412, 425, 429, 500, 502, 503, 504}
+LOGIN = (
+    "`hf auth login`, or set HF_TOKEN (a token with write access: huggingface.co/settings/tokens)"
+)
+
+
+class NotThere(UserError):
+    """The Hub shows no such repository."""
+
+
+def refuse_without_token() -> None:
+    """Raises UserError where huggingface_hub finds no token."""
+    if not get_token():
+        raise UserError(f"the Hub takes nothing without a token: {LOGIN}")
+
+
+def tried(repo: str, do: Callable[[], T], *, say: Say = lambda _: None) -> T:
+    """What `do` returns, after as many tries as it takes where the Hub may answer later.
+
+    Raises:
+        UserError: what was wrong, in one line that holds no token.
+    """
+    for left in reversed(range(TRIES)):
+        try:
+            return do()
+        except UserError:
+            raise
+        except Exception as error:
+            pause = _pause(repo, error, TRIES - left)
+            if not left:
+                raise UserError(f"{repo}: {_reason(error)}; the same command goes on") from None
+            say(f"{repo}: {_reason(error)}; again in {pause:.0f} s")
+            time.sleep(pause)
+    raise AssertionError("not reached")
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, in one line without the token."""
+    text, status = str(error) or type(error).__name__, ""
+    for e in _chain(error):
+        if isinstance(e, HfHubHTTPError):
+            text, status = e.server_message or str(e), f"the Hub answers {e.response.status_code}: "
+            break
+    line = " ".join(f"{status}{text}".split())[:300]
+    return line.replace(get_token() or "\0", "***")
+
+
+def _pause(repo: str, error: Exception, tries: int) -> float:
+    """Seconds to wait before the next try.
+
+    Raises:
+        UserError: another try would not help.
+    """
+    for e in _chain(error):
+        if isinstance(e, OfflineModeIsEnabled):
+            raise UserError(f"{repo}: HF_HUB_OFFLINE is set, so the Hub is not asked") from None
+        if isinstance(e, GatedRepoError):
+            raise UserError(
+                f"{repo}: its owner asks you to accept the terms on its page first; then {LOGIN}"
+            ) from None
+        if isinstance(e, RepositoryNotFoundError | RevisionNotFoundError):
+            raise NotThere(f"{repo}: is not on the Hub, or private: {LOGIN}") from None
+        if isinstance(e, HfHubHTTPError):
+            status, where = e.response.status_code, str(e.response.url)
+            if status == 401:
+                raise UserError(f"{repo}: the Hub does not know the token: {LOGIN}") from None
+            if status == 403:
+                raise UserError(f"{repo}: the token may not write here: {LOGIN}") from None
+            if status == 404 and "xet" in where:
+                raise UserError(
+                    f"{repo}: this Hub has no Xet storage; set HF_HUB_DISABLE_XET=1"
+                ) from None
+            if status in LATER:
+                asked = e.response.headers.get("Retry-After", "")
+                return min(float(asked) if asked.isdecimal() else 2.0**tries / 2, LONGEST)
+            break
+        if type(e).__module__.split(".")[0].startswith("httpx") or isinstance(e, ConnectionError):
+            return 2.0**tries / 2
+        if isinstance(e, OSError) and e.errno:  # a full disk
+            raise e
+    raise UserError(f"{repo}: {_reason(error)}") from None
