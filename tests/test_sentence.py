@@ -56,3 +56,8 @@ def test_a_change_is_told_only_where_it_is_more_than_chance(tmp_path):
     same = compare(runs["before"], runs["before"])
     told = in_words([same.before, same.after], same.change)
     assert told[1].startswith("That anything changed cannot be told from these 6 prompts")
+
+
+def test_a_single_picture_a_prompt_tells_of_shares_and_of_no_gap():
+    told = in_words([built(images([0, 1, 0], ["a nurse", "a cook", "a guard"], each=1))])
+    assert "as woman and " in told[0] and told[1].startswith("How far the classes lie apart cannot")

@@ -59,7 +59,7 @@ def compare(
     near = _near(before, after, features, reference) if features else None
     result = write_comparison(before, after, out, closeness=near, pictures=not no_images)
     console.print(summary([result.before, result.after], result.change))
-    for note in result.notes:
+    for note in [*result.after.cautions, *result.notes]:
         print(note)
     tell_page(out / "report.html", [result.before, result.after], not no_images)
 

@@ -99,7 +99,7 @@ def _tell(report: "Report", folder: Path, pictures: bool) -> None:
     from evenhand.cli.show import console, summary, tell_page
 
     console.print(summary([report]))
-    for note in report.notes:
+    for note in [*report.cautions, *report.notes]:
         print(note)
     if (known := report.stopping) and known.saved is not None:
         print(

@@ -24,6 +24,6 @@ def report(
 
     found = write_report(run, pictures=not no_images)
     console.print(summary([found]))
-    for note in found.notes:
+    for note in [*found.cautions, *found.notes]:
         print(note)
     tell_page(run / "report.html", [found], not no_images)

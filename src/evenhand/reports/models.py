@@ -207,3 +207,14 @@ class Report(File):
     stopping: Stopping | None
     concept_fidelity: dict[str, Measured]
     flagged: dict[str, Measured]
+
+    @property
+    def cautions(self) -> list[str]:
+        """What the intervals suppose and these data cannot show, every sentence once."""
+        found = [
+            f"{name}, {split}: {sentence}"
+            for name, entry in self.attributes.items()
+            for split, part in entry.splits.items()
+            for sentence in part.cautions
+        ]
+        return list(dict.fromkeys(found))

@@ -27,7 +27,7 @@ def _of_attribute(runs: list[Report], change: Change | None, name: str, split: s
     last = runs[-1].attributes[name]
     found = [r.attributes[name].splits[split] for r in runs]
     judge, where = runs[-1].run.settings["judge"]["name"], _where(runs[-1], found[-1])
-    if any(f.gap.value is None for f in found):
+    if any(e.value is None for f in found for e in f.shares.values()):
         return [f"{judge} found nothing to judge in the pictures {where}, so {name} is not known."]
     corrected = [f.corrected for f in found if f.corrected]
     shares = corrected if len(corrected) == len(found) else [f.shares for f in found]
@@ -81,10 +81,10 @@ def _apart(entry: AttributeReport) -> str:
 
 def _against_chance(entry: AttributeReport, found: SplitReport, gap: Estimate) -> str:
     """Whether chance alone can make a gap as large as the one found."""
+    if gap.value is None:
+        return "How far the classes lie apart cannot be told: no prompt has two pictures of them."
     mean = "Over the prompts, " if found.prompts > 1 else ""
     told = f"{mean}{_apart(entry)} lie {_of_hundred(gap)} points apart, what chance adds taken off"
-    if gap.value is None:
-        return "How far the classes lie apart cannot be told from a single picture a prompt."
     end = "so chance alone does not explain it" if gap.low else "so there may be no gap at all"
     return f"{told[0].upper()}{told[1:]}, {end}."
 
