@@ -51,7 +51,7 @@ def calibrate(
         seed: of a random split; with that of the recipe none of its images was trained on.
         domain: what kind of images these are, in words; the data's name when empty.
         batch: images judged at a time, of one size.
-        device: of the classifier; `default_device` when None.
+        device: of the classifier; an accelerator where there is one, when None.
         progress: called with (images done, images in all).
 
     Raises:
@@ -65,16 +65,15 @@ def calibrate(
     rows = _not_trained_on(rows, config, str(data))
     truth = _truth(rows, labels, known, config.name, str(data))
     found, done = {name: AnswerTable(known[name]) for name in labels}, 0
-    unread: list[str] = []
-    for at, images in in_batches(readable(rows, unread, side=judge.side), batch, device=device):
+    pixels = readable(rows, str(data), side=judge.side)
+    for indices, images in in_batches(pixels, batch, device=device):
         said = answers(judge, images)
         for name, table in found.items():
             probs = said.probs[name].cpu().double().numpy()
-            table.add([truth[name][i] for i in at], probs, said.seen.cpu().numpy())
-        done += len(at)
+            table.add([truth[name][i] for i in indices], probs, said.seen.cpu().numpy())
+        done += len(indices)
         if progress:
             progress(done, len(rows))
-    _say_unread(unread, found, len(rows), str(data))
     return Calibration(
         classifier=config.name,
         digest=judge.digest,
@@ -84,25 +83,6 @@ def calibrate(
         attributes={a: table.counts for a, table in found.items()},
         probabilities={a: table.answers() for a, table in found.items()},
     )
-
-
-def _say_unread(
-    unread: list[str], found: Mapping[str, "AnswerTable"], images: int, where: str
-) -> None:
-    """Warns of images that could not be read; refuses a class of which none could be."""
-    if unread:
-        warnings.warn(
-            f"{where}: {len(unread)} of {images} images could not be read and count for nothing, "
-            f"such as {unread[0]}",
-            stacklevel=3,
-        )
-    for name, table in found.items():
-        for cls, called in table.counts.items():
-            if not sum(called.values()):
-                raise UserError(
-                    f"{where}: no image is labelled {cls!r} of {name!r} and can be read; a "
-                    "calibration needs some of every class"
-                )
 
 
 def _rows(data: str | os.PathLike, split: str | None, column: str | None, seed: int) -> Any:
@@ -216,8 +196,15 @@ class AnswerTable:
         }
 
     def answers(self) -> dict[str, Answers]:
-        """Mean probabilities and products by true class."""
+        """Mean probabilities and products by true class.
+
+        Raises:
+            UserError: a class of which no image was added.
+        """
         n = self._calls.sum(1)
+        if not n.all():
+            cls = self._classes[int(n.argmin())]
+            raise UserError(f"calibration: no image is labelled {cls!r} and can be read")
         means, products = (
             (self._sums / n[:, None]).round(6),
             (self._products / n[:, None, None]).round(6),
