@@ -39,8 +39,8 @@ def calibrate(
 ) -> Calibration:
     """Counts what a judge calls labelled images of each true class; means of its probabilities.
 
-    Images that the judge was trained on (`trained-on.json` beside its weights says which) are left
-    out, since it errs less on them than on others; a warning says how many.
+    Left out, with a warning that counts them, are images that cannot be read, and those that the
+    judge was trained on (`trained-on.json` beside its weights), on which it errs less.
 
     Args:
         config: the judge, as `evenhand.recipes.judge.find_judge` found it.
@@ -48,17 +48,15 @@ def calibrate(
         labels: which column says an attribute's class.
         split: of the data; all of it when None.
         column: that says the split; else the data's own, or a random one.
-        seed: of a random split: that of the recipe, or images it was trained on are among those it
-            is calibrated on.
+        seed: of a random split; with that of the recipe none of its images was trained on.
         domain: what kind of images these are, in words; the data's name when empty.
         batch: images judged at a time, of one size.
         device: of the classifier; an accelerator where there is one, when None.
         progress: called with (images done, images in all).
 
     Raises:
-        UserError: unknown attribute, class, column or split; a class without an image that can
-            be read; no image but those it was trained on. (Images that cannot be read are left
-            out, with a warning that counts them.)
+        UserError: unknown attribute, class, column or split; a class without a readable image;
+            no image but those it was trained on.
     """
     device = torch.device(device or default_device())
     judge, rows = load_judge(config, device=device), _rows(data, split, column, seed)
