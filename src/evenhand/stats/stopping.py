@@ -3,6 +3,7 @@
 Pure functions of arrays.
 """
 
+import bisect
 import functools
 import math
 from dataclasses import dataclass
@@ -40,7 +41,8 @@ def enough(counts: ArrayLike, width: float, *, every: int, level: float = 0.95) 
     """
     counts = np.asarray(counts)
     n = int(counts.sum())
-    return n > 0 and bool(known_well(n, width, every, level)[counts].all())
+    inner = stopping_level(width, every, level)
+    return n > 0 and bool(_width(counts, n, inner).max() <= 2 * width)
 
 
 @functools.cache
@@ -160,8 +162,23 @@ def coverage_of_stopping(
 
 
 def typical_stop(truth: float, width: float, *, every: int, level: float = 0.95) -> float:
-    """The mean number of images at which `enough` stops, for a share of two classes (exact)."""
-    stops = _stops(width, every, stopping_level(width, every, level))
+    """The mean number of images at which `enough` stops, for a share of two classes.
+
+    Exact; for widths below `FINEST`, whose stops vary little, the look at which a prompt whose
+    images show the share exactly would stop.
+    """
+    inner = stopping_level(width, every, level)
+    if width < FINEST:
+        looks = -(-images_for(width, inner) // every) + 2  # by then any prompt has stopped
+
+        def wide(look: int) -> bool:
+            n = look * every
+            return bool(_width(np.array([round(truth * n)]), n, inner)[0] > 2 * width)
+
+        return float(
+            every * bisect.bisect_left(range(1, looks), True, key=lambda x: not wide(x)) + every
+        )
+    stops = _stops(width, every, inner)
     return float((stops.chances(np.array([truth])) * stops.n).sum())
 
 
