@@ -10,6 +10,7 @@ from evenhand.core.errors import UserError
 from evenhand.core.records import Record
 from evenhand.core.schema import check
 from evenhand.reports.evidence import Answers, Evidence, Rule, calls, evidence, probabilities
+from evenhand.reports.judges import short_name
 from evenhand.reports.tally import answers
 from evenhand.stats.calibration import Calibration
 from evenhand.stats.confusion import FEW_LABELLED, Confusion
@@ -19,12 +20,13 @@ from evenhand.stats.means import caution
 from evenhand.stats.shares import Estimate, wilson
 from evenhand.stats.stopping import at_the_stop, stopping_level
 
+SIGNS = 1.96  # standard errors, from which on a calibration that is not refused is doubted
 FEW = 100  # images; with fewer a calibration of another domain is seldom noticed
 
 
 def notes(settings: dict[str, Any], known: dict[str, "Asked"]) -> list[str]:
     """What a reader should know of a run's prompts and calibration, one sentence each."""
-    judge, found = settings["judge"]["name"], []
+    judge, found = short_name(settings["judge"]["name"]), []
     if settings.get("judge_is_trainer"):
         found.append(
             f"{judge} judges an adapter that was trained against it: its numbers flatter the "
@@ -57,8 +59,8 @@ def notes(settings: dict[str, Any], known: dict[str, "Asked"]) -> list[str]:
 
 def _of_calibration(settings: dict[str, Any], known: dict[str, "Asked"]) -> list[str]:
     """Which attributes are corrected, by what; and why others are not."""
-    calibration, judge = Calibration(**settings["calibration"]), settings["judge"]["name"]
-    found: list[str] = []
+    calibration = Calibration(**settings["calibration"])
+    judge, found = short_name(settings["judge"]["name"]), []
     for name, attribute in attributes_of(settings["attributes"]).items():
         asked, origin = known[name], calibration.origin(name)
         of = f"calibration of {origin.date} on {origin.domain}"
@@ -80,9 +82,10 @@ def _of_calibration(settings: dict[str, Any], known: dict[str, "Asked"]) -> list
         checked = "whether it answers alike on these images cannot be checked"
         if fit:
             few = ", few to notice a difference" if fit.n < FEW else ""
+            signs = "nothing shows" if fit.z < SIGNS else "there are signs, but no proof,"
             checked = (
-                "nothing shows that it answers otherwise on these images (mean doubt "
-                f"{fit.doubt:.3f}, {fit.expected:.3f} expected; {fit.n} images{few})"
+                f"{signs} that it answers otherwise on these images (mean doubt {fit.doubt:.3f}, "
+                f"{fit.expected:.3f} expected; {fit.n} images{few})"
             )
         found.append(f"{name} is corrected by {judge}'s {means} and its {of}; {checked}.")
         if not fit and settings.get("domain") != origin.domain:

@@ -55,7 +55,9 @@ def compare(
     report_a = build(({**run_a, "settings": {**run_a["settings"], "target": target}}, a))
     report_a = report_a.model_copy(update={"run": RunInfo.model_validate(run_a)})
     report_b = build((run_b, b))
-    known = asked_of(run_b["settings"], *([b] if judges else [a, b]))
+    # two judges err in two ways: what lies between them is of what they called, not corrected
+    corrects = {"calibration": None} if judges else {}
+    known = asked_of({**run_b["settings"], **corrects}, a, b)
     # two judges may know different attributes; an intersection may be of one run only
     both = [name for name in report_b.attributes if name in report_a.attributes]
     concept = run_b["settings"].get("concept")

@@ -1,6 +1,7 @@
 """What was found, in sentences for a reader without statistics. No torch."""
 
 from evenhand.reports.changes import Agreement, Change, SplitChange
+from evenhand.reports.judges import short_name
 from evenhand.reports.models import AttributeReport, Report, SplitReport
 from evenhand.stats.shares import Estimate
 
@@ -39,7 +40,8 @@ def _of_judges(name: str, found: Agreement) -> str:
 def _of_attribute(runs: list[Report], change: Change | None, name: str, split: str) -> list[str]:
     last = runs[-1].attributes[name]
     found = [r.attributes[name].splits[split] for r in runs]
-    judge, where = runs[-1].run.settings["judge"]["name"], _where(runs[-1], found[-1])
+    judge = short_name(runs[-1].run.settings["judge"]["name"])
+    where = _where(runs[-1], found[-1])
     if any(e.value is None for f in found for e in f.shares.values()):
         return [f"{judge} found nothing to judge in the pictures {where}, so {name} is not known."]
     corrected = [f.corrected for f in found if f.corrected]
