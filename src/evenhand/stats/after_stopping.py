@@ -20,7 +20,7 @@ from scipy import stats
 from evenhand.stats.moments import Moments, moments
 from evenhand.stats.stopping import known_well
 
-PARTICLES = 4000  # orders simulated where they are not counted
+PARTICLES = 2000  # orders simulated where they are not counted
 
 
 @dataclass(frozen=True)
