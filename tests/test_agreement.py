@@ -45,7 +45,8 @@ def run_of(folder, judge, called, classes=("woman", "man"), source="folder:p"):
     folder.mkdir()
     records = [
         Record("p", "p", "images", "all", i, source, f"/p/{i}.jpg",
-               {"gender": {c: 0.9 if c == cls else 0.1 for c in classes}}, seen=cls != "")
+               {"gender": {c: 0.9 if c == (cls or classes[1]) else 0.1 for c in classes}},
+               seen=bool(cls))
         for i, cls in enumerate(called)
     ]  # fmt: skip
     (folder / "records.jsonl").write_text(lines_of(records))

@@ -5,11 +5,13 @@ import shutil
 
 import pytest
 from huggingface_hub import ModelCard
+from test_reports import record, run_of
 
 from evenhand.core.adapters import find_adapter
+from evenhand.core.errors import UserError
 from evenhand.core.files import write_json
 from evenhand.core.resources import ROOT
-from evenhand.reports.card import code, literal, markdown, write_card
+from evenhand.reports.card import card_of, code, literal, markdown, write_card
 from evenhand.reports.changes import Comparison
 
 
@@ -124,3 +126,25 @@ def test_escapes():
     assert markdown("a_b <i> $x$\n`|`") == "a\\_b &#60;i&#62; &#36;x&#36; \\`\\|\\`"
     assert code("plain") == "`plain`" and code("a ``b") == "``` a ``b ```"
     assert literal('say "hi"\n') == '"say \\"hi\\"\\n"'
+
+
+def test_a_comparison_is_the_card_of_the_adapter_that_it_measured_and_of_no_other(folder, tmp_path):
+    digest = find_adapter(str(folder)).digest
+    runs = {
+        name: run_of(tmp_path / name, [record(seed=i) for i in range(4)], **settings)
+        for name, settings in {
+            "without": {"adapter": None},
+            "with": {"adapter": f"here@{digest}", "adapter_scale": 1.0},
+            "half": {"adapter": f"here@{digest}", "adapter_scale": 0.5},
+            "other": {"adapter": "here@0123456789ab", "adapter_scale": 1.0},
+        }.items()
+    }
+    assert card_of(folder, runs["without"], runs["with"]) == folder
+    for pair, message in {
+        ("with", "with"): "must be without an adapter",
+        ("without", "other"): f"with this one .digest {digest}.",
+        ("without", "without"): "they have none and none",
+        ("without", "half"): "at strength 0.5, not 1",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            card_of(folder, *(runs[name] for name in pair))

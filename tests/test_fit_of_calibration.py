@@ -10,6 +10,7 @@ from evenhand.core.attributes import Attribute
 from evenhand.core.files import write_json
 from evenhand.core.records import Record, lines_of
 from evenhand.judges.calibrate import AnswerTable
+from evenhand.reports.headlines import headlines
 from evenhand.reports.html import write_report
 from evenhand.stats.calibration import Calibration
 from evenhand.stats.confusion import Confusion
@@ -113,15 +114,12 @@ def run_of(folder, sharpness, rng, known, share=0.8):
     return folder
 
 
-def test_no_corrected_number_is_printed_where_the_calibration_does_not_hold(
-    tmp_path, monkeypatch, capsys
-):
-    from evenhand.cli import main
-
-    rng = np.random.default_rng(5)
+def known_of(sharpness, rng):
+    """The calibration of a judge of 3,000 labelled photographs of a street, as a run holds it."""
     table, truth = AnswerTable(GENDER.classes), np.repeat([0, 1], 1500)
-    table.add([GENDER.classes[k] for k in truth], answers(truth, 3, rng), np.ones(len(truth), bool))
-    known = Calibration(
+    probs = answers(truth, sharpness, rng)
+    table.add([GENDER.classes[k] for k in truth], probs, np.ones(len(truth), bool))
+    return Calibration(
         classifier="head",
         digest="1",
         domain="street",
@@ -130,6 +128,26 @@ def test_no_corrected_number_is_printed_where_the_calibration_does_not_hold(
         attributes={"gender": table.counts},
         probabilities={"gender": table.answers()},
     ).model_dump(mode="json")
+
+
+def test_a_wide_corrected_interval_is_not_hidden_behind_a_narrow_raw_one(tmp_path):
+    """At even shares correcting moves nothing but the ends."""
+    rng = np.random.default_rng(6)
+    run = run_of(tmp_path / "run", 1, rng, known_of(1, rng), share=0.5)
+    report = write_report(run)
+    lines = {line.what: line.found[0] for line in headlines([report])}
+    raw, better = lines["share woman, as called"], lines["share woman, corrected"]
+    assert abs(raw.value - better.value) < 0.05
+    assert better.high - better.low > 1.5 * (raw.high - raw.low)
+
+
+def test_no_corrected_number_is_printed_where_the_calibration_does_not_hold(
+    tmp_path, monkeypatch, capsys
+):
+    from evenhand.cli import main
+
+    rng = np.random.default_rng(5)
+    known = known_of(3, rng)
     for name, sharpness, holds in (("right", 3, True), ("other", 1.5, False)):
         run = run_of(tmp_path / name, sharpness, rng, known)
         report = write_report(run)
@@ -145,9 +163,9 @@ def test_no_corrected_number_is_printed_where_the_calibration_does_not_hold(
             woman = found.prompts[0].corrected["woman"]
             assert woman.low <= 0.8 <= woman.high and "is corrected by head's" in said
             assert "share woman, corrected" in printed and "woman, corrected" in page
-            assert "judge is right in 9" in printed and printed.index("corrected") < printed.index(
-                "as called"
-            )
+            assert "the judge's accuracy 9" in printed and printed.index(
+                "corrected"
+            ) < printed.index("as called")
         else:
             raw = json.loads((run / "report.json").read_text())["attributes"]["gender"]
             assert raw["calibrated"] is None and raw["prompts"][0]["corrected"] is None

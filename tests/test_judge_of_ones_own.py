@@ -102,7 +102,7 @@ def test_a_folder_of_photographs_is_measured_and_corrected(place, tmp_path, caps
     woman = prompt["corrected"]["woman"]
     assert woman["low"] <= 0.3 <= woman["high"] and prompt["seen"] == 80
     printed = capsys.readouterr().out
-    assert "gender: 1 folder, 84 images; the judge is right in" in printed
+    assert "gender: 1 folder, 84 images; the judge's accuracy" in printed
     assert "sees the faces in them" in printed
 
 

@@ -46,7 +46,7 @@ def launch(processes: int, folder: pathlib.Path, *more: str) -> subprocess.Popen
         "-m",
         "evenhand",
         "train",
-        *RECIPE,
+        *(x for x in RECIPE if x.split("=")[0] not in {y.split("=")[0] for y in more}),
         *more,
         "--out",
         str(folder),

@@ -1,12 +1,13 @@
 """The heads: trained on `train`, calibrated on `validation`, looked at on `test`."""
 
+import json
 import pathlib
 
 import numpy as np
 from pyarrow import parquet
 
 from evenhand.classify.train_judge import train_judge
-from evenhand.core.files import whole
+from evenhand.core.files import whole, write_json
 from evenhand.judges.calibrate import calibrate
 from evenhand.recipes.judge import find_judge
 from evenhand.recipes.judge_training import JudgeTraining, load_judge_training
@@ -67,6 +68,9 @@ def trained(recipe: str, seed: int, data: str) -> tuple[JudgeTraining, pathlib.P
 
 def accuracies(recipe: JudgeTraining, made: pathlib.Path, data: str) -> dict:
     """By attribute: accuracy on `test`, its mean over the classes, images, and those not seen."""
+    kept = made / "accuracies.json"
+    if kept.exists():
+        return json.loads(kept.read_text(encoding="utf-8"))
     found = calibrate(
         find_judge(str(made)), data, recipe.attributes, split="test", column=recipe.split
     )
@@ -80,6 +84,7 @@ def accuracies(recipe: JudgeTraining, made: pathlib.Path, data: str) -> dict:
             "mean_over_classes": round(float((right / n).mean()), 4),
             "not_seen": sum(row["not seen"] for row in table.values()),
         }
+    write_json(kept, result)
     return result
 
 

@@ -60,13 +60,13 @@ def folders(
         labels = recipe.attributes[attribute]
         truth = np.array([labels.find(v) for v in values(rows, labels.column, data)])
         pools = [np.flatnonzero(truth == k) for k in range(len(labels.names))]
-        for number, (shares, size, repeat) in enumerate(
-            itertools.product(tables, sizes, range(repeats))
+        for (number, shares), size, repeat in itertools.product(
+            enumerate(tables), sizes, range(repeats)
         ):
             counts = np.round(np.array(shares) * size).astype(int)
             if any(c > len(pool) for c, pool in zip(counts, pools, strict=True)):
                 continue
-            rng = np.random.default_rng([seed, len(attribute), number])
+            rng = np.random.default_rng([seed, len(attribute), number, size, repeat])
             picked = np.concatenate(
                 [rng.choice(pool, c, replace=False) for pool, c in zip(pools, counts, strict=True)]
             )
@@ -75,6 +75,7 @@ def folders(
                     "attribute": attribute,
                     "truth": (counts / counts.sum()).tolist(),
                     "n": int(counts.sum()),
+                    "size": size,
                     "repeat": repeat,
                     "rows": picked.tolist(),
                     "head": str(heads[repeat % len(heads)]),
@@ -122,7 +123,7 @@ def main() -> None:
     parser.add_argument("--train", type=int, default=5000, help="images to train on; 0: all")
     parser.add_argument("--heads", type=int, default=1)
     parser.add_argument("--sizes", type=int, nargs="+", default=[60, 250, 1000])
-    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--repeats", type=int, default=1)
     parser.add_argument("--seed", type=int, default=2026)
     args = parser.parse_args()
     data = part_of(args.data, args.recipe, args.train)
@@ -177,10 +178,10 @@ def summary(results: list[dict]) -> list[dict]:
         f"{'ratio':>6} {'covers raw':>10} {'corrected':>9}"
     )
     for attribute, n in [
-        *((a, n) for a in SHARES for n in sorted({r["n"] for r in results})),
+        *((a, n) for a in SHARES for n in sorted({r["size"] for r in results})),
         *((a, None) for a in SHARES),
     ]:
-        all_of = [r for r in results if r["attribute"] == attribute and n in (None, r["n"])]
+        all_of = [r for r in results if r["attribute"] == attribute and n in (None, r["size"])]
         group = [r for r in all_of if r["corrected"]]
         if not group:
             continue

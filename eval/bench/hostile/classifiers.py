@@ -193,7 +193,7 @@ CALIBRATIONS = [
         "unknown judge",
         DATA,
     ),
-    Case("no labels", "calibrate emoji-judge labelled", "name the columns", DATA),
+    Case("no labels", "calibrate emoji-judge labelled", "name the column that holds", DATA),
     Case(
         "attribute misspelt",
         "calibrate emoji-judge labelled --labels gendre=label",

@@ -167,7 +167,7 @@ COMPARE = [
     Case("two runs", C, None, BOTH, images(12, "c/report.json") if False else said("gap")),
     bad(
         "another judge",
-        "judges differ",
+        "the judges .* differ",
         {
             **BOTH,
             "other": copied(
@@ -178,7 +178,7 @@ COMPARE = [
     ),
     bad(
         "another attribute",
-        "attributes differ",
+        "the gap of .gender. is taken between",
         {
             **BOTH,
             "other": copied(

@@ -56,8 +56,7 @@ def train_judge(
     splits = _parts_of(data, recipe)
     open_run(folder, {"recipe": recipe.model_dump(mode="json"), "data": one_spelling(data)})
     train, validation = (
-        images_of(splits[name], recipe, folder, f"{data}, {name}", device, progress)
-        for name in PARTS
+        images_of(splits[x], recipe, folder, f"{data}, {x}", device, progress) for x in PARTS
     )
     network, processor = new_network(recipe)
     model = Normalised(network, processor.image_mean, processor.image_std)
@@ -66,14 +65,7 @@ def train_judge(
         model,
         train,
         lambda logits, batch: loss_of(logits, batch, recipe, weights),
-        phases=[
-            Phase(
-                recipe.optimisation,
-                recipe.epochs,
-                batch_norm="freeze" if recipe.freeze else "update",
-                patience=recipe.patience,
-            )
-        ],
+        phases=[_phase(recipe)],
         passes=Passes(
             batch=recipe.batch,
             seed=recipe.seed,
@@ -86,8 +78,18 @@ def train_judge(
         progress=progress,
     )
     _refuse_constant(called(model, validation, recipe, device), recipe, folder)
-    made, trained_on = folder / "classifier", digests(splits["train"])
-    return write_judge(made, network, processor, recipe, trained_on=trained_on)
+    trained_on = digests(splits["train"])
+    return write_judge(folder / "classifier", network, processor, recipe, trained_on=trained_on)
+
+
+def _phase(recipe: JudgeTraining) -> Phase:
+    """The one phase of such a training: all that is not frozen."""
+    return Phase(
+        recipe.optimisation,
+        recipe.epochs,
+        batch_norm="freeze" if recipe.freeze else "update",
+        patience=recipe.patience,
+    )
 
 
 def _parts_of(data: str | os.PathLike, recipe: JudgeTraining) -> dict[str, Any]:

@@ -46,8 +46,8 @@ def train(
 
     The best epoch is kept. What comes out is a folder for --judge, with its calibration beside it.
 
-    The recipe `classifiers/folder` reads a folder of class folders (people/woman/*.jpg,
-    people/man/*.jpg), which has the column `label`; `attributes=...` sets other classes.
+    The recipe `classifiers/folder` reads a folder with a folder of photographs for each class
+    (people/woman, people/man): its column is `label`; `attributes=...` sets other classes.
 
     With `faces={}` in a recipe the largest face is cut out, in training, calibration and judging
     alike: `faces.margin=.2` takes more around it, `-.1` less, `faces=null` the whole image.
@@ -73,19 +73,10 @@ def train(
     with progress("training") as update:
         made = train_judge(head, data, folder, progress=update)
     print(f"classifier: {made}")
-    kept_back = (
-        "test" if "test" in labelled(data, split=head.split, seed=head.seed) else "validation"
-    )
-    _calibrated(
-        str(made),
-        data,
-        head.attributes,
-        made / "calibration.json",
-        split=kept_back,
-        column=head.split,
-        seed=head.seed,
-        domain=domain,
-    )
+    splits = labelled(data, split=head.split, seed=head.seed)
+    how = {"column": head.split, "seed": head.seed, "domain": domain}
+    how["split"] = "test" if "test" in splits else "validation"
+    _calibrated(str(made), data, head.attributes, made / "calibration.json", **how)
     print(f"judge with it: evenhand measure --images-from FOLDER --judge {made}")
 
 

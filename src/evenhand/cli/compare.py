@@ -28,6 +28,10 @@ def compare(
             "both runs are from it (KID, FID)."
         ),
     ] = None,
+    card: Annotated[
+        Path | None,
+        Option(help="Write the card of this adapter, which AFTER was measured with."),
+    ] = None,
     no_images: NoImages = False,
     out: Annotated[Path | None, Option(help="Where the report goes.")] = None,
 ) -> None:
@@ -44,23 +48,27 @@ def compare(
 
         evenhand compare RUN_BEFORE RUN_AFTER --features clip --features dino --reference PHOTOS
 
+        evenhand compare RUN_BEFORE RUN_AFTER --card runs/train/dft/gender-sd15/adapter
+
         evenhand measure --images-from photographs --judge siglip-faces --out RUN_A
         evenhand measure --images-from photographs --judge clip-faces --out RUN_B
         evenhand compare RUN_A RUN_B
     """
-    from evenhand.cli.show import console, summary, tell_page
+    from evenhand.cli.show import tell, tell_page
     from evenhand.core.errors import UserError
+    from evenhand.reports.card import card_of, write_card
     from evenhand.reports.html import may_hold_comparison, write_comparison
 
     out = out or Path("runs/compare") / f"{before.resolve().name}-{after.resolve().name}"
     may_hold_comparison(out)
     if reference and not features:
         raise UserError("--reference: say with --features in what the images are compared")
+    adapter = card_of(card, before, after) if card else None
     near = _near(before, after, features, reference) if features else None
     result = write_comparison(before, after, out, closeness=near, pictures=not no_images)
-    console.print(summary([result.before, result.after], result.change))
-    for note in [*result.after.cautions, *result.notes]:
-        print(note)
+    tell([result.before, result.after], result.change, result.notes)
+    if adapter:
+        write_card(adapter, result)
     tell_page(out / "report.html", [result.before, result.after], not no_images)
 
 

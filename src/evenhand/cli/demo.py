@@ -24,7 +24,7 @@ def demo(
 
         evenhand demo --quick
     """
-    from evenhand.cli.show import console, progress, summary
+    from evenhand.cli.show import progress, tell
     from evenhand.cli.train import run
     from evenhand.core.adapters import find_adapter
     from evenhand.measure import measure
@@ -53,5 +53,5 @@ def demo(
     result = write_comparison(out / "before", out / "after", out)
     if not quick:
         write_card(find_adapter(adapter).folder, result)
-    console.print(summary([result.before, result.after], result.change))
+    tell([result.before, result.after], result.change, [])
     print(f"adapter: {find_adapter(adapter).folder}\nreport:  {out / 'report.html'}")

@@ -96,11 +96,9 @@ def _run(config: "Measure", folder: Path, shard: str | None, **how: bool) -> Non
 
 def _tell(report: "Report", folder: Path, pictures: bool) -> None:
     """Says what was found, with its notes, and where the page is."""
-    from evenhand.cli.show import console, summary, tell_page
+    from evenhand.cli.show import tell, tell_page
 
-    console.print(summary([report]))
-    for note in [*report.cautions, *report.notes]:
-        print(note)
+    tell([report], None, report.notes)
     if (known := report.stopping) and known.saved is not None:
         print(
             f"{known.drawn} images of the {known.planned} that +- {known.width:g} takes "

@@ -107,7 +107,9 @@ JudgeName = Annotated[
     str | None,
     Option(
         help="Classifier that judges the images: the name of one that ships, a YAML file, or the "
-        "folder of a trained one. Default: the one that the model's YAML names.",
+        "folder of a trained one (`evenhand classifier train`). Where its YAML says "
+        "`faces: {margin: .5}`, the largest face is cut out first. Default: the one that the "
+        "model's YAML names.",
         rich_help_panel=JUDGES,
     ),
 ]
@@ -124,8 +126,8 @@ Calibration = Annotated[
 Domain = Annotated[
     str | None,
     Option(
-        help="What kind of images these are, in words. The report warns where the calibration "
-        "was made on another kind.",
+        help="What kind of images these are, in words. The report says so where it cannot check "
+        "whether a calibration on another kind holds for them.",
         rich_help_panel=JUDGES,
     ),
 ]

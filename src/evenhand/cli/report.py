@@ -19,11 +19,9 @@ def report(
 
         evenhand report runs/measure/photographs --no-images
     """
-    from evenhand.cli.show import console, summary, tell_page
+    from evenhand.cli.show import tell, tell_page
     from evenhand.reports.html import write_report
 
     found = write_report(run, pictures=not no_images)
-    console.print(summary([found]))
-    for note in [*found.cautions, *found.notes]:
-        print(note)
+    tell([found], None, found.notes)
     tell_page(run / "report.html", [found], not no_images)

@@ -21,6 +21,7 @@ from rich.text import Text
 from evenhand.reports.changes import Change
 from evenhand.reports.headlines import headlines, labels_of, number
 from evenhand.reports.models import Report
+from evenhand.reports.sentence import in_words
 
 console = Console()
 console.width = max(
@@ -85,6 +86,15 @@ def _only_our_bars() -> None:
 
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
+
+
+def tell(runs: list[Report], change: Change | None, notes: list[str]) -> None:
+    """Says what was found: in sentences, as a table, and what a reader must know of it."""
+    for sentence in in_words(runs, change):
+        print(sentence)
+    console.print(summary(runs, change))
+    for note in [*runs[-1].cautions, *notes]:
+        print(note)
 
 
 def tell_page(page: pathlib.Path, runs: list[Report], pictures: bool) -> None:

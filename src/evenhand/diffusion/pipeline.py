@@ -1,7 +1,6 @@
 """One stock diffusers pipeline with its sampler settings: prompts and seeds in, images out."""
 
 import contextlib
-import inspect
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -10,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from evenhand.core.adapters import Adapter
-from evenhand.core.errors import UserError, loading, unknown
+from evenhand.core.errors import UserError, loading
 from evenhand.core.files import digest_of_folder
 from evenhand.core.resources import locate
 from evenhand.devices import default_device
 from evenhand.diffusion.adapters import load_adapter
+from evenhand.diffusion.asked import check_call, check_dropped, scheduler_of
 from evenhand.diffusion.safety import SafetyChecker
 from evenhand.recipes.model import Model, Settings
 
@@ -52,15 +52,10 @@ class Diffusion:
         self.prefix = prefix
         self.safety = safety
         pipe.set_progress_bar_config(disable=True)
-        _check_call(pipe, settings)
+        check_call(pipe, settings)
         if settings.scheduler or settings.scheduler_options:
-            self.pipe.scheduler = _scheduler(pipe, settings)
-        takes = inspect.signature(self.pipe.scheduler.step).parameters
-        if "eta" in settings.options and "eta" not in takes:  # pipelines would drop it
-            raise UserError(
-                f"settings.options.eta: {type(self.pipe.scheduler).__name__} has none; leave it "
-                "out, or choose another scheduler"
-            )
+            self.pipe.scheduler = scheduler_of(pipe, settings)
+        check_dropped(pipe, settings)
         _decode_in_float32(pipe)
         for part in self.pipe.components.values():
             if isinstance(part, nn.Module):
@@ -126,61 +121,6 @@ class Diffusion:
     def sample(self, prompts: list[str], seeds: list[int], **overrides: Any) -> Tensor:
         """`call` without gradients."""
         return self.call(prompts, seeds, **overrides)
-
-
-OURS = {"prompt", "generator", "output_type", "return_dict"}  # arguments that `call` gives
-OURS |= {"num_images_per_prompt", "latents", "callback_on_step_end"}  # others would break it
-
-
-DRIVEN = ("set_timesteps", "step", "scale_model_input")  # what pipelines call of a scheduler
-
-
-def _check_call(pipe: Any, settings: Settings) -> None:
-    """Refuses a pipeline that draws no text, and settings that its call does not take."""
-    run = type(pipe).__call__
-    known = inspect.signature(getattr(run, "__wrapped__", run)).parameters
-    if not {"prompt", "generator", "output_type"} <= known.keys():
-        raise UserError(f"{type(pipe).__name__} is no pipeline that draws images of a text")
-    if "mask_image" in known or {"image", "strength"} <= known.keys():
-        raise UserError(
-            f"{type(pipe).__name__} changes images that it is given: name a model that draws "
-            "images of a text alone"
-        )
-    for name in settings.options:
-        if name in OURS or name.startswith("prompt_") or name.endswith("_embeds"):
-            raise UserError(f"settings.options.{name}: evenhand sets it; leave it out")
-    most = getattr(pipe.scheduler.config, "num_train_timesteps", None)
-    if most and (settings.num_inference_steps or 0) > most:
-        raise UserError(
-            f"settings.num_inference_steps: {settings.num_inference_steps} are more than the "
-            f"{most} that {type(pipe.scheduler).__name__} was made for"
-        )
-    for name in settings.call():
-        if name not in known:
-            free = [x for x in known if x not in ("self", *OURS)]
-            raise unknown("setting", name, free, where=type(pipe).__name__)
-
-
-def _scheduler(pipe: Any, settings: Settings) -> Any:
-    """The scheduler that the settings ask for, with the configuration of the pipeline's own."""
-    import diffusers
-    from diffusers.schedulers.scheduling_utils import SchedulerMixin
-
-    name, options = settings.scheduler, settings.scheduler_options
-    kind: Any = getattr(diffusers, name, None) if name else type(pipe.scheduler)
-    if not (isinstance(kind, type) and issubclass(kind, SchedulerMixin)):
-        raise UserError(f"settings.scheduler: diffusers has no scheduler {name!r}")
-    if missing := [x for x in DRIVEN if hasattr(pipe.scheduler, x) and not hasattr(kind, x)]:
-        raise UserError(
-            f"settings.scheduler: {type(pipe).__name__} cannot be driven by {kind.__name__}, which "
-            f"has no {missing[0]}; the pipeline's own is {type(pipe.scheduler).__name__}"
-        )
-    known = inspect.signature(kind.__init__).parameters
-    for option in options:
-        if option not in known:
-            raise unknown("option", option, known, where=f"scheduler {kind.__name__}")
-    with loading(f"scheduler {kind.__name__}", advice="Look at settings.scheduler_options"):
-        return kind.from_config(pipe.scheduler.config, **options)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def load_diffusion(

@@ -5,6 +5,7 @@ import hashlib
 import io
 import os
 import pathlib
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -94,6 +95,34 @@ def values(rows: Any, column: str, where: str) -> list[Any]:
     return [feature.int2str(v) for v in found] if hasattr(feature, "int2str") else found
 
 
+def readable(rows: Any, where: str, *, side: int | None = None) -> Iterator[tuple[int, Pixels]]:
+    """The images that can be read, with their numbers; a warning counts the others at the end.
+
+    Args:
+        rows: of what `labelled` returns.
+        where: they are from, for the warning.
+        side: as of `read_image`.
+    """
+    unread = []
+    for i, row in enumerate(rows):
+        try:
+            yield i, _pixels(row, None, side)
+        except Unreadable as error:
+            unread.append(f"{_name(row)} ({error})")
+    if unread:
+        warnings.warn(
+            f"{where}: {len(unread)} of {len(rows)} images could not be read and count for "
+            f"nothing, such as {unread[0]}",
+            stacklevel=2,
+        )
+
+
+def _name(row: dict[str, Any]) -> Any:
+    """What an image of labelled data is called: its file, or its labels where it has none."""
+    file = (row["image"] or {}).get("path")
+    return file or {name: value for name, value in row.items() if name != "image"}
+
+
 def values_found(found: Iterable[Any], most: int = 8) -> str:
     """The values of a label column in words, for errors: the most frequent first."""
     counted = Counter(str(v) for v in found if v is not None)
@@ -113,29 +142,6 @@ def digests(rows: Any) -> list[str]:
                 data = pathlib.Path(path).read_bytes()
         found.append("" if data is None else hashlib.sha256(data).hexdigest()[:16])
     return found
-
-
-def readable(
-    rows: Any, unread: list[str], *, side: int | None = None
-) -> Iterator[tuple[int, Pixels]]:
-    """The images that can be read, with their numbers; why others cannot is put into `unread`.
-
-    Args:
-        rows: of what `labelled` returns.
-        unread: filled while the images are read.
-        side: as of `read_image`.
-    """
-    for i, row in enumerate(rows):
-        try:
-            yield i, _pixels(row, None, side)
-        except Unreadable as error:
-            unread.append(f"{_name(row)} ({error})")
-
-
-def _name(row: dict[str, Any]) -> Any:
-    """What an image of labelled data is called: its file, or its labels where it has none."""
-    file = (row["image"] or {}).get("path")
-    return file or {name: value for name, value in row.items() if name != "image"}
 
 
 def pixels_of(row: dict[str, Any], size: int | None = None, *, side: int | None = None) -> Pixels:

@@ -52,7 +52,7 @@ def contents(folder: pathlib.Path) -> tuple[str, dict[str, pathlib.Path]]:
         if not (folder / "README.md").is_file():
             raise UserError(
                 f"{folder}: the adapter has no card (README.md); measure the model without and "
-                "with it, then `evenhand compare BEFORE AFTER --card`"
+                f"with it, then `evenhand compare BEFORE AFTER --card {folder}`"
             )
         files = [p for p in folder.iterdir() if p.name[0] != "."]
     elif (folder / "report.json").is_file():
@@ -158,7 +158,11 @@ def pull(repo: str, folder: pathlib.Path, *, revision: str | None = None, say: S
         tried(
             repo,
             lambda kind=kind, info=info: snapshot_download(
-                repo, repo_type=kind, revision=info.sha, local_dir=folder
+                repo,
+                repo_type=kind,
+                revision=info.sha,
+                local_dir=folder,
+                ignore_patterns=sorted(KEPT),
             ),
             say=say,
         )

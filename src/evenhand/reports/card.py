@@ -11,7 +11,9 @@ from dataclasses import asdict
 from typing import Any
 
 from evenhand.core.adapters import CLIP_NAMES, Adapter, find_adapter
+from evenhand.core.errors import UserError
 from evenhand.core.files import write_json, write_text
+from evenhand.core.records import read_run
 from evenhand.core.resources import ROOT
 from evenhand.recipes.model import Model, load_model
 from evenhand.reports.changes import Comparison
@@ -67,6 +69,28 @@ def write_card(
     )
     header = _header(adapter, model, comparison.after)
     write_text(folder / "README.md", f"---\n{header}\n---\n{text}")
+
+
+def card_of(
+    folder: pathlib.Path, before: str | os.PathLike, after: str | os.PathLike
+) -> pathlib.Path:
+    """The folder of an adapter, if a comparison of these two runs can be its card.
+
+    Raises:
+        UserError: the first run has an adapter, the second has not this one at full strength, or
+            one of them measured no generator.
+    """
+    adapter = find_adapter(str(folder))
+    runs = [read_run(run)[0]["settings"] for run in (before, after)]
+    loaded, strengths = [r.get("adapter") for r in runs], [r.get("adapter_scale") for r in runs]
+    if loaded[0] or not loaded[1] or loaded[1].rpartition("@")[2] != adapter.digest:
+        raise UserError(
+            f"--card {folder}: the first run must be without an adapter, the second with this one "
+            f"(digest {adapter.digest}); they have {loaded[0] or 'none'} and {loaded[1] or 'none'}"
+        )
+    if strengths[1] not in (None, 1):
+        raise UserError(f"--card {folder}: the second run has it at strength {strengths[1]}, not 1")
+    return adapter.folder
 
 
 def _template() -> Any:

@@ -209,8 +209,8 @@ def _subject(runs: list[Report], name: str, split: str) -> str:
     part, by_name = entry.splits[split], settings.get("images_from") and not settings["prompts"]
     where = name if split == "all" and len(entry.splits) == 1 else f"{name}, {split}"
     rights = [r.attributes[name].calibrated for r in runs]
-    known = [f"{x:.0%}" for x in dict.fromkeys(rights) if x is not None]
-    right = f"; the judge is right in {' and '.join(known)} of its calibration" if known else ""
+    known = [f"{100 * x:.0f} %" for x in dict.fromkeys(rights) if x is not None]
+    right = f"; the judge's accuracy {' and '.join(known)}" if known else ""
     return (
         f"{where}: {number_of(part.prompts, 'folder' if by_name else 'prompt')}, "
         f"{number_of(part.images, 'image')}{right}"

@@ -18,6 +18,7 @@ from evenhand.reports.models import Report
 from evenhand.reports.pictures import Side, grids, of_people
 from evenhand.reports.plots import PALETTE, PLOTTED, gap_plot, shares_plot
 from evenhand.reports.report import build
+from evenhand.reports.sentence import in_words
 
 
 def write_report(folder: str | os.PathLike, *, pictures: bool = True) -> Report:
@@ -121,6 +122,7 @@ def _write_page(
         last=last,
         change=change,
         notes=notes,
+        words=in_words([side.report for side in sides], change),
         lines=lines,
         targets=any(line.target is not None for line in lines),
         agreed=agreed,

@@ -35,6 +35,13 @@ def judges_of(first: dict[str, Any], second: dict[str, Any], where: str) -> tupl
                 f"{where} cannot be compared: {name!r} has the classes {', '.join(classes[0])} in "
                 f"one, {', '.join(classes[1])} in the other; measure one of them anew"
             )
+        contrasts = [known[name].get("contrast") or classes[0] for known in (known_a, known_b)]
+        if set(contrasts[0]) != set(contrasts[1]):
+            raise UserError(
+                f"{where} cannot be compared: the gap of {name!r} is taken between "
+                f"{', '.join(contrasts[0])} in one, {', '.join(contrasts[1])} in the other; "
+                "measure one of them anew"
+            )
     digests = first["judge"].get("digest", "?"), second["judge"].get("digest", "?")
     if digests[0] == digests[1]:
         return None

@@ -116,7 +116,7 @@ def _cell(side: Side, record: Record) -> dict[str, Any]:
 
 def _shown(side: Side, record: Record) -> str:
     """The image's path inside of the folder that was measured: nothing else of the machine."""
-    root = side.report.run.settings.get("images_from")
+    root = str(side.report.run.settings.get("images_from") or "")
     path = pathlib.PurePath(record.image)
     if root and path.is_relative_to(root):
         return path.relative_to(root).as_posix()

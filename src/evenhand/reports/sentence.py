@@ -1,6 +1,6 @@
 """What was found, in sentences for a reader without statistics. No torch."""
 
-from evenhand.reports.changes import Change, SplitChange
+from evenhand.reports.changes import Agreement, Change, SplitChange
 from evenhand.reports.models import AttributeReport, Report, SplitReport
 from evenhand.stats.shares import Estimate
 
@@ -10,8 +10,11 @@ MANY = 4  # classes from which on only the most and the least frequent one are n
 def in_words(runs: list[Report], change: Change | None = None) -> list[str]:
     """Sentences for each attribute, of one report or of two (before, after), and one on brackets.
 
-    They speak of all prompts together, and of the corrected shares where every run has them.
+    They speak of all prompts together, and of the corrected shares where every run has them. Of two
+    judges of the same images they say how far these agree.
     """
+    if change and change.agreement:
+        return [_of_judges(name, found) for name, found in change.agreement.items()]
     found = []
     for name, entry in runs[-1].attributes.items():
         if entry.splits and not entry.parts:
@@ -21,6 +24,16 @@ def in_words(runs: list[Report], change: Change | None = None) -> list[str]:
         like = ", were it asked of many prompts like these" if several else ""
         found.append(f"In brackets: the range in which the true number lies{like} (95 %).")
     return found
+
+
+def _of_judges(name: str, found: Agreement) -> str:
+    first, second = found.judges
+    if found.same.value is None:
+        return f"There is no picture in which both {first} and {second} perceived {name}."
+    return (
+        f"Of every 100 pictures in which both perceived {name}, {first} and {second} say the same "
+        f"of {_of_hundred(found.same)}."
+    )
 
 
 def _of_attribute(runs: list[Report], change: Change | None, name: str, split: str) -> list[str]:

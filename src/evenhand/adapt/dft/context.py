@@ -27,7 +27,7 @@ from evenhand.judges.base import Judge, answers
 from evenhand.judges.registry import load_judge
 from evenhand.recipes.dft import Dft
 from evenhand.recipes.lora import SoftTokens
-from evenhand.training.optimizer import Optimizer
+from evenhand.training.optimizer import CAUSE, Optimizer
 from evenhand.training.run_directory import versions
 
 
@@ -126,6 +126,11 @@ class Context:
 
     def perceive(self, rows: Tensor, images: Tensor, n: int) -> Perceived:
         """What is perceived in the whole batch of n; this process holds some rows' images."""
+        if not images.isfinite().all():
+            raise UserError(
+                "the model draws no finite image with what is trained (or is damaged itself), so "
+                f"nothing is written; {CAUSE}"
+            )
         found = answers(self.classifier, images)
         probs = {
             a: self.gather(rows, p, n)
