@@ -232,7 +232,7 @@ def caution(table: ArrayLike, classes: Sequence[str], what: str = "concepts") ->
     k = int(table.mean(0).argmax())
     low, high = within_reach(table[:, k])
     return (
-        f"Few {what} ({m}): the intervals suppose that others differ as these do. Kinds of {what} "
-        f"as common as {missing:.0%} may be missing here by chance; whatever these are like, the "
-        f"mean share of {classes[k]} lies between {low:.2f} and {high:.2f}."
+        f"Few {what} ({m}): the intervals suppose that others differ as these do. A kind of them "
+        f"that makes up {missing:.0%} of all may be missing here by chance; whatever it is like, "
+        f"the mean share of {classes[k]} lies between {low:.2f} and {high:.2f}."
     )
