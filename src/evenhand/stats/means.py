@@ -26,8 +26,8 @@ def effective_sizes(table: ArrayLike, images: float) -> NDArray[np.float64]:
     its own spread says little: it is averaged (geometrically, up to half and half where it was seen
     in none) with that of all classes, Rao & Scott's mean design effect (1981). Never more than
     there are images. Where nothing varies at all it lies between the number of prompts (images of a
-    prompt are all alike) and that of images (independent); the geometric mean of both is taken,
-    whose factor to the true one is the least in the worst case.
+    prompt are all alike) and that of images (independent). The geometric mean of both is
+    taken: whichever holds, it is wrong by the same factor, and no other choice is wrong by less.
 
     Args:
         table: shares `[m, K]`, m >= 2.
