@@ -317,7 +317,7 @@ def test_wordings_of_one_concept_are_not_independent_images():
 
 def test_few_concepts_are_said_beside_the_interval():
     (said,) = split_of(concepts([1] * 6)).cautions
-    assert "Few concepts (6)" in said and "as common as 39%" in said
+    assert "Few concepts (6)" in said and "makes up 39%" in said
     assert re.search(r"mean share of woman lies between 0\.5\d and 1\.00", said)
     assert not split_of(concepts([0.5] * 30)).cautions
     assert not split_of(concepts([0.5])).cautions  # one prompt speaks of itself

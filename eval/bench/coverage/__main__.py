@@ -10,6 +10,7 @@ Coverage is counted over worlds and classes, for prompts like these: the truth i
 world's prompts, not of those drawn.
 
 - `raw`: the share as the judge calls it, with its errors; `share`: the same of one that never errs;
+- `share, within reach`: the bounds that a report of few concepts names beside its interval;
 - `corrected`: what reports say (`evenhand.stats.correction`) of calls; `corrected, probabilities`:
   of probabilities;
 - `CLEAM`: the published interval (Teo et al., NeurIPS 2023) for two classes: 30 batches of 400

@@ -18,7 +18,7 @@ from evenhand.stats.correction import (
     corrected_means,
     corrected_over_prompts,
 )
-from evenhand.stats.means import change_of_means, mean_shares, pair_noise
+from evenhand.stats.means import change_of_means, mean_shares, pair_noise, within_reach
 from evenhand.stats.moments import Moments, joined, of_counts
 from evenhand.stats.roots import change_of_roots, root
 from evenhand.stats.shares import Estimate, shares
@@ -49,6 +49,14 @@ def share(s: Setting, rng: np.random.Generator) -> Held:
     found = worlds.calls(truths, matrix, s.images, rng)
     table = shares(found).mean(1) if s.prompts > 1 else shares(found)[0]
     return pairs(mean_shares(table, float(found.sum())), mean)
+
+
+def share_within_reach(s: Setting, rng: np.random.Generator) -> Held:
+    """The bounds that a report of few concepts names: of the first class."""
+    truths, _, mean = drawn(s, rng)
+    found = shares(worlds.calls(truths[:, 0], np.eye(s.classes), s.images, rng))[:, 0]
+    low, high = within_reach(found)
+    return [(Estimate(float(found.mean()), low, high, s.prompts), float(mean[0]))]
 
 
 def corrected_share(s: Setting, rng: np.random.Generator) -> Held:
@@ -215,6 +223,7 @@ def cleam(s: Setting, rng: np.random.Generator) -> Held:
 KINDS: dict[str, Kind] = {
     "raw": share,
     "share": share,
+    "share, within reach": share_within_reach,
     "corrected": corrected_share,
     "corrected, probabilities": by_probabilities,
     "CLEAM": cleam,

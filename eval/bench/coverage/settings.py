@@ -133,11 +133,16 @@ HARD = [
         for m in (100, 1000)
     ),
     *(Setting("until, mean", "one in ten", prompts=p, images=96, width=0.1) for p in (20, 50, 200)),
-    *(Setting("until, mean", "mild", k, prompts=50, images=96, width=0.1) for k in (2, 4)),
+    *(Setting("until, mean", "mild", k, prompts=100 // k, images=96, width=0.1) for k in (2, 4)),
     *(Setting("until, gap", world, prompts=50, images=96) for world in ("one in ten", "mild")),
     *(
         Setting("until, corrected mean", world, 2, "uneven", 0.9, 500, 50, 1, 96, 0.1)
         for world in ("one in ten", "mild")
+    ),
+    *(
+        Setting("share, within reach", world, prompts=p, images=48)
+        for world in ("heavy tail", "near the bound")
+        for p in (6, 20)
     ),
 ]
 

@@ -88,7 +88,7 @@ def _of_calibration(settings: dict[str, Any], known: dict[str, "Asked"]) -> list
                 f"{fit.expected:.3f} expected; {fit.n} images{few})"
             )
         found.append(f"{name} is corrected by {judge}'s {means} and its {of}; {checked}.")
-        if not fit and settings.get("domain") != origin.domain:
+        if (not fit or fit.n < FEW) and settings.get("domain") != origin.domain:
             found.append(
                 f"The images judged are of another domain ({settings.get('domain')}): the "
                 "correction holds as far as the classifier errs alike on both."

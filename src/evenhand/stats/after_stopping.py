@@ -20,7 +20,7 @@ from scipy import stats
 from evenhand.stats.moments import Moments, moments
 from evenhand.stats.stopping import known_well
 
-PARTICLES = 4000  # orders simulated where they are not counted
+PARTICLES = 2000  # orders simulated where they are not counted
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ def first_look(
         return _all_orders(n, min(every, int(n.sum())))
     if len(n) == 2 and all(set(c.tolist()) == {0, 1} for c in classes):
         return _counted(int(n[0]), int(n.sum()), width, every, level)
-    return _simulated(n, classes, width, every, level)
+    rule = tuple(tuple(c.tolist()) for c in classes)
+    return _simulated(tuple(n.tolist()), rule, width, every, level)
 
 
 def _all_orders(n: NDArray, first: int) -> FirstLook:
@@ -107,14 +108,19 @@ def _reach(
     return float(alive[successes])
 
 
+@functools.cache
 def _simulated(
-    n: NDArray, classes: list[NDArray], width: float, every: int, level: float
+    images: tuple[int, ...],
+    belongs: tuple[tuple[int, ...], ...],
+    width: float,
+    every: int,
+    level: float,
 ) -> FirstLook:
     """Of any kinds: orders drawn look by look; those that would have stopped are drawn anew.
 
     They are replaced by others that went on (a particle filter).
     """
-    rng = np.random.default_rng(0)
+    rng, n, classes = np.random.default_rng(0), np.array(images), [np.array(c) for c in belongs]
     left = np.repeat(n[None], PARTICLES, 0)
     first = drawn = np.zeros_like(left)
     for at in range(0, int(n.sum()) - every, every):

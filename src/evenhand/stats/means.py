@@ -26,8 +26,8 @@ def effective_sizes(table: ArrayLike, images: float) -> NDArray[np.float64]:
     its own spread says little: it is averaged (geometrically, up to half and half where it was seen
     in none) with that of all classes, Rao & Scott's mean design effect (1981). Never more than
     there are images. Where nothing varies at all it lies between the number of prompts (images of a
-    prompt are all alike) and that of images (independent); the geometric mean of both is taken,
-    whose factor to the true one is the least in the worst case.
+    prompt are all alike) and that of images (independent). The geometric mean of both is
+    taken: whichever holds, it is wrong by the same factor, and no other choice is wrong by less.
 
     Args:
         table: shares `[m, K]`, m >= 2.
@@ -232,7 +232,7 @@ def caution(table: ArrayLike, classes: Sequence[str], what: str = "concepts") ->
     k = int(table.mean(0).argmax())
     low, high = within_reach(table[:, k])
     return (
-        f"Few {what} ({m}): the intervals suppose that others differ as these do. Kinds of {what} "
-        f"as common as {missing:.0%} may be missing here by chance; whatever these are like, the "
-        f"mean share of {classes[k]} lies between {low:.2f} and {high:.2f}."
+        f"Few {what} ({m}): the intervals suppose that others differ as these do. A kind of them "
+        f"that makes up {missing:.0%} of all may be missing here by chance; whatever it is like, "
+        f"the mean share of {classes[k]} lies between {low:.2f} and {high:.2f}."
     )
