@@ -41,7 +41,7 @@ def test_the_interval_covers(groups):
     assert 0.92 <= inside / 400 <= 0.98
 
 
-def run_of(folder, judge, called, classes=("woman", "man"), source="folder:p"):
+def run_of(folder, judge, called, classes=("woman", "man"), source="folder:p", calibration=None):
     folder.mkdir()
     records = [
         Record("p", "p", "images", "all", i, source, f"/p/{i}.jpg",
@@ -59,7 +59,7 @@ def run_of(folder, judge, called, classes=("woman", "man"), source="folder:p"):
         "concept": None,
         "domain": "p",
         "attributes": {"gender": {"classes": list(classes)}},
-        "calibration": None,
+        "calibration": calibration,
         "target": {},
     }
     write_json(folder / "run.json", {"schema": 2, "settings": settings, "versions": {}})
@@ -71,11 +71,26 @@ def test_two_judges_stand_in_one_report(tmp_path):
     b = run_of(
         tmp_path / "b", "heads/two/classifier", ["woman"] * 24 + ["man"] * 24 + [""] + ["man"]
     )
-    found = write_comparison(a, b, tmp_path / "both").change.agreement["gender"]
+    change = write_comparison(a, b, tmp_path / "both").change
+    found = change.agreement["gender"]
     assert found.judges == ("one", "two") and (found.images, found.seen_by_one) == (48, 1)
     assert found.same.value == pytest.approx(42 / 48)
     page = (tmp_path / "both" / "report.html").read_text()
     assert "Cohen&#39;s kappa" in page and "by two judges" in page and ">before<" not in page
+
+
+def test_no_judge_is_corrected_for_the_errors_of_the_other(tmp_path):
+    known = {c: {"woman": 90 if c == "woman" else 10, "man": 10 if c == "woman" else 90}
+             for c in ("woman", "man")}  # fmt: skip
+    said = {"domain": "p", "data": "p", "date": "2026-01-01", "attributes": {"gender": known}}
+    a = run_of(tmp_path / "a", "one", ["woman"] * 30 + ["man"] * 20)
+    b = run_of(tmp_path / "b", "two", ["woman"] * 20 + ["man"] * 30,
+               calibration={"classifier": "two", "digest": "two", **said})  # fmt: skip
+    found = compare(a, b)
+    assert found.after.attributes["gender"].prompts[0].corrected
+    between = found.change.attributes["gender"].splits["all"]
+    assert between.corrected is None and between.corrected_gap is None
+    assert between.shares["woman"].value == pytest.approx(-0.2)
 
 
 def test_what_cannot_be_compared_is_named(tmp_path):

@@ -68,7 +68,7 @@ BAD = [
         ["calibrate", "emoji-judge", "nowhere", "--labels", "gendre=x"],
         "unknown attribute 'gendre'; did you mean 'gender'?",
     ),
-    (["calibrate", "emoji-judge", "nowhere"], "name the columns that hold the labels"),
+    (["calibrate", "emoji-judge", "nowhere"], "name the column that holds the labels"),
     (
         ["classifier", "train", "classifiers/nobody", "nowhere"],
         "unknown recipe 'classifiers/nobody'",

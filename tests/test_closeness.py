@@ -6,7 +6,8 @@ import torch
 
 from evenhand.core.errors import UserError
 from evenhand.measure import measure
-from evenhand.measure.closeness import closeness, distances
+from evenhand.measure.closeness import closeness
+from evenhand.measure.distances import distances
 from evenhand.recipes.features import Feature
 from evenhand.recipes.measure import Measure
 from evenhand.reports.headlines import headlines
@@ -86,7 +87,7 @@ def test_distance_to_reference_images(runs, tmp_path):
         runs / "a", runs / "b", [Feature(kind="classifier")], reference=runs / "a" / "images"
     )["classifier"]
     report = write_comparison(runs / "a", runs / "b", tmp_path, closeness={"classifier": near})
-    assert near.fid_before.value < 1e-3 < near.fid_after.value
+    assert near.fid_before.value is None  # fewer images than twice the features' width
     assert near.kid_before.low < near.kid_after.value
     assert any(
         "KID" in line.what for line in headlines([report.before, report.after], report.change)
@@ -107,6 +108,17 @@ def test_distances_tell_sets_apart_and_their_intervals_hold_zero():
     )  # between normals of one covariance: the means' distance
     with pytest.raises(UserError, match="too few"):
         distances(a[:3], b)
+    assert distances(a[:15], b)["fid"].value is None  # two of one distribution would be far apart
+
+
+def test_the_kernel_distance_of_alike_sets_has_no_interval_twice_too_wide():
+    draw, found = torch.Generator().manual_seed(1), []
+    for _ in range(12):
+        a, b = torch.randn(120, 8, generator=draw), torch.randn(120, 8, generator=draw)
+        found.append(distances(a, b)["kid"])
+    spread = float(np.std([e.value for e in found], ddof=1))
+    width = float(np.mean([e.high - e.low for e in found])) / (2 * 1.96)
+    assert 0.6 * spread < width < 1.7 * spread
 
 
 def test_what_stands_against_a_reference_is_said_first(runs, tmp_path):

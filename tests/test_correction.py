@@ -8,8 +8,10 @@ import pytest
 from evenhand.core.attributes import Attribute
 from evenhand.core.errors import UserError
 from evenhand.stats.calibration import Calibration, read_calibration
-from evenhand.stats.correction import Confusion, corrected, corrected_over_prompts
-from evenhand.stats.shares import shares_over_prompts, wilson
+from evenhand.stats.confusion import Confusion
+from evenhand.stats.correction import change_of_corrected, corrected, corrected_over_prompts
+from evenhand.stats.means import shares_over_prompts
+from evenhand.stats.shares import wilson
 
 GENDER = Attribute(name="gender", classes=["woman", "man"])
 
@@ -116,12 +118,8 @@ def test_calibrations_are_checked_when_read(tmp_path):
     assert sure.confusion(GENDER).matrix.tolist() == [[0.9, 0.1], [0.1, 0.9]]
     assert sure.confusion(GENDER).squares[1].tolist() == [[0.05, 0.05], [0.05, 0.85]]
     del answers["man"]["mean"]["woman"]
-    with pytest.raises(
-        UserError, match="gender: the calibration's probabilities lack class 'woman'"
-    ):
-        Calibration(**{**known.model_dump(), "probabilities": {"gender": answers}}).confusion(
-            GENDER
-        )
+    with pytest.raises(ValueError, match=r"probabilities\.gender\.man: name each of"):
+        Calibration(**{**known.model_dump(), "probabilities": {"gender": answers}})
     with pytest.raises(UserError, match="has nothing for 'age'"):
         known.confusion(Attribute(name="age", classes=["young", "old"]))
     with pytest.raises(
@@ -150,3 +148,54 @@ def test_coverage_of_corrected_shares(prompts):
         )
         hits += [e.low <= t <= e.high for e, t in zip(found, mean, strict=True)]
     assert 0.92 <= np.mean(hits) <= 0.985
+
+
+def test_what_a_detector_misses_is_no_confusion():
+    """It finds 90 % of the men and 10 % of the women, and confuses neither."""
+    missed = Confusion(np.array([[97, 30], [3, 870], [900, 100]]))
+    assert corrected([10, 90], missed)[0].value == pytest.approx(0.43, abs=0.03)
+    assert missed.seen.tolist() == [100, 900]
+
+
+def test_refused_is_what_too_few_labelled_images_say_too_little_of():
+    with pytest.raises(UserError, match="label more images"):
+        Confusion(table(0.6, 0.6, 25))
+    assert Confusion(table(0.55, 0.55, 3000)).error < 0.2
+    with pytest.raises(UserError, match="no labelled image of class 1 was seen"):
+        Confusion(np.array([[5, 0], [1, 0], [0, 9]]))
+
+
+def test_more_labelled_images_never_make_an_interval_wider():
+    found = [
+        corrected([250, 0], Confusion(table(0.9, 0.9, n)))[0].low for n in (50, 100, 400, 4000)
+    ]
+    assert found == sorted(found)
+
+
+@pytest.mark.parametrize("labelled", [20, 50])
+def test_few_labelled_images_of_a_class_are_covered(labelled):
+    rng, hits = np.random.default_rng(0), []
+    matrix = np.array([[0.85, 0.2], [0.15, 0.8]])
+    for _ in range(400):
+        labels = np.stack([rng.multinomial(labelled, c) for c in matrix.T], 1)
+        try:
+            confusion = Confusion(np.vstack([labels, [0, 0]]))
+        except UserError:
+            continue
+        e = corrected(rng.multinomial(250, matrix @ [0.7, 0.3]), confusion)[0]
+        hits.append(e.low <= 0.7 <= e.high)
+    assert np.mean(hits) >= 0.93
+
+
+def test_a_change_of_corrected_shares_is_covered():
+    rng, hits = np.random.default_rng(1), []
+    matrix = np.array([[0.9, 0.15], [0.1, 0.85]])
+    for _ in range(300):
+        labels = np.stack([rng.multinomial(150, c) for c in matrix.T], 1)
+        confusion = Confusion(np.vstack([labels, [0, 0]]))
+        runs = [rng.multinomial(1, matrix @ [p, 1 - p], size=(12, 30)) for p in (0.9, 0.5)]
+        before, after = (r.mean(1) for r in runs)
+        steps = (runs[1] - runs[0]).reshape(-1, 2)
+        e = change_of_corrected(before, after, steps, confusion)[0]
+        hits.append(e.low <= -0.4 <= e.high)
+    assert np.mean(hits) >= 0.93

@@ -13,7 +13,7 @@ from evenhand.judges.calibrate import AnswerTable
 from evenhand.reports.headlines import headlines
 from evenhand.reports.html import write_report
 from evenhand.stats.calibration import Calibration
-from evenhand.stats.correction import Confusion
+from evenhand.stats.confusion import Confusion
 from evenhand.stats.fit_of_calibration import fit_of
 
 GENDER = Attribute(name="gender", classes=["woman", "man"])

@@ -122,7 +122,8 @@ def test_a_report_is_made_anew_without_torch(run):
 
 def test_a_run_compared_with_itself_has_not_changed(run, tmp_path):
     change = write_comparison(run[0], run[0], tmp_path).change.attributes["gender"].splits["test"]
-    assert change.gap.value == 0 == change.distance.high
+    assert change.gap.value == 0 == change.distance.value
+    assert change.gap.low < 0 < change.gap.high and change.distance.low < 0 < change.distance.high
     assert (tmp_path / "report.html").is_file()
 
 
@@ -245,7 +246,7 @@ def test_wordings_of_one_concept_count_as_one_in_intervals(tmp_path):
     gaps: dict[str, list[float]] = {}
     for p in entry.prompts:
         gaps.setdefault(p.concept, []).append(p.gap)
-    assert split.gap.value == pytest.approx(np.mean([np.mean(g) for g in gaps.values()]), abs=1e-5)
+    assert split.gap_found == pytest.approx(np.mean([np.mean(g) for g in gaps.values()]), abs=1e-5)
 
 
 def test_classes_that_the_judge_does_not_know_are_not_asked_for(tmp_path):

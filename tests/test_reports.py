@@ -15,6 +15,7 @@ from evenhand.core.files import write_json
 from evenhand.core.records import Record, write_records
 from evenhand.reports.changes import Comparison
 from evenhand.reports.comparison import compare
+from evenhand.reports.headlines import headlines
 from evenhand.reports.html import write_comparison, write_report
 from evenhand.reports.models import Report
 from evenhand.reports.report import build
@@ -280,3 +281,133 @@ def test_what_was_measured_stays_with_the_same_weights(tmp_path):
     for _ in range(20):  # a file of the same weights is the same file
         assert save(1.0) == {**first, "measured": {"numbers": []}}
     assert "measured" not in save(2.0)
+
+
+def concepts(shares, wordings=1, each=20, seen=True):
+    """`shares[i]` of the images of each wording of concept i are women."""
+    return [
+        record(
+            f"{w} concept {i}",
+            1000 * i + 100 * w + j,
+            "woman" if j < s * each else "man",
+            concept=str(i),
+            seen=seen,
+        )
+        for i, s in enumerate(shares)
+        for w in range(wordings)
+        for j in range(each)
+    ]
+
+
+def split_of(records, **settings):
+    return built(records, **settings).attributes["gender"].splits["test"]
+
+
+def test_wordings_of_one_concept_are_not_independent_images():
+    rows = [
+        record(f"wording {w}", 100 * w + j, CLASSES[w % 3 == 0], concept="nurse")
+        for w in range(5)
+        for j in range(40)
+    ]
+    split = split_of(rows)
+    assert split.shares["woman"].n == 5  # not 200
+    assert split.shares["woman"].high - split.shares["woman"].low > 0.5
+    assert "Few wordings (5)" in split.cautions[0]
+
+
+def test_few_concepts_are_said_beside_the_interval():
+    (said,) = split_of(concepts([1] * 6)).cautions
+    assert "Few concepts (6)" in said and "makes up 39%" in said
+    assert re.search(r"mean share of woman lies between 0\.5\d and 1\.00", said)
+    assert not split_of(concepts([0.5] * 30)).cautions
+    assert not split_of(concepts([0.5])).cautions  # one prompt speaks of itself
+
+
+def test_chance_floors_are_of_what_was_seen():
+    some = [*concepts([0.5] * 4), *(record("dark", i, seen=False) for i in range(20))]
+    assert split_of(some).gap_floor == split_of(concepts([0.5] * 4)).gap_floor
+    nothing = split_of([record(seed=i, seen=False) for i in range(3)])
+    assert nothing.gap_floor is None and nothing.gap.value is None
+
+
+def test_the_worst_tenth_stands_beside_what_chance_makes_of_it():
+    even = split_of(concepts([0.5] * 20))
+    assert even.gap_worst == 0 and 0.3 < even.gap_worst_floor < 0.6
+    assert even.gap.value == 0 and even.gap.low == 0
+
+
+def calibration(right=0.9, labelled=400):
+    table = {
+        c: {c: round(labelled * right), other: round(labelled * (1 - right))}
+        for c, other in zip(CLASSES, CLASSES[::-1], strict=True)
+    }
+    return {
+        "classifier": "someone",
+        "digest": "0123",
+        "domain": "d",
+        "data": "d",
+        "date": "2026-01-01",
+        "attributes": {"gender": table},
+    }
+
+
+def test_gap_distance_and_changes_are_corrected_too(tmp_path):
+    settings = {
+        "calibration": calibration(),
+        "domain": "d",
+        "target": {"gender": {"woman": 0.5, "man": 0.5}},
+    }
+    skewed = run_of(tmp_path / "a", concepts([0.9] * 8), **settings)
+    even = run_of(tmp_path / "b", concepts([0.5] * 8), **settings)
+    result = compare(skewed, even)
+    split = result.before.attributes["gender"].splits["test"]
+    assert split.gap.value == pytest.approx(0.8, abs=0.02)
+    assert split.corrected_gap.value == pytest.approx(1, abs=0.03)
+    assert split.corrected_distance.value == pytest.approx(0.5, abs=0.02)
+    change = result.change.attributes["gender"].splits["test"]
+    assert change.shares["woman"].value == pytest.approx(-0.4)
+    assert change.corrected["woman"].value == pytest.approx(-0.5)
+    for corrected, raw in (
+        (change.corrected_gap, change.gap),
+        (change.corrected_distance, change.distance),
+    ):
+        assert corrected.value < raw.value - 0.03 and corrected.high < 0
+
+
+def test_few_labelled_images_are_said():
+    settings = {"calibration": calibration(labelled=30), "domain": "d"}
+    (said,) = split_of(concepts([0.5] * 40, each=4), **settings).cautions
+    assert "Few labelled images (30 of " in said
+
+
+def test_a_corrected_interval_is_shown_where_only_its_ends_differ():
+    settings = {"calibration": calibration(labelled=50), "domain": "d"}
+    report = built(concepts([0.5] * 30), **settings)
+    split = report.attributes["gender"].splits["test"]
+    assert split.corrected["woman"].value == pytest.approx(split.shares["woman"].value)
+    assert any(line.what == "share woman, corrected" for line in headlines([report]))
+
+
+def test_means_of_prompts_that_stopped_early_are_less_extreme():
+    until = {"width": 0.1, "every": 8}
+    rows = concepts([1 / 8, 0.5], each=48)
+    stopped, plain = (split_of(rows, **s).shares["woman"].value for s in ({"until": until}, {}))
+    assert stopped > plain
+
+
+def test_a_report_of_the_first_layout_is_read():
+    values = built(concepts([0.2, 0.9])).model_dump()
+    split = values["attributes"]["gender"]["splits"]["test"]
+    for name in (
+        "corrected_gap",
+        "gap_found",
+        "gap_worst_floor",
+        "corrected_distance",
+        "distance_found",
+        "cautions",
+    ):
+        del split[name]
+    split["gap_without_chance"] = {**split["gap"], "value": 0.1}
+    read = Report.model_validate({**values, "schema_version": 1})
+    part = read.attributes["gender"].splits["test"]
+    assert part.gap.value == 0.1 and part.gap_found == split["gap"]["value"]

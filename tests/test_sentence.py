@@ -19,11 +19,11 @@ def test_one_run_says_how_many_of_a_hundred_and_whether_chance_explains_it():
     told = in_words([built(images([0.2]))])
     assert told[0].startswith("Of every 100 pictures drawn for this prompt, someone perceived 20 [")
     assert "as woman and 80 [" in told[0] and told[0].endswith("] as man.")
-    assert told[1].startswith("The shares of woman and man lie 60 points")
+    assert told[1].startswith("The shares of woman and man lie 59 [")
     assert told[1].endswith("so chance alone does not explain it.")
     assert told[2] == "In brackets: the range in which the true number lies (95 %)."
     (even,) = [s for s in in_words([built(images([0.5]))]) if "apart" in s]
-    assert even.endswith("so this may be chance.")
+    assert even.endswith("so there may be no gap at all.")
 
 
 def test_nothing_seen_is_said_and_many_classes_are_two():
@@ -56,3 +56,8 @@ def test_a_change_is_told_only_where_it_is_more_than_chance(tmp_path):
     same = compare(runs["before"], runs["before"])
     told = in_words([same.before, same.after], same.change)
     assert told[1].startswith("That anything changed cannot be told from these 6 prompts")
+
+
+def test_a_single_picture_a_prompt_tells_of_shares_and_of_no_gap():
+    told = in_words([built(images([0, 1, 0], ["a nurse", "a cook", "a guard"], each=1))])
+    assert "as woman and " in told[0] and told[1].startswith("How far the classes lie apart cannot")

@@ -89,7 +89,7 @@ def held_out_gap(adapter: pathlib.Path) -> float:
             ),
             folder,
         )
-    gap = report.attributes["gender"].splits["test"].gap.value
+    gap = report.attributes["gender"].splits["test"].gap_found
     assert gap is not None
     return gap
 

@@ -4,7 +4,7 @@
 
 The 20 occupations' names, attribute gender. The plan gives every prompt the images that a share of
 one half would need for the same width; `--until` stops each prompt once its shares are known, with
-intervals that still cover what they say (`eval/bench/coverage.py`). When it stops is chance: the
+intervals that still cover what they say (`eval/bench/coverage`). When it stops is chance: the
 mean over several seeds counts. Truth is the world's skew table, up to what the model has learned of
 it.
 """

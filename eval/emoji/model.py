@@ -29,7 +29,8 @@ from evenhand.recipes.measure import Measure
 from evenhand.reports.models import ExplicitReport, Report
 from evenhand.reports.sheets import write_contact_sheet
 from evenhand.reports.tally import by_prompt, counts
-from evenhand.stats.shares import distance_floor, shares, wilson
+from evenhand.stats.floors import distance_floor
+from evenhand.stats.shares import shares, wilson
 
 OUT = pathlib.Path(__file__).parents[1] / "results" / "emoji-model.json"
 ASKED = {"gender": 0.95, "tone": 0.90, "occupation": 0.97}
@@ -49,7 +50,7 @@ def evaluate(records: list[Record]) -> dict:
             title: float(np.abs(p - world.shares(title, a)).mean()) for title, p in found.items()
         }
         chance = {
-            t: distance_floor(world.shares(t, a), len(rows)) * 2 / len(found[t])
+            t: distance_floor(tuple(world.shares(t, a)), len(rows)) * 2 / len(found[t])
             for t, rows in groups.items()
         }
         kinds = {

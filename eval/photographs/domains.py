@@ -29,7 +29,8 @@ from evenhand.judges.calibrate import AnswerTable
 from evenhand.measure import measure
 from evenhand.recipes.measure import NO_CALIBRATION, Measure
 from evenhand.stats.calibration import Calibration
-from evenhand.stats.correction import Confusion, corrected
+from evenhand.stats.confusion import Confusion
+from evenhand.stats.correction import corrected
 from evenhand.stats.fit_of_calibration import fit_of
 from evenhand.training.run_directory import versions
 

@@ -75,6 +75,7 @@ def folders(
                     "attribute": attribute,
                     "truth": (counts / counts.sum()).tolist(),
                     "n": int(counts.sum()),
+                    "size": size,
                     "repeat": repeat,
                     "rows": picked.tolist(),
                     "head": str(heads[repeat % len(heads)]),
@@ -177,10 +178,10 @@ def summary(results: list[dict]) -> list[dict]:
         f"{'ratio':>6} {'covers raw':>10} {'corrected':>9}"
     )
     for attribute, n in [
-        *((a, n) for a in SHARES for n in sorted({r["n"] for r in results})),
+        *((a, n) for a in SHARES for n in sorted({r["size"] for r in results})),
         *((a, None) for a in SHARES),
     ]:
-        all_of = [r for r in results if r["attribute"] == attribute and n in (None, r["n"])]
+        all_of = [r for r in results if r["attribute"] == attribute and n in (None, r["size"])]
         group = [r for r in all_of if r["corrected"]]
         if not group:
             continue

@@ -46,8 +46,8 @@ def train(
 
     The best epoch is kept. What comes out is a folder for --judge, with its calibration beside it.
 
-    The recipe `classifiers/folder` reads a folder of class folders (people/woman/*.jpg,
-    people/man/*.jpg), which has the column `label`; `attributes=...` sets other classes.
+    The recipe `classifiers/folder` reads a folder with a folder of photographs for each class
+    (people/woman, people/man): its column is `label`; `attributes=...` sets other classes.
 
     With `faces={}` in a recipe the largest face is cut out, in training, calibration and judging
     alike: `faces.margin=.2` takes more around it, `-.1` less, `faces=null` the whole image.

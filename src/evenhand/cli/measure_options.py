@@ -126,8 +126,8 @@ Calibration = Annotated[
 Domain = Annotated[
     str | None,
     Option(
-        help="What kind of images these are, in words. The report warns where the calibration "
-        "was made on another kind.",
+        help="What kind of images these are, in words. The report says so where it cannot check "
+        "whether a calibration on another kind holds for them.",
         rich_help_panel=JUDGES,
     ),
 ]

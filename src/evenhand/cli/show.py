@@ -93,7 +93,7 @@ def tell(runs: list[Report], change: Change | None, notes: list[str]) -> None:
     for sentence in in_words(runs, change):
         print(sentence)
     console.print(summary(runs, change))
-    for note in notes:
+    for note in [*runs[-1].cautions, *notes]:
         print(note)
 
 

@@ -15,7 +15,7 @@ from evenhand.core.errors import UserError, unknown
 from evenhand.devices import default_device
 from evenhand.images.labelled import digests, labelled, readable, values, values_found
 from evenhand.images.tensors import in_batches
-from evenhand.judges.base import answers
+from evenhand.judges.base import Predictions, answers
 from evenhand.judges.registry import load_judge
 from evenhand.recipes.judge import JudgeConfig
 from evenhand.recipes.labels import Labels
@@ -39,8 +39,8 @@ def calibrate(
 ) -> Calibration:
     """Counts what a judge calls labelled images of each true class; means of its probabilities.
 
-    Images that the judge was trained on (`trained-on.json` beside its weights says which) are left
-    out, since it errs less on them than on others; a warning says how many.
+    Left out, with a warning that counts them, are images that cannot be read, and those that the
+    judge was trained on (`trained-on.json` beside its weights), on which it errs less.
 
     Args:
         config: the judge, as `evenhand.recipes.judge.find_judge` found it.
@@ -48,17 +48,15 @@ def calibrate(
         labels: which column says an attribute's class.
         split: of the data; all of it when None.
         column: that says the split; else the data's own, or a random one.
-        seed: of a random split: that of the recipe, or images it was trained on are among those it
-            is calibrated on.
+        seed: of a random split; with that of the recipe none of its images was trained on.
         domain: what kind of images these are, in words; the data's name when empty.
         batch: images judged at a time, of one size.
         device: of the classifier; an accelerator where there is one, when None.
         progress: called with (images done, images in all).
 
     Raises:
-        UserError: unknown attribute, class, column or split; a class without an image that can
-            be read; no image but those it was trained on. (Images that cannot be read are left
-            out, with a warning that counts them.)
+        UserError: unknown attribute, class, column or split; a class without a readable image;
+            no image but those it was trained on.
     """
     device = torch.device(device or default_device())
     judge, rows = load_judge(config, device=device), _rows(data, split, column, seed)
@@ -66,16 +64,15 @@ def calibrate(
     _truth(rows, labels, known, config.name, str(data))  # says what is wrong with all of them
     rows = _not_trained_on(rows, config, str(data))
     truth = _truth(rows, labels, known, config.name, str(data))
-    found, done = {name: AnswerTable(known[name]) for name in labels}, 0
+    found = {name: AnswerTable(known[name]) for name in labels}
+    done = 0
     pixels = readable(rows, str(data), side=judge.side)
     for indices, images in in_batches(pixels, batch, device=device):
-        said = answers(judge, images)
-        for name, table in found.items():
-            probs = said.probs[name].cpu().double().numpy()
-            table.add([truth[name][i] for i in indices], probs, said.seen.cpu().numpy())
+        _count(answers(judge, images), {a: [truth[a][i] for i in indices] for a in found}, found)
         done += len(indices)
         if progress:
             progress(done, len(rows))
+    _refuse_empty(found, str(data))
     return Calibration(
         classifier=config.name,
         digest=judge.digest,
@@ -85,6 +82,24 @@ def calibrate(
         attributes={a: table.counts for a, table in found.items()},
         probabilities={a: table.answers() for a, table in found.items()},
     )
+
+
+def _count(said: Predictions, truth: dict[str, list], found: "dict[str, AnswerTable]") -> None:
+    """Adds what was perceived in a batch to the tables."""
+    for name, table in found.items():
+        probs = said.probs[name].cpu().double().numpy()
+        table.add(truth[name], probs, said.seen.cpu().numpy())
+
+
+def _refuse_empty(found: "dict[str, AnswerTable]", where: str) -> None:
+    """Raises UserError where a class has no image that could be read."""
+    for name, table in found.items():
+        for cls, called in table.counts.items():
+            if not sum(called.values()):
+                raise UserError(
+                    f"{where}: no image is labelled {cls!r} of {name!r} and can be read; a "
+                    "calibration needs some of every class"
+                )
 
 
 def _rows(data: str | os.PathLike, split: str | None, column: str | None, seed: int) -> Any:

@@ -21,10 +21,12 @@ from evenhand.images.folders import files_in
 from evenhand.images.io import Unreadable, read_images
 from evenhand.images.tensors import in_batches, refuse_not_finite
 from evenhand.judges.registry import load_judge
+from evenhand.measure.distances import distances
 from evenhand.recipes.features import Feature
 from evenhand.recipes.judge import find_judge
 from evenhand.reports.changes import Closeness
-from evenhand.stats.shares import Estimate, mean_over_prompts
+from evenhand.stats.means import mean_over_prompts
+from evenhand.stats.shares import Estimate
 
 
 def closeness(
@@ -122,62 +124,6 @@ def _reference(folder: str | os.PathLike, features: Sequence[Feature]) -> list[p
     if importlib.util.find_spec("torchmetrics") is None:
         raise UserError("--reference needs torchmetrics: pip install 'evenhand[fidelity]'")
     return files_in(folder)
-
-
-def distances(images: Tensor, reference: Tensor) -> dict[str, Estimate]:
-    """Kernel and Frechet distance of two sets of features, by torchmetrics.
-
-    `kid` (Binkowski et al., ICLR 2018; times 1,000) is unbiased: the mean over random halves, with
-    1.96 times their standard deviation, the delete-half jackknife's interval (Shao & Wu 1989) for
-    images of these prompts, too wide where one set is the larger. `fid` (Heusel et al., NeurIPS
-    2017) grows with fewer images: hold it against another of as many.
-
-    Args:
-        images: `[N, D]`.
-        reference: `[M, D]`.
-
-    Raises:
-        UserError: fewer than four images.
-    """
-    from torchmetrics.image.fid import FrechetInceptionDistance
-    from torchmetrics.image.kid import KernelInceptionDistance
-
-    half = min(len(images), len(reference)) // 2
-    if half < 2:
-        raise UserError(
-            f"{len(images)} images and {len(reference)} in the reference are too few for a "
-            "distance: have four or more"
-        )
-    made = _Made(images.shape[1])
-    with torch.random.fork_rng(), warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", "Metric `Kernel Inception Distance` will save", UserWarning
-        )
-        torch.manual_seed(0)
-        kid, fid = (
-            KernelInceptionDistance(feature=made, subsets=100, subset_size=half),
-            FrechetInceptionDistance(feature=made),
-        )
-        for metric in (kid, fid):
-            metric.update(reference, real=True)
-            metric.update(images, real=False)
-        mean, deviation = (1000 * float(x) for x in kid.compute())
-        frechet = float(fid.compute())
-    return {
-        "kid": Estimate(mean, mean - 1.96 * deviation, mean + 1.96 * deviation, len(images)),
-        "fid": Estimate(frechet, None, None, len(images)),
-    }
-
-
-class _Made(torch.nn.Module):
-    """Stands where torchmetrics has its network: the features are there already."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.num_features = width
-
-    def forward(self, features: Tensor) -> Tensor:
-        return features
 
 
 @torch.no_grad()

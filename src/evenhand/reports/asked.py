@@ -9,19 +9,24 @@ from evenhand.core.attributes import Attribute, Target, attributes_of, intersect
 from evenhand.core.errors import UserError
 from evenhand.core.records import Record
 from evenhand.core.schema import check
-from evenhand.reports.tally import answers, counts, probabilities
+from evenhand.reports.evidence import Answers, Evidence, Rule, calls, evidence, probabilities
+from evenhand.reports.judges import short_name
+from evenhand.reports.tally import answers
 from evenhand.stats.calibration import Calibration
-from evenhand.stats.correction import Confusion, corrected, corrected_over_prompts
+from evenhand.stats.confusion import FEW_LABELLED, Confusion
+from evenhand.stats.correction import corrected, corrected_means
 from evenhand.stats.fit_of_calibration import Fit, fit_of
+from evenhand.stats.means import caution
 from evenhand.stats.shares import Estimate, wilson
 from evenhand.stats.stopping import at_the_stop, stopping_level
 
+SIGNS = 1.96  # standard errors, from which on a calibration that is not refused is doubted
 FEW = 100  # images; with fewer a calibration of another domain is seldom noticed
 
 
 def notes(settings: dict[str, Any], known: dict[str, "Asked"]) -> list[str]:
     """What a reader should know of a run's prompts and calibration, one sentence each."""
-    judge, found = settings["judge"]["name"], []
+    judge, found = short_name(settings["judge"]["name"]), []
     if settings.get("judge_is_trainer"):
         found.append(
             f"{judge} judges an adapter that was trained against it: its numbers flatter the "
@@ -54,8 +59,8 @@ def notes(settings: dict[str, Any], known: dict[str, "Asked"]) -> list[str]:
 
 def _of_calibration(settings: dict[str, Any], known: dict[str, "Asked"]) -> list[str]:
     """Which attributes are corrected, by what; and why others are not."""
-    calibration, judge = Calibration(**settings["calibration"]), settings["judge"]["name"]
-    found: list[str] = []
+    calibration = Calibration(**settings["calibration"])
+    judge, found = short_name(settings["judge"]["name"]), []
     for name, attribute in attributes_of(settings["attributes"]).items():
         asked, origin = known[name], calibration.origin(name)
         of = f"calibration of {origin.date} on {origin.domain}"
@@ -77,12 +82,13 @@ def _of_calibration(settings: dict[str, Any], known: dict[str, "Asked"]) -> list
         checked = "whether it answers alike on these images cannot be checked"
         if fit:
             few = ", few to notice a difference" if fit.n < FEW else ""
+            signs = "nothing shows" if fit.z < SIGNS else "there are signs, but no proof,"
             checked = (
-                "nothing shows that it answers otherwise on these images (mean doubt "
-                f"{fit.doubt:.3f}, {fit.expected:.3f} expected; {fit.n} images{few})"
+                f"{signs} that it answers otherwise on these images (mean doubt {fit.doubt:.3f}, "
+                f"{fit.expected:.3f} expected; {fit.n} images{few})"
             )
         found.append(f"{name} is corrected by {judge}'s {means} and its {of}; {checked}.")
-        if not fit and settings.get("domain") != origin.domain:
+        if (not fit or fit.n < FEW) and settings.get("domain") != origin.domain:
             found.append(
                 f"The images judged are of another domain ({settings.get('domain')}): the "
                 "correction holds as far as the classifier errs alike on both."
@@ -135,6 +141,7 @@ class Asked:
     confusion: Confusion | None
     until: dict[str, Any] | None
     fit: Fit | None = None
+    rule: Rule | None = None
 
     @property
     def accuracy(self) -> float | None:
@@ -145,26 +152,38 @@ class Asked:
         """The share of k of one prompt's n images."""
         return at_the_stop(k, n, **self.until) if self.until else wilson(k, n)
 
-    def corrected(self, groups: list[list[Record]]) -> dict[str, Estimate] | None:
+    @property
+    def answers(self) -> Answers:
+        """What is corrected of the images of a prompt: the judge's probabilities, or its calls."""
+        soft = self.confusion is not None and self.confusion.means is not None
+        return probabilities(self.attribute) if soft else calls(self.attribute)
+
+    def corrected(self, rows: list[Record]) -> dict[str, Estimate] | None:
         """The corrected shares of the images of one prompt, or their means over several.
 
-        None without a calibration.
+        None without a calibration, or where nothing was seen.
         """
         if self.confusion is None:
             return None
-        tables = [
-            counts(rows, self.attribute)
-            if self.confusion.means is None
-            else probabilities(rows, self.attribute)
-            for rows in groups
-        ]
-        inner = {"level": stopping_level(**self.until)} if self.until else {}
-        found = (
-            corrected(tables[0], self.confusion, **inner)
-            if len(tables) == 1
-            else corrected_over_prompts(tables, self.confusion)
-        )
+        if len({r.prompt for r in rows}) > 1:
+            known = evidence(rows, self.answers, self.rule)
+            found = corrected_means(known.table, known.images, self.confusion)
+        else:
+            known = evidence(rows, self.answers)  # the level inside makes up for the early stop
+            level = stopping_level(**self.until) if self.until else 0.95
+            found = corrected(known.table.sum(0) * known.images, self.confusion, level)
         return dict(zip(self.attribute.classes, found, strict=True))
+
+    def cautions(self, seen: Evidence) -> list[str]:
+        """What a reader of the intervals must know: few concepts, few labelled images."""
+        found = [caution(seen.table, self.attribute.classes, seen.rows_are)]
+        if self.confusion is not None and (least := self.confusion.seen.min()) < FEW_LABELLED:
+            cls = self.attribute.classes[int(self.confusion.seen.argmin())]
+            found.append(
+                f"Few labelled images ({least:.0f} of {cls}): intervals of corrected numbers may "
+                f"be too narrow; calibrate on {FEW_LABELLED} or more of each class."
+            )
+        return [sentence for sentence in found if sentence]
 
 
 def asked_of(settings: dict[str, Any], *runs: list[Record]) -> dict[str, Asked]:
@@ -181,7 +200,8 @@ def asked_of(settings: dict[str, Any], *runs: list[Record]) -> dict[str, Asked]:
     shares, counted = settings.get("target"), settings.get("calibration")
     target = check(Target, {"shares": shares}, where="the run's target") if shares else None
     calibration = check(Calibration, counted, where="the run's calibration") if counted else None
-    found = {}
+    found, until = {}, settings.get("until")
+    rule = Rule([a for a in known.values() if not a.parts], until) if until else None
     for name, attribute in known.items():
         confusion = _confusion(attribute, calibration)
         fit = _worst_fit(attribute, confusion, runs)
@@ -189,8 +209,9 @@ def asked_of(settings: dict[str, Any], *runs: list[Record]) -> dict[str, Asked]:
             attribute,
             target.marginal(attribute, known) if target else None,
             confusion if fit is None or fit.holds else None,
-            settings.get("until"),
+            until,
             fit,
+            rule,
         )
     return found
 
@@ -214,3 +235,8 @@ def _worst_fit(
         for records in runs
     ]
     return max((fit for fit in fits if fit), key=lambda fit: (not fit.holds, fit.z), default=None)
+
+
+def rule_of(known: dict[str, Asked]) -> Rule | None:
+    """When the run's prompts stop; None where they do not."""
+    return next((asked.rule for asked in known.values()), None)

@@ -58,7 +58,7 @@ def write_card(
             if settings["settings"][option] is not None
         ],
         settings=settings,
-        notes=comparison.notes,
+        notes=[*comparison.after.cautions, *comparison.notes],
         trainer=trainer.get("name"),
         judge_is_trainer=settings.get("judge_is_trainer")
         or trainer.get("digest") == settings["judge"]["digest"],

@@ -1,14 +1,21 @@
 """What comparisons hold: the schema of `report.json` of two runs. Numbers as in `models`."""
 
 from evenhand.core.schema import Strict
-from evenhand.reports.models import File, Measured, Report, Whole
+from evenhand.reports.models import ByClass, File, Measured, Report, Whole
 
 
 class SplitChange(Strict):
-    """Paired differences of gap and target distance, after minus before; None without a target."""
+    """Paired differences, after minus before, of what `SplitReport` says under the same names.
+
+    Distances are None without a target, corrected numbers without a calibration.
+    """
 
     gap: Measured
+    corrected_gap: Measured | None = None
     distance: Measured | None
+    corrected_distance: Measured | None = None
+    shares: ByClass = {}
+    corrected: ByClass | None = None
 
 
 class AttributeChange(Strict):

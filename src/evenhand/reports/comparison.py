@@ -3,34 +3,19 @@
 import dataclasses
 import operator
 import os
-from collections.abc import Callable
 from typing import Any
 
-from evenhand.core.attributes import Attribute
 from evenhand.core.errors import UserError
 from evenhand.core.records import Record, Run, key, read_run
 from evenhand.core.schema import flat
-from evenhand.reports.asked import asked_of
-from evenhand.reports.changes import AttributeChange, Change, Closeness, Comparison, SplitChange
+from evenhand.reports.asked import asked_of, rule_of
+from evenhand.reports.changes import Change, Closeness, Comparison
 from evenhand.reports.judges import agreement_of, judges_of
 from evenhand.reports.models import Report, RunInfo
+from evenhand.reports.paired import attribute_change, change_that
 from evenhand.reports.report import build
-from evenhand.reports.tally import (
-    Test,
-    as_asked,
-    by_prompt,
-    counts,
-    gap_of,
-    keeps,
-    nameable,
-    once,
-    over_concepts,
-    saying,
-    splits_of,
-)
-from evenhand.stats.shares import Estimate, mean_over_prompts, shares, total_variation
+from evenhand.reports.tally import as_asked, nameable, once, splits_of
 
-Statistic = Callable[[list[Record]], float]
 DESCRIBED = ("concept", "family", "split")  # what a run says of an image's prompt
 
 
@@ -70,7 +55,9 @@ def compare(
     report_a = build(({**run_a, "settings": {**run_a["settings"], "target": target}}, a))
     report_a = report_a.model_copy(update={"run": RunInfo.model_validate(run_a)})
     report_b = build((run_b, b))
-    known = asked_of(run_b["settings"], *([b] if judges else [a, b]))
+    # two judges err in two ways: what lies between them is of what they called, not corrected
+    corrects = {"calibration": None} if judges else {}
+    known = asked_of({**run_b["settings"], **corrects}, a, b)
     # two judges may know different attributes; an intersection may be of one run only
     both = [name for name in report_b.attributes if name in report_a.attributes]
     concept = run_b["settings"].get("concept")
@@ -82,9 +69,9 @@ def compare(
             images=len(b),
             notes=[*notes, *_otherwise(run_a["settings"], run_b["settings"])],
             agreement={n: agreement_of(a, b, known[n].attribute, judges) for n in both if judges},
-            attributes={n: _attribute(a, b, known[n].attribute, known[n].wished) for n in both},
+            attributes={n: attribute_change(a, b, known[n]) for n in both},
             concept_fidelity={
-                s: _paired(named_a[s], rows, _share_that(as_asked(concept)))
+                s: change_that(named_a[s], rows, as_asked(concept), rule_of(known))
                 for s, rows in named_b.items()
                 if s in named_a
             },
@@ -149,44 +136,3 @@ def _otherwise(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
         if old.get(name) != new.get(name)
     ]
     return [f"The change is not the adapter's alone: {'; '.join(differing)}."] if differing else []
-
-
-def _share_that(test: Test) -> Statistic:
-    """The statistic "share of images that pass the test"."""
-    return lambda rows: sum(map(test, rows)) / len(rows)
-
-
-def _paired(a: list[Record], b: list[Record], statistic: Statistic) -> Estimate:
-    """Mean over prompts of a statistic's difference on the same images, after minus before."""
-    before = by_prompt(a)
-    return mean_over_prompts(
-        over_concepts(b, lambda rows: statistic(rows) - statistic(before[rows[0].prompt])),
-        within=(-1, 1),
-    )
-
-
-def _attribute(
-    a: list[Record], b: list[Record], attribute: Attribute, target: list[float] | None
-) -> AttributeChange:
-    """The paired differences of one attribute, of the same images before and after."""
-
-    def gap(rows: list[Record]) -> float:
-        return gap_of(counts(rows, attribute), attribute)
-
-    def distance(rows: list[Record]) -> float:
-        found = counts(rows, attribute)
-        on_target = target if found.sum() else None
-        return float(total_variation(shares(found), on_target)) if on_target else float("nan")
-
-    said_a, said_b = saying(a, attribute), saying(b, attribute)
-    before = splits_of(a)
-    return AttributeChange(
-        explicit=_paired(said_a, said_b, _share_that(keeps(attribute.name))) if said_b else None,
-        splits={
-            s: SplitChange(
-                gap=_paired(before[s], rows, gap),
-                distance=_paired(before[s], rows, distance) if target else None,
-            )
-            for s, rows in splits_of(b).items()
-        },
-    )

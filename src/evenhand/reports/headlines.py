@@ -1,9 +1,9 @@
 """The lines of a summary: what a table on the terminal, a card and the page say first. No torch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from evenhand.reports.changes import Change, Closeness
+from evenhand.reports.changes import Change, Closeness, SplitChange
 from evenhand.reports.models import AttributeReport, Report, SplitReport
 from evenhand.stats.shares import Estimate
 
@@ -16,7 +16,7 @@ class Headline:
 
     subject: str
     what: str
-    found: list[Found]
+    found: Sequence[Found]
     change: Estimate | None = None
     target: float | None = None
     floor: float | None = None
@@ -95,56 +95,70 @@ def _of_split(
     """
     found = [r.attributes[name].splits[split] for r in runs]
     subject = _subject(runs, name, split)
-    shares = list(_shares(runs[-1].attributes[name], found, subject))
-    gaps = list(_gaps(runs[-1].attributes[name], found, subject, change, name, split))
+    entry, delta = runs[-1].attributes[name], change and change.attributes[name].splits[split]
+    shares = list(_shares(entry, found, subject, delta))
+    gaps = list(_gaps(subject, entry.among, found, delta))
+    if all(f.distance for f in found):
+        gaps += _distances(subject, found, delta)
     yield from shares + gaps if found[-1].prompts == 1 else gaps + shares
     yield Headline(subject, "not seen", [f.unseen for f in found])
 
 
-def _shares(entry: AttributeReport, found: list[SplitReport], subject: str) -> Iterator[Headline]:
+def _shares(
+    entry: AttributeReport, found: list[SplitReport], subject: str, delta: SplitChange | None
+) -> Iterator[Headline]:
     """Shares, corrected ones first; these only where correcting changes something."""
     target = dict(zip(entry.classes, entry.target or [None] * len(entry.classes), strict=True))
     corrected = [f.corrected for f in found if f.corrected and _differs(f.shares, f.corrected)]
     if len(corrected) == len(found):
         for c in entry.classes:
-            what = f"share {c}, corrected"
-            yield Headline(subject, what, [e[c] for e in corrected], target=target[c])
+            what, change = f"share {c}, corrected", delta and (delta.corrected or {}).get(c)
+            yield Headline(subject, what, [e[c] for e in corrected], change, target[c])
     if not entry.parts:
         called = ", as called" if len(corrected) == len(found) else ""
         for c in entry.classes:
-            values: list[Found] = [f.shares[c] for f in found]
-            yield Headline(subject, f"share {c}{called}", values, target=target[c])
+            change = delta and delta.shares.get(c)
+            values = [f.shares[c] for f in found]
+            yield Headline(subject, f"share {c}{called}", values, change, target[c])
 
 
 def _gaps(
-    entry: AttributeReport,
-    found: list[SplitReport],
-    subject: str,
-    change: Change | None,
-    name: str,
-    split: str,
+    subject: str, among: str, found: list[SplitReport], delta: SplitChange | None
 ) -> Iterator[Headline]:
-    """Gaps and distances."""
-    delta = change.attributes[name].splits[split] if change else None
-    yield Headline(
-        subject,
-        f"gap {entry.among}",
-        [f.gap for f in found],
-        delta.gap if delta else None,
-        floor=found[-1].gap_floor,
-    )
-    yield Headline(subject, "gap, chance removed", [f.gap_without_chance for f in found])
+    """The gap, corrected first where it is; then as found, beside what chance alone would give."""
+    corrected = [f.corrected_gap for f in found if f.corrected_gap]
+    if len(corrected) == len(found) and _any_differs([f.gap for f in found], corrected):
+        change = delta.corrected_gap if delta else None
+        yield Headline(subject, f"gap {among}, corrected", corrected, change)
+    yield Headline(subject, f"gap {among}", [f.gap for f in found], delta.gap if delta else None)
+    yield Headline(subject, "gap as found", [f.gap_found for f in found], floor=found[-1].gap_floor)
     if all(f.gap_worst is not None for f in found):
-        yield Headline(subject, "gap, worst tenth of prompts", [f.gap_worst for f in found])
-    if all(f.distance for f in found):
         yield Headline(
             subject,
-            "distance to target",
-            [f.distance for f in found],
-            delta.distance if delta else None,
-            target=0.0,
-            floor=found[-1].distance_floor,
+            "gap as found, worst tenth of prompts",
+            [f.gap_worst for f in found],
+            floor=found[-1].gap_worst_floor,
         )
+
+
+def _distances(
+    subject: str, found: list[SplitReport], delta: SplitChange | None
+) -> Iterator[Headline]:
+    """The distance to the target, in the order of the gap."""
+    raw = [f.distance for f in found if f.distance]
+    corrected = [f.corrected_distance for f in found if f.corrected_distance]
+    if len(corrected) == len(found) and _any_differs(raw, corrected):
+        change = delta.corrected_distance if delta else None
+        yield Headline(subject, "distance to target, corrected", corrected, change, target=0.0)
+    yield Headline(
+        subject, "distance to target", raw, delta.distance if delta else None, target=0.0
+    )
+    yield Headline(
+        subject,
+        "distance as found",
+        [f.distance_found for f in found],
+        floor=found[-1].distance_floor,
+    )
 
 
 def _of_images(kind: str, near: Closeness) -> Iterator[Headline]:
@@ -167,21 +181,25 @@ def _of_images(kind: str, near: Closeness) -> Iterator[Headline]:
         )
     if near.fid_after:
         yield Headline(
-            subject, "Frechet distance to the reference (FID)", [near.fid_before, near.fid_after]
+            subject,
+            "Frechet distance to the reference (FID; from 2 images a feature on)",
+            [near.fid_before, near.fid_after],
         )
 
 
 def _differs(raw: dict[str, Estimate], corrected: dict[str, Estimate]) -> bool:
-    """Whether correcting for the judge's errors moves a share, or an end of its interval.
+    """Whether correcting moves any share, or an end of its interval, by half a point or more."""
+    return _any_differs([raw[c] for c in corrected], list(corrected.values()))
 
-    By half a point or more.
-    """
+
+def _any_differs(raw: list[Estimate], corrected: list[Estimate]) -> bool:
+    """Whether any number, or an end of its interval, differs by half a point or more."""
     pairs = [
-        (getattr(e, what), getattr(raw[c], what))
-        for c, e in corrected.items()
+        (getattr(a, what) or 0.0, getattr(b, what) or 0.0)
+        for a, b in zip(raw, corrected, strict=True)
         for what in ("value", "low", "high")
     ]
-    return any(abs((a or 0.0) - (b or 0.0)) >= 0.005 for a, b in pairs)
+    return any(abs(a - b) >= 0.005 for a, b in pairs)
 
 
 def _subject(runs: list[Report], name: str, split: str) -> str:

@@ -1,6 +1,7 @@
 """Two runs by different judges: may they be compared, and how far do the judges agree? No torch."""
 
 import pathlib
+import re
 from typing import Any
 
 import numpy as np
@@ -53,16 +54,16 @@ def judges_of(first: dict[str, Any], second: dict[str, Any], where: str) -> tupl
             "the images of the other"
         )
     names = first["judge"]["name"], second["judge"]["name"]
-    short = _short(names[0]), _short(names[1])
+    short = short_name(names[0]), short_name(names[1])
     if short[0] != short[1]:
         return short
     return f"{short[0]}@{digests[0]}", f"{short[1]}@{digests[1]}"
 
 
-def _short(name: str) -> str:
+def short_name(name: str) -> str:
     """The name of a judge without the folders that it lies in."""
     parts = [p for p in pathlib.PurePath(name).parts if p != "classifier"]
-    return pathlib.PurePath(parts[-1]).stem if parts else name
+    return re.sub(r"\.ya?ml$", "", parts[-1]) if parts else name
 
 
 def agreement_of(

@@ -6,7 +6,7 @@ Shares, gaps and distances lie in 0 to 1 and their changes in -1 to 1, unless sa
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from evenhand.core.schema import Strict
 from evenhand.stats.fit_of_calibration import Fit
@@ -22,7 +22,8 @@ class File(Strict):
     """What is written as a file, with the version of its layout under `schema`."""
 
     model_config = ConfigDict(populate_by_name=True)
-    schema_version: Literal[1] = Field(default=1, alias="schema")  # of names and meanings
+    # of names and meanings; 1 had no numbers with chance removed but `gap_without_chance`
+    schema_version: Literal[1, 2] = Field(default=2, alias="schema")
 
     def as_json(self) -> dict[str, Any]:
         """The values of the file."""
@@ -38,7 +39,7 @@ class PromptReport(Strict):
         shares: of the images seen, by class as called, with each one's interval.
         corrected: the same, corrected for the judge's errors; None without calibration.
         gap: among the contrasted classes, 0 (equal) to 2/K (one class only).
-        gap_floor: the mean gap of an even generator on as many images.
+        gap_floor: the mean gap of an even generator on as many images; None where none was seen.
         distance: to the target, the share of images that would have to change class.
         discrepancy: `fairness_discrepancy` from the target, 0 to 1.41.
     """
@@ -51,7 +52,7 @@ class PromptReport(Strict):
     shares: ByClass
     corrected: ByClass | None
     gap: Number | None
-    gap_floor: Number
+    gap_floor: Number | None
     distance: Number | None
     discrepancy: Number | None
 
@@ -59,29 +60,60 @@ class PromptReport(Strict):
 class SplitReport(Strict):
     """One attribute in all neutral prompts of a split.
 
-    Means over prompts of what `PromptReport` says of each; intervals are for prompts like these,
-    wordings of a concept counted as one.
+    Intervals are for prompts like these, wordings of a concept counted as one (of one concept: for
+    wordings like these). Numbers `found` are means over the prompts of what `PromptReport` says of
+    each; they hold chance, and their floor is what chance alone would give.
 
     Attributes:
         prompts, images: how many, in all.
+        cautions: sentences on what the intervals suppose and these data cannot show.
         unseen: share of images in which the judge found nothing to judge.
-        gap_without_chance: the gap less what chance is expected to add to it.
+        gap: root mean square over prompts, chance removed: 0 (equal) to the root of 2/K.
+        corrected_gap: the same of shares corrected for the judge's errors; None without a
+            calibration.
+        gap_found: mean gap; None where nothing was seen.
+        gap_floor: the mean gap of an even generator on as many images.
         gap_worst: mean over the tenth of the prompts with the largest; None of fewer than ten.
+        gap_worst_floor: the same of an even generator.
+        shares, corrected: as in `PromptReport`.
+        distance: root mean square distance to the target, chance removed; 0 to 1. Of two classes it
+            is the share of images that would have to change class.
+        corrected_distance: the same of corrected shares.
+        distance_found: mean distance.
         distance_floor: the mean distance of a generator exactly on target, on as many images.
+        discrepancy: the distance times the root of 2, as `fairness_discrepancy` is published.
     """
 
     prompts: Whole
     images: Whole
+    cautions: list[str] = []
     unseen: Measured
     gap: Measured
-    gap_without_chance: Measured
-    gap_floor: Number
+    corrected_gap: Measured | None = None
+    gap_found: Number | None
+    gap_floor: Number | None
     gap_worst: Number | None
+    gap_worst_floor: Number | None = None
     shares: ByClass
     corrected: ByClass | None
     distance: Measured | None
+    corrected_distance: Measured | None = None
+    distance_found: Number | None
     distance_floor: Number | None
     discrepancy: Measured | None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_first_layout(cls, values: Any) -> Any:
+        """Reads a file of schema 1: its gap and distance were what is now called `found`."""
+        if not isinstance(values, dict) or "gap_without_chance" not in values:
+            return values
+        less = values["gap_without_chance"]
+        kept = {k: v for k, v in values.items() if k != "gap_without_chance"}
+        found = {
+            f"{name}_found": values[name] and values[name]["value"] for name in ("gap", "distance")
+        }
+        return {**kept, **found, "gap": less}
 
 
 class ExplicitReport(Strict):
@@ -175,3 +207,14 @@ class Report(File):
     stopping: Stopping | None
     concept_fidelity: dict[str, Measured]
     flagged: dict[str, Measured]
+
+    @property
+    def cautions(self) -> list[str]:
+        """What the intervals suppose and these data cannot show, every sentence once."""
+        found = [
+            f"{name}, {split}: {sentence}"
+            for name, entry in self.attributes.items()
+            for split, part in entry.splits.items()
+            for sentence in part.cautions
+        ]
+        return list(dict.fromkeys(found))

@@ -76,12 +76,15 @@ def shares_plot(entries: Entries, colours: dict[str, str]) -> str:
 
 
 def gap_plot(entries: Entries) -> str:
-    """The gap of each prompt, before to after, and its mean over the chance floor."""
+    """The gap of each prompt as found, before to after, with the chance floor.
+
+    Above them stands the gap over all prompts, chance removed.
+    """
     runs, last = list(entries.values()), list(entries.values())[-1]
     prompts = _plotted(last)
     split, summary = next(iter(last.splits.items()))
     first = 1 if summary.prompts > 1 else 0  # one prompt is its own mean
-    figure, axes, bars = _figure([*["mean, 95 %"] * first, *_labels(prompts)], 1)
+    figure, axes, bars = _figure([*["all, chance removed"] * first, *_labels(prompts)], 1)
     middle = 0.5 - bars / 2  # of a row, below its label
     handles = {}
     tables = [{p.prompt: p.gap for p in entry.prompts if p.gap is not None} for entry in runs]
@@ -103,10 +106,11 @@ def gap_plot(entries: Entries) -> str:
         if len(both) == 2:
             axes.plot(both, [y + middle] * 2, color="#bbbbbb", zorder=1)
     floor = summary.gap_floor
-    handles[f"chance floor {floor:.2f}"] = axes.axvline(
-        floor, color="black", linestyle=":", linewidth=1
-    )
-    largest = 2 / len(last.contrast)
+    if floor is not None:
+        handles[f"chance floor {floor:.2f}"] = axes.axvline(
+            floor, color="black", linestyle=":", linewidth=1
+        )
+    largest = max(2 / len(last.contrast), summary.gap.high or 0.0)
     axes.set(
         xlim=(-0.02 * largest, 1.02 * largest),
         xlabel=f"gap {last.among}",

@@ -1,6 +1,7 @@
 """What was found, in sentences for a reader without statistics. No torch."""
 
-from evenhand.reports.changes import Agreement, Change
+from evenhand.reports.changes import Agreement, Change, SplitChange
+from evenhand.reports.judges import short_name
 from evenhand.reports.models import AttributeReport, Report, SplitReport
 from evenhand.stats.shares import Estimate
 
@@ -39,8 +40,9 @@ def _of_judges(name: str, found: Agreement) -> str:
 def _of_attribute(runs: list[Report], change: Change | None, name: str, split: str) -> list[str]:
     last = runs[-1].attributes[name]
     found = [r.attributes[name].splits[split] for r in runs]
-    judge, where = runs[-1].run.settings["judge"]["name"], _where(runs[-1], found[-1])
-    if any(f.gap.value is None for f in found):
+    judge = short_name(runs[-1].run.settings["judge"]["name"])
+    where = _where(runs[-1], found[-1])
+    if any(e.value is None for f in found for e in f.shares.values()):
         return [f"{judge} found nothing to judge in the pictures {where}, so {name} is not known."]
     corrected = [f.corrected for f in found if f.corrected]
     shares = corrected if len(corrected) == len(found) else [f.shares for f in found]
@@ -55,8 +57,10 @@ def _of_attribute(runs: list[Report], change: Change | None, name: str, split: s
     if shares is corrected:
         sentences.append("These numbers are corrected for how often the judge errs.")
     if change:
-        return [*sentences, _of_change(last, change, name, split, found[-1])]
-    return [*sentences, _against_chance(last, found[0])]
+        delta = change.attributes[name].splits[split]
+        return [*sentences, _of_change(last, delta, found[-1], shares is corrected)]
+    gap = found[0].corrected_gap if shares is corrected else None
+    return [*sentences, _against_chance(last, found[0], gap or found[0].gap)]
 
 
 def _where(report: Report, found: SplitReport) -> str:
@@ -90,46 +94,33 @@ def _apart(entry: AttributeReport) -> str:
     return "the shares of any two classes"
 
 
-def _against_chance(entry: AttributeReport, found: SplitReport) -> str:
+def _against_chance(entry: AttributeReport, found: SplitReport, gap: Estimate) -> str:
     """Whether chance alone can make a gap as large as the one found."""
-    gap, floor = found.gap, found.gap_floor
-    mean = "On average over the prompts, " if found.prompts > 1 else ""
-    told = (
-        f"{mean}{_apart(entry)} lie {_of_hundred(gap)} points apart; those of a generator that "
-        f"draws all alike would lie {100 * floor:.0f} apart, by chance"
-    )
-    if gap.low > floor if gap.low is not None else _clear(entry, found):
-        end = "so chance alone does not explain it"
-    else:
-        end = "so this may be chance"
+    if gap.value is None:
+        return "How far the classes lie apart cannot be told: no prompt has two pictures of them."
+    mean = "Over the prompts, " if found.prompts > 1 else ""
+    told = f"{mean}{_apart(entry)} lie {_of_hundred(gap)} points apart, what chance adds taken off"
+    end = "so chance alone does not explain it" if gap.low else "so there may be no gap at all"
     return f"{told[0].upper()}{told[1:]}, {end}."
 
 
-def _clear(entry: AttributeReport, found: SplitReport) -> bool:
-    """Of one prompt: whether the intervals of its most and least frequent class do not touch."""
-    shares = [found.shares[c] for c in entry.contrast]
-    return max(s.low or 0.0 for s in shares) > min(
-        1.0 if s.high is None else s.high for s in shares
-    )
-
-
 def _of_change(
-    entry: AttributeReport, change: Change, name: str, split: str, after: SplitReport
+    entry: AttributeReport, delta: SplitChange, after: SplitReport, corrected: bool
 ) -> str:
     """Whether the second run is nearer to the target, or to equality where there is none."""
-    delta = change.attributes[name].splits[split]
-    moved = delta.distance or delta.gap
+    distance = delta.corrected_distance if corrected else delta.distance
+    moved = distance or (delta.corrected_gap if corrected else None) or delta.gap
     of = "this prompt" if after.prompts == 1 else f"these {after.prompts} prompts"
     if moved.low is None or moved.high is None or moved.low <= 0 <= moved.high:
         more = "images" if after.prompts == 1 else "prompts"
         return f"That anything changed cannot be told from {of}: more {more} are needed."
     low, high = sorted((abs(moved.low), abs(moved.high)))
     size = Estimate(abs(moved.value or 0.0), low, high, moved.n)
-    if delta.distance:
-        way = "fewer" if moved.high < 0 else "more"
+    if distance:
+        way = "nearer to" if moved.high < 0 else "further from"
         return (
-            f"After the change {_of_hundred(size)} {way} pictures of 100 would have to show "
-            "another class to meet the target; chance alone does not explain that."
+            f"The shares came {_of_hundred(size)} points {way} the target; chance alone does not "
+            "explain that."
         )
     way = "nearer to each other" if moved.high < 0 else "further from each other"
     told = f"{_apart(entry)} came {_of_hundred(size)} points {way}"

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from evenhand.stats.shares import Estimate, shares_over_prompts, wilson
+from evenhand.stats.means import shares_over_prompts
+from evenhand.stats.shares import Estimate, wilson
 
 
 def agreement(tables: Sequence[ArrayLike], level: float = 0.95) -> tuple[Estimate, Estimate]:

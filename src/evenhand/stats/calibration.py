@@ -15,7 +15,7 @@ from evenhand.core.attributes import NOT_SEEN, Attribute
 from evenhand.core.errors import UserError, unknown
 from evenhand.core.files import write_json
 from evenhand.core.schema import Share, Strict, check, read_json, versioned
-from evenhand.stats.correction import Confusion
+from evenhand.stats.confusion import Confusion
 
 ROUNDING = 1e-5  # of a probability in the file
 Images = Annotated[int, Field(ge=0, le=10**9)]

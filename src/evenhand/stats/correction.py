@@ -13,133 +13,27 @@ mean answer to true class j and q the mean answer. An image that is nearly a tie
 counts as a whole person, and the same images tell more.
 """
 
-import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, stats
+from scipy import stats
 
-from evenhand.core.errors import UserError
-from evenhand.stats.shares import Estimate, effective_sizes
-
-WORST_CONDITION = 10.0
-
-
-@dataclass(frozen=True)
-class Confusion:
-    """How a classifier answers labelled images of each class.
-
-    Attributes:
-        counts: `[K + 1, K]`: images of true class j that were called i; the last row counts those
-            not seen.
-        means: `[K, K]`: mean probability of class i given to images of true class j, 0 if not seen;
-            None if only calls are known.
-        products: `[K, K, K]`: for each true class the mean of `p p^T`, p the probabilities; None
-            with `means`.
-
-    Raises:
-        UserError: a class without labelled images, or a classifier that confuses so much that
-            nothing can be corrected (condition number of the calls' A above 10, or probabilities
-            that do not depend on the class).
-    """
-
-    counts: NDArray
-    means: NDArray | None = None
-    products: NDArray | None = None
-
-    def __post_init__(self) -> None:
-        if not self.labelled.all():
-            raise UserError(
-                f"calibration: no labelled image of class {int(np.argmin(self.labelled))}; every "
-                "class needs some"
-            )
-        calls = self.counts[:-1] / self.labelled
-        if (
-            any(np.linalg.matrix_rank(a) < len(a) for a in (calls, self.matrix))
-            or np.linalg.cond(calls) > WORST_CONDITION
-        ):
-            raise UserError(
-                "calibration: the classifier confuses the classes too much to correct for it "
-                "(condition number "
-                f"{np.linalg.cond(calls):.3g}, at most {WORST_CONDITION:g}); use a better "
-                "classifier or merge classes"
-            )
-
-    @functools.cached_property
-    def labelled(self) -> NDArray[np.float64]:
-        """Labelled images of each class, `[K]`."""
-        return np.asarray(self.counts, dtype=float).sum(0)
-
-    @functools.cached_property
-    def matrix(self) -> NDArray[np.float64]:
-        """A: the mean answer to images of each true class, `[K, K]`."""
-        return np.asarray(self.counts[:-1] / self.labelled if self.means is None else self.means)
-
-    @functools.cached_property
-    def inverse(self) -> NDArray[np.floating]:
-        """Of A, `[K, K]`."""
-        return np.linalg.inv(self.matrix)
-
-    @functools.cached_property
-    def squares(self) -> NDArray[np.float64]:
-        """Mean of `a a^T` for each true class, a an image's answer, `[K, K, K]`."""
-        return (
-            np.stack([np.diag(c) for c in self.matrix.T])
-            if self.products is None
-            else self.products
-        )
-
-    @property
-    def accuracy(self) -> float:
-        """Mean over classes of the share of labelled images called right.
-
-        Those not seen are wrong.
-        """
-        return float((np.diag(self.counts) / self.labelled).mean())
-
-    def solve(self, q: ArrayLike) -> NDArray[np.float64]:
-        """True shares `[..., K]` that explain shares of calls `[..., K]`, summing to 1.
-
-        Noise may put some below 0 or above 1.
-        """
-        r = np.asarray(q, dtype=float) @ self.inverse.T
-        return r / r.sum(-1, keepdims=True)
-
-    def project(self, p: NDArray) -> NDArray[np.float64]:
-        """The shares on the simplex whose calls are nearest to those of p.
-
-        `argmin ||A x - A p||` (CLEAM's least squares).
-        """
-        if (p >= 0).all():
-            return p
-        heavy = 1e3  # holds the sum at 1
-        rows = np.vstack([self.matrix, np.full(len(p), heavy)])
-        found = optimize.nnls(rows, np.append(self.matrix @ p, heavy))[0]
-        return found / found.sum()
-
-    @functools.cached_property
-    def scatter(self) -> NDArray[np.float64]:
-        """Covariance `[K, K, K]` of the mean answer to each true class, half an image a call added.
-
-        Without these a class that was always called right in calibration would count as known for
-        certain.
-        """
-        m = self.labelled
-        total = m + 0.5 * len(self.counts)
-        a = (self.matrix * m + 0.5) / total
-        squares = (self.squares * m[:, None, None] + 0.5 * np.eye(len(m))) / total[:, None, None]
-        return (squares - np.einsum("ij,kj->jik", a, a)) / m[:, None, None]
+from evenhand.stats.confusion import Confusion
+from evenhand.stats.means import change_of_means, effective_sizes, freedom, pair_noise
+from evenhand.stats.shares import Estimate, shares
 
 
 def corrected(counts: ArrayLike, confusion: Confusion, level: float = 0.95) -> list[Estimate]:
     """The true shares of one prompt, with score intervals that hold the error of both samples.
 
-    The interval of class k holds each share x whose expected calls lie within z standard errors of
+    The interval of class k holds each share x whose expected calls lie within t standard errors of
     those found. The variance at x is that of the n images and of the labelled images, `[q(1-q)/n +
     sum_j p_j^2 Var(A_j)] / Delta^2` for K = 2; the other classes share 1 - x as they were found.
     With a classifier that never errs this is Wilson's interval.
+
+    The variance of the labelled images is itself estimated from few: t is Student's quantile, with
+    Welch & Satterthwaite's degrees of freedom.
 
     Args:
         counts: `[K]` sums of the answers: images called each class, or sums of probabilities where
@@ -148,42 +42,60 @@ def corrected(counts: ArrayLike, confusion: Confusion, level: float = 0.95) -> l
         level: nominal coverage of each interval.
     """
     counts = np.asarray(counts, dtype=float)
-    n, z = round(counts.sum()), stats.norm.ppf((1 + level) / 2)
+    n = round(counts.sum())
     if n == 0:
         return [Estimate(None, None, None, 0, level)] * len(counts)
     p = confusion.solve(counts / n)
-    value = confusion.project(p)
-    return [
-        Estimate(
-            float(value[k]),
-            *_held(
-                p[k], value[k], lambda x, k=k: z * np.sqrt(_variance(k, x, value, n, confusion))
-            ),
-            n,
-            level,
-        )
-        for k in range(len(p))
-    ]
+    value, found = confusion.project(p), []
+    for k in range(len(p)):
+        here, labels = _variance(k, value[k : k + 1], value, n, confusion)
+        t = _quantile(level, here[0], labels[0], confusion)
+
+        def margin(x: NDArray, k: int = k, t: float = t) -> NDArray:
+            images, labels = _variance(k, x, value, n, confusion)
+            return t * np.sqrt(images + labels.sum(1))
+
+        found.append(Estimate(float(value[k]), *_held(p[k], value[k], margin), n, level))
+    return found
+
+
+def _quantile(
+    level: float, images: float, labels: NDArray, confusion: Confusion, freedom: float = np.inf
+) -> float:
+    """Student's, of a sum of variances (Welch & Satterthwaite).
+
+    Args:
+        level: of the interval.
+        images: variance by the images, or by the prompts.
+        labels: variance by the labelled images of each class, `[K]`.
+        confusion: of the judge.
+        freedom: degrees of freedom of the images' variance.
+    """
+    each = images**2 / freedom + (labels**2 / np.maximum(confusion.seen - 1, 1)).sum()
+    total = images + labels.sum()
+    return float(stats.t.ppf((1 + level) / 2, max(total**2 / each, 1.0) if each > 0 else np.inf))
 
 
 def _held(p: float, value: float, margin: Callable[[NDArray], NDArray]) -> tuple[float, float]:
-    """The least and greatest share x with `|p - x| <= margin(x)`, widened to hold the value.
+    """The least and greatest share x with `|p - x| <= margin(x)` or `|value - x| <= margin(x)`.
 
-    Calls that no share explains (all of 100 women, where one in ten is miscalled) say that the
-    classifier errs less here than in its calibration: the interval is then that around the nearest
-    share.
+    `value` is the share nearest to p. They differ where no share explains the calls: all of 100
+    called women, though one in ten is miscalled, says that the classifier errs less here than in
+    its calibration. The interval is then that around the nearest share, too.
     """
     grid = np.linspace(0, 1, 1001)
     wide = margin(grid)
-    inside = np.abs(p - grid) <= wide
-    held = np.append(grid[inside if inside.any() else np.abs(value - grid) <= wide], value)
+    inside = (np.abs(p - grid) <= wide) | (np.abs(value - grid) <= wide)
+    held = np.append(grid[inside], value)
     return float(held.min()), float(held.max())
 
 
 def _variance(
     k: int, x: NDArray, value: NDArray, n: float, confusion: Confusion
-) -> NDArray[np.float64]:
-    """Variance of the share of class k where its truth is x, `[G]`.
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Variance of the share of class k where its truth is x: by the images, `[G]`, and by labels.
+
+    The second is that of the labelled images of each true class, `[G, K]`.
 
     The others keep their proportions.
 
@@ -206,39 +118,81 @@ def _variance(
         return products @ (rows @ matrices @ rows.T).reshape(-1, 4).T
 
     images = (r * forms(confusion.squares)).sum(1) - np.square((both * (q @ rows.T)).sum(1))
-    return images / n + (np.square(r) * forms(confusion.scatter)).sum(1)
+    return images.clip(0) / n, np.square(r) * forms(confusion.scatter)
 
 
 def corrected_over_prompts(
     counts: ArrayLike, confusion: Confusion, level: float = 0.95
 ) -> list[Estimate]:
+    """`corrected_means` of sums of answers `[m, K]`, one row a concept."""
+    counts = np.asarray(counts, dtype=float)
+    counts = counts[counts.sum(-1) > 0]
+    return corrected_means(shares(counts), float(counts.sum()), confusion, level)
+
+
+def corrected_means(
+    answers: ArrayLike, images: float, confusion: Confusion, level: float = 0.95
+) -> list[Estimate]:
     """Mean true shares over prompts, with intervals for prompts like these.
 
     The spread between the prompts' corrected shares holds the noise of their images
-    (`statistics.shares_over_prompts`); the error of the calibration is common to all and added,
-    with Welch & Satterthwaite's degrees of freedom.
+    (`means.mean_shares`); the error of the calibration is common to all and added, with Welch &
+    Satterthwaite's degrees of freedom.
 
     Args:
-        counts: `[m, K]` sums of the answers, as for `corrected`; prompts with nothing seen are left
-            out.
+        answers: `[m, K]` mean answers, one row a concept.
+        images: seen in all.
         confusion: of the classifier.
         level: nominal coverage of each interval.
     """
-    counts = np.asarray(counts, dtype=float)
-    counts = counts[counts.sum(-1) > 0]
-    m = len(counts)
+    answers = np.asarray(answers, dtype=float)
+    m = len(answers)
     if m < 2:
-        return corrected(counts[0] if m else np.zeros(len(confusion.matrix)), confusion, level)
-    each = confusion.solve(counts / counts.sum(-1, keepdims=True))
-    mean, sizes = each.mean(0), effective_sizes(each, counts.sum())
-    value, found = confusion.project(mean), []
+        one = answers[0] * images if m else np.zeros(len(confusion.matrix))
+        return corrected(one, confusion, level)
+    each = confusion.solve(answers)
+    mean, sizes = each.mean(0), effective_sizes(each, images)
+    value, free, found = confusion.project(mean), freedom(each), []
     for k, n in enumerate(sizes):
         between = max(value[k] * (1 - value[k]) / n, 1e-12)
-        total = between + float(_variance(k, value[k : k + 1], value, np.inf, confusion)[0])
-        t = float(stats.t.ppf((1 + level) / 2, (m - 1) * (total / between) ** 2))
+        _, labels = _variance(k, value[k : k + 1], value, np.inf, confusion)
+        t = _quantile(level, between, labels[0], confusion, float(free[k]))
 
         def margin(x: NDArray, k: int = k, n: float = n, t: float = t) -> NDArray:
-            return t * np.sqrt(x * (1 - x) / n + _variance(k, x, value, np.inf, confusion))
+            labels = _variance(k, x, value, np.inf, confusion)[1].sum(1)
+            return t * np.sqrt(x * (1 - x) / n + labels)
 
         found.append(Estimate(float(value[k]), *_held(mean[k], value[k], margin), m, level))
     return found
+
+
+def change_of_corrected(
+    before: ArrayLike,
+    after: ArrayLike,
+    steps: ArrayLike,
+    confusion: Confusion,
+    level: float = 0.95,
+) -> list[Estimate]:
+    """Changes of the mean corrected shares of the same prompts, as `means.change_of_means`.
+
+    What the judge gets wrong alike before and after is not in a change. An error of the calibration
+    makes the change look smaller or larger by one factor for all prompts.
+
+    Args:
+        before: `[m, K]` mean answers, one row a concept.
+        after: of the same concepts.
+        steps: `[N, K]` the answer after minus the answer before, of each image seen in both runs.
+        confusion: of the classifier.
+        level: nominal coverage of each interval.
+    """
+    was, now = np.asarray(before, dtype=float), np.asarray(after, dtype=float)
+    if not len(was):
+        return change_of_means(was, now, 0.0, level=level)
+    people = [x.mean(0) @ confusion.inverse.T for x in (was, now)]
+    size = (people[0].sum() + people[1].sum()) / 2
+    middle = (people[0] + people[1]) / (2 * size)
+    rows = (confusion.inverse - np.outer(middle, confusion.inverse.sum(0))) / size
+    moved = np.square(people[1] - people[0])
+    labels = np.diag(rows @ np.einsum("j,jkl->kl", moved, confusion.scatter) @ rows.T)
+    images = np.diag(rows @ pair_noise(steps) @ rows.T)
+    return change_of_means(confusion.solve(was), confusion.solve(now), images, labels, level)

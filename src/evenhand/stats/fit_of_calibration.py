@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
-from evenhand.stats.correction import Confusion
+from evenhand.stats.confusion import Confusion
 
 LEVEL = 0.01  # of right calibrations that are refused, nominally
 LEAST = 0.005  # a smaller remainder moves no share by a point
