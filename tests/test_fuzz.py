@@ -152,7 +152,7 @@ CALIBRATION = {
             c: {
                 "mean": {d: 0.8 if c == d else 0.1 for d in ("woman", "man")},
                 "products": {
-                    d: {e: 0.1 if d != e else 0.7 if c == d else 0.05 for e in ("woman", "man")}
+                    d: {e: 0.05 if d != e or c != d else 0.7 for e in ("woman", "man")}
                     for d in ("woman", "man")
                 },
             }

@@ -50,6 +50,24 @@ class Origin(Strict):
     date: str
 
 
+def _belong_together(answers: Answers) -> bool:
+    """Whether products can be those of probabilities with the mean, up to rounding.
+
+    They are symmetric, and what they exceed the mean's own products by is a covariance, which has
+    no negative variance in any direction.
+    """
+    names = list(answers.mean)
+    mean = np.array([answers.mean[c] for c in names])
+    products = np.array([[answers.products[c][d] for d in names] for c in names])
+    covariance = products - np.outer(mean, mean)
+    room = ROUNDING * len(names)
+    return bool(
+        np.abs(products - products.T).max() <= room
+        and np.linalg.eigvalsh(covariance).min() >= -room
+        and (products.sum(1) <= mean + room).all()
+    )
+
+
 class Calibration(Strict):
     """What a classifier called labelled images: the file that `evenhand calibrate` writes.
 
@@ -114,6 +132,10 @@ class Calibration(Strict):
                     raise ValueError(f"{place}.{truth}: name each of {sorted(classes)} once")
                 if (total := sum(x.mean.values())) > 1 + ROUNDING * len(classes):
                     raise ValueError(f"{place}.{truth}: means sum to {total:g}, more than 1")
+                if not _belong_together(x):
+                    raise ValueError(
+                        f"{place}.{truth}: no probabilities have this mean and these products"
+                    )
         return self
 
     def of(self, attributes: Iterable[str]) -> "Calibration":
