@@ -110,6 +110,13 @@ def test_help_takes_little_longer_than_its_libraries():
     assert statistics.median(ratios) <= 2.5
 
 
+def test_the_readme_is_short_and_names_what_there_is():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 150
+    named = set(re.findall(r"`((?:src|eval|train|prompts|adapters)/[\w/.-]*)`", text))
+    assert named and not [name for name in named if not (ROOT / name).exists()]
+
+
 def test_nothing_sends_telemetry():
     code = (
         "import evenhand, diffusers\n"
