@@ -51,7 +51,7 @@ def test_what_the_package_imports_is_declared_and_what_is_declared_is_imported()
 
 
 def test_what_only_tests_and_scripts_import_is_in_dev():
-    names = {x.stem for folder in ("tests", "train", "eval") for x in (ROOT / folder).rglob("*.py")}
+    names = {plain(x.stem) for folder in ("tests", "train", "eval") for x in (ROOT / folder).rglob("*.py")}
     found = set().union(*(imported(ROOT / folder) for folder in ("tests", "train", "eval")))
     needed = found - names - NOT_DECLARED - {plain(x) for x in PROJECT["dependencies"]}
     assert needed <= {plain(x) for x in [*EXTRAS["dev"], *EXTRAS["fidelity"]]}
@@ -108,6 +108,13 @@ def test_help_takes_little_longer_than_its_libraries():
         for _ in range(5)
     ]
     assert statistics.median(ratios) <= 2.5
+
+
+def test_the_readme_is_short_and_names_what_there_is():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 150
+    named = set(re.findall(r"`((?:src|eval|train|prompts|adapters)/[\w/.-]*)`", text))
+    assert named and not [name for name in named if not (ROOT / name).exists()]
 
 
 def test_nothing_sends_telemetry():
