@@ -411,3 +411,17 @@ def test_a_report_of_the_first_layout_is_read():
     read = Report.model_validate({**values, "schema_version": 1})
     part = read.attributes["gender"].splits["test"]
     assert part.gap.value == 0.1 and part.gap_found == split["gap"]["value"]
+
+
+def test_a_note_of_one_run_says_of_which(tmp_path):
+    runs = [run_of(tmp_path / name, [record(seed=i) for i in range(3)]) for name in ("a", "b")]
+    result = write_comparison(*runs, tmp_path / "out").model_copy(deep=True)
+    result.before.notes[:] = ["Of both.", "Of the first."]
+    result.after.notes[:] = ["Of both.", "Of the second."]
+    result.change.notes[:] = ["Of the change."]
+    assert result.notes == [
+        "Of both.",
+        "Before: Of the first.",
+        "After: Of the second.",
+        "Of the change.",
+    ]

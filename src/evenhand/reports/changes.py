@@ -114,5 +114,15 @@ class Comparison(File):
 
     @property
     def notes(self) -> list[str]:
-        """What a reader must know of both runs and of the change, every sentence once."""
-        return list(dict.fromkeys([*self.before.notes, *self.after.notes, *self.change.notes]))
+        """What a reader must know of both runs, of one of them, and of the change."""
+        runs = (self.before, self.after)
+        judges = [run.run.settings["judge"]["name"] for run in runs]
+        labels = judges if judges[0] != judges[1] else ["Before", "After"]
+        own = [
+            f"{label}: {note}"
+            for label, run, other in zip(labels, runs, reversed(runs), strict=True)
+            for note in run.notes
+            if note not in other.notes
+        ]
+        both = [note for note in self.before.notes if note in self.after.notes]
+        return [*both, *own, *self.change.notes]
