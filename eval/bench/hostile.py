@@ -4,7 +4,7 @@
     python eval/bench/hostile.py --only csv  # the cases whose verb or name holds a word; no file
     python eval/bench/hostile.py --before x.json   # beside what an older version made of them
 
-The cases stand in `eval/bench/hostile/`, by verb. Each runs in a folder of its own, in this process
+The cases stand in `eval/bench/hostile_cases/`, by verb. Each runs in a folder of its own, in this process
 by the command line's `main`; some in a process of their own. A case holds if
 
 - a wrong input gives an exit code other than 0 and one line, which matches what the case says;
@@ -32,8 +32,8 @@ import warnings
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import torch
-from hostile import CASES, case
-from hostile.case import Case, make, tensors
+from hostile_cases import CASES, case
+from hostile_cases.case import Case, make, tensors
 from PIL import Image
 
 from evenhand.cli import main
@@ -172,7 +172,7 @@ def prepare(folder: pathlib.Path) -> None:
 
 
 def case_recipes():
-    from hostile import recipes
+    from hostile_cases import recipes
 
     return recipes
 

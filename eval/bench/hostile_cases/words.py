@@ -1,6 +1,6 @@
 """Bad inputs of `evenhand plan`, `evenhand demo`, `evenhand list`, and of no verb at all."""
 
-from hostile.case import Case
+from hostile_cases.case import Case
 
 
 def says(words: str):

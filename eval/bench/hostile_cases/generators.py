@@ -6,7 +6,7 @@ import pathlib
 
 import yaml
 
-from hostile.case import Case, adapter, copied, json_of, judge, model, tensors, text_of
+from hostile_cases.case import Case, adapter, copied, json_of, judge, model, tensors, text_of
 
 LINES = {"p.txt": "an emoji of a judge\nan emoji of a pilot\n"}
 SET = "measure emoji --prompts emoji-occupations --split test --attributes gender"

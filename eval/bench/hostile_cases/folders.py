@@ -7,7 +7,7 @@ import pathlib
 import struct
 import zlib
 
-from hostile.case import Case, Maker, picture, pictures, pixels
+from hostile_cases.case import Case, Maker, picture, pictures, pixels
 
 F = "measure --images-from pics --judge emoji-judge --attributes gender --out r"
 T = f"{F} --prompts t.csv"

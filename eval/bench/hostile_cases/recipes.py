@@ -4,7 +4,7 @@ import pathlib
 
 import yaml
 
-from hostile.case import Case, copied, json_of, text_of
+from hostile_cases.case import Case, copied, json_of, text_of
 
 T = "train dft/emoji-gender"
 SHORT = (

@@ -1,7 +1,7 @@
 """Bad inputs, by verb, as data; `eval/bench/hostile.py` runs them."""
 
-from hostile import classifiers, folders, generators, recipes, runs, words
-from hostile.case import Case
+from hostile_cases import classifiers, folders, generators, recipes, runs, words
+from hostile_cases.case import Case
 
 CASES: dict[str, list[Case]] = {
     "measure": generators.CASES,

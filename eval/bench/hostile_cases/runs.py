@@ -3,7 +3,7 @@
 import json
 import pathlib
 
-from hostile.case import Case, copied, json_of, row, text_of
+from hostile_cases.case import Case, copied, json_of, row, text_of
 
 REPORT = ("run/report.json", "run/report.html")
 R, C = "report run", "compare run other --out c"

@@ -4,7 +4,7 @@ import pathlib
 
 import yaml
 
-from hostile.case import Case, copied, pictures
+from hostile_cases.case import Case, copied, pictures
 
 NETWORK = {
     "model_type": "resnet",
