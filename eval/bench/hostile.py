@@ -4,8 +4,8 @@
     python eval/bench/hostile.py --only csv  # the cases whose verb or name holds a word; no file
     python eval/bench/hostile.py --before x.json   # beside what an older version made of them
 
-The cases stand in `eval/bench/hostile_cases/`, by verb. Each runs in a folder of its own, in this process
-by the command line's `main`; some in a process of their own. A case holds if
+The cases stand in `eval/bench/hostile_cases/`, by verb. Each runs in a folder of its own, in this
+process by the command line's `main`; some in a process of their own. A case holds if
 
 - a wrong input gives an exit code other than 0 and one line, which matches what the case says;
 - a right result gives 0, and the case's own test of what was written and printed;
