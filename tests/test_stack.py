@@ -51,7 +51,11 @@ def test_what_the_package_imports_is_declared_and_what_is_declared_is_imported()
 
 
 def test_what_only_tests_and_scripts_import_is_in_dev():
-    names = {plain(x.stem) for folder in ("tests", "train", "eval") for x in (ROOT / folder).rglob("*.py")}
+    names = {
+        plain(x.stem)
+        for folder in ("tests", "train", "eval")
+        for x in (ROOT / folder).rglob("*.py")
+    }
     found = set().union(*(imported(ROOT / folder) for folder in ("tests", "train", "eval")))
     needed = found - names - NOT_DECLARED - {plain(x) for x in PROJECT["dependencies"]}
     assert needed <= {plain(x) for x in [*EXTRAS["dev"], *EXTRAS["fidelity"]]}
