@@ -119,6 +119,8 @@ accelerator = Accelerator(cpu=True)
 host = pathlib.Path(sys.argv[1], str(accelerator.process_index))
 for name in ("both", "main's", "the other's", "nobody's"):
     assert same_everywhere(accelerator, host / name) == host / name
+accelerator.wait_for_everyone()
+accelerator.end_training()  # an open process group may abort the interpreter at its end
 """
 
 
@@ -129,12 +131,13 @@ def test_hosts_without_a_shared_folder_go_on_from_the_main_processs_files(tmp_pa
         for name in names:
             (tmp_path / host / name).write_text(f"of {host}")
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    subprocess.run(
+    done = subprocess.run(
         [sys.executable, *launcher, str(tmp_path / "hosts.py"), str(tmp_path)],
-        check=True,
         capture_output=True,
+        text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
+    assert done.returncode == 0, done.stderr
     for host in ("0", "1"):
         found = {p.name: p.read_text() for p in (tmp_path / host).iterdir()}
         assert found == {"both": "of 0", "main's": "of 0"}
