@@ -1,9 +1,10 @@
 """Rules that a report must meet: what passes, what does not, and what is no rule."""
 
 import pytest
-from test_reports import built, record
+from test_reports import built, record, run_of
 from test_sentence import images
 
+from evenhand.cli import main
 from evenhand.core.errors import UserError
 from evenhand.reports.accept import verdict
 
@@ -51,3 +52,26 @@ def test_what_is_no_rule_is_said(rule, message):
     with pytest.raises(UserError, match="rule") as error:
         verdict(rule, built([record(seed=i, cls=("woman", "man")[i % 2]) for i in range(8)]))
     assert message in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("rule", "code"), [("gap.gender.lower > .3", 0), ("images < 9", 1)])
+def test_the_command_says_it_and_exits_with_1_where_a_rule_fails(
+    tmp_path, monkeypatch, capsys, rule, code
+):
+    run = run_of(tmp_path / "run", images(SKEWED, PROMPTS, each=4))
+    monkeypatch.setattr("sys.argv", ["evenhand", "report", str(run), "--accept", rule])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert (stop.value.code or 0) == code
+    said = capsys.readouterr().out
+    assert f"{'NOT accepted' if code else 'accepted'}: {rule} (found: " in said
+
+
+def test_a_rule_that_cannot_be_read_is_said_before_anything_is_drawn(tmp_path, monkeypatch, capsys):
+    arguments = ["measure", "emoji", "--prompts", "emoji-occupations", "--accept", "gap < small"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["evenhand", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2 and not list(tmp_path.iterdir())
+    assert "write a number of the report, < or >, and a number" in capsys.readouterr().err

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from evenhand.cli.options import NoImages
+from evenhand.cli.accept import hold, readable
+from evenhand.cli.options import Accept, NoImages
 
 if TYPE_CHECKING:
     from evenhand.reports.changes import Closeness
@@ -32,15 +33,14 @@ def compare(
         Path | None,
         Option(help="Write the card of this adapter, which AFTER was measured with."),
     ] = None,
+    accept: Accept = None,
     no_images: NoImages = False,
     out: Annotated[Path | None, Option(help="Where the report goes.")] = None,
 ) -> None:
     r"""Compare two measured runs image by image: the same seeds, or the same photographs.
 
     By one judge: what changed. The same images by two judges: how far these agree (the share of
-    images of which both say the same, Cohen's kappa).
-
-    With --features also: nearness of the images, CLIP-T, variety.
+    images of which both say the same, Cohen's kappa). With --features also nearness and variety.
 
     Examples:
         evenhand compare runs/measure/emoji-emoji-occupations \
@@ -61,6 +61,7 @@ def compare(
 
     out = out or Path("runs/compare") / f"{before.resolve().name}-{after.resolve().name}"
     may_hold_comparison(out)
+    rules = readable(accept)
     if reference and not features:
         raise UserError("--reference: say with --features in what the images are compared")
     adapter = card_of(card, before, after) if card else None
@@ -70,6 +71,7 @@ def compare(
     if adapter:
         write_card(adapter, result)
     tell_page(out / "report.html", [result.before, result.after], not no_images)
+    hold(rules, result)
 
 
 def _near(

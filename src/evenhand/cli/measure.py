@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evenhand.cli import measure_options as opt
+from evenhand.cli.accept import hold
 from evenhand.cli.measure_settings import configured, tell_plan
-from evenhand.cli.options import NoImages, RunDirectory
+from evenhand.cli.options import Accept, NoImages, RunDirectory
 
 if TYPE_CHECKING:
     from evenhand.recipes.measure import Measure
@@ -33,6 +34,7 @@ def measure(
     seed: opt.Seed = None,
     batch: opt.Batch = None,
     out: RunDirectory = None,
+    accept: Accept = None,
     no_images: NoImages = False,
     shard: opt.Shard = None,
     executor: opt.Executor = None,
@@ -60,8 +62,7 @@ def measure(
         evenhand measure --images-from pictures --prompts prompts.csv --judge siglip-faces \
             --attributes gender
     """
-    given = dict(locals())
-    config, folder = configured(given)
+    config, folder = configured(dict(locals()))
     if dry_run:
         tell_plan(config, folder)
     elif executor:
@@ -87,6 +88,7 @@ def _run(config: "Measure", folder: Path, shard: str | None, **how: bool) -> Non
         report = run(config, folder, share=share, progress=update, **how)
     if report:
         _tell(report, folder, how["pictures"])
+        hold(config.accept, report)
     elif share.only:
         print(
             f"shard {shard} is done; the report is made by the last of the shards to end, or by "

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from evenhand.cli.accept import readable
+
 if TYPE_CHECKING:
     from evenhand.recipes.measure import Measure
 
@@ -61,6 +63,8 @@ def configured(given: dict[str, Any]) -> tuple["Measure", Path]:
     below = read_yaml(find_yaml("eval/protocols", protocol)) if protocol else {}
     above = {name: value for name, value in values.items() if value is not None}
     config = check(Measure, {**below, **above}, where="evenhand measure")
+    if readable(config.accept) and given["executor"]:
+        raise UserError("--executor writes no report here: evenhand report RUN --accept RULE")
     asked = [protocol] if protocol else config.prompts
     named = (config.model, config.images_from, *asked, config.adapter)
     default = Path("runs/measure") / "-".join(_last(x) for x in named if x)

@@ -36,6 +36,14 @@ NoImages = Annotated[
         "themselves: whoever gets it sees the faces in them.",
     ),
 ]
+Accept = Annotated[
+    list[str] | None,
+    Option(
+        help="Exit with code 1 where the report does not meet this rule, such as "
+        "'gap.gender.upper < .3'; may be repeated. A rule is a path in report.json, < or >, and a "
+        "number; of an interval it names the end that is worst for it."
+    ),
+]
 RunDirectory = Annotated[
     Path | None, Option(help="Run directory; one with the same settings is continued.")
 ]

@@ -21,6 +21,7 @@ class Measure(Strict):
         calibration: file that `evenhand calibrate` wrote; the one beside the judge when None;
             `none` (a file of that name is `./none`): shares stay as they are called.
         domain: what kind of images these are, in words, to be compared with the calibration's.
+        accept: rules that the report must meet (`evenhand.reports.accept`).
     """
 
     model: str | None = None
@@ -41,6 +42,7 @@ class Measure(Strict):
     settings: dict[str, Any] = {}
     calibration: str | None = None
     domain: str = ""
+    accept: list[str] = []
 
     @model_validator(mode="after")
     def _check(self) -> "Measure":
