@@ -165,6 +165,8 @@ def _figure(labels: list[str], bars: int) -> tuple[Any, Any, float]:
             va="bottom",
             fontsize=9.5,
             linespacing=1.0,
+            zorder=3,  # no line runs through a word
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
         )
     return figure, axes, 1 - (words + 0.03) / row
 
