@@ -38,6 +38,7 @@ from PIL import Image
 
 from evenhand.cli import main
 from evenhand.core.files import digest, write_json
+from evenhand.core.resources import ROOT
 from evenhand.emoji.world import draw, load_world, sample_scene
 from evenhand.training.run_directory import machine
 
@@ -91,6 +92,13 @@ def run_apart(one: Case, folder: pathlib.Path) -> tuple[int, str, str]:
         timeout=2 * SECONDS,
     )
     return done.returncode, done.stdout.decode(errors="replace"), done.stderr.decode()
+
+
+def without_places(line: str, folder: pathlib.Path) -> str:
+    """A line without the case's folder and the project's: they differ on every machine."""
+    for place, name in ((folder, "."), (ROOT, "<project>")):
+        line = line.replace(str(place), name)
+    return line.encode(errors="backslashreplace").decode()
 
 
 def contents(folder: pathlib.Path) -> dict[str, str]:
@@ -230,7 +238,7 @@ def row(verb: str, one: Case, folder: pathlib.Path) -> dict:
         "fault": one.fault,
         "expected": "right" if one.says is None else "one line",
         "code": code,
-        "line": last.replace(str(folder), ".").encode(errors="backslashreplace").decode(),
+        "line": without_places(last, folder),
         "seconds": round(seconds, 2),
         "complaint": why,
     }

@@ -169,6 +169,33 @@ def card(result: dict) -> str:
     return environment.get_template("model-card.md.j2").render(**result, world=load_world())
 
 
+def tell(result: dict) -> None:
+    """Prints each figure beside what was wanted of it."""
+    for a, least in ASKED.items():
+        entry = result["explicit"][a]
+        worst = min(entry["classes"], key=lambda c, e=entry: e["classes"][c]["value"])
+        print(
+            f"{a} as asked: {entry['all']['value']:.3f} (wanted {least}), n {entry['all']['n']}; "
+            f"worst {worst} {entry['classes'][worst]['value']:.3f}, n "
+            f"{entry['classes'][worst]['n']}"
+        )
+    for a, most in NEAR.items():
+        for kind, entry in result["neutral"][a]["kinds"].items():
+            print(
+                f"{a} from the skew table, {entry['titles']} {kind}: "
+                f"{entry['mean_absolute_difference']:.3f} "
+                f"(wanted at most {most}; {entry['by_chance']:.3f} by chance), n "
+                f"{entry['images_each']} each"
+            )
+    for a, entry in result["left_open"].items():
+        print(
+            f"{a} left open in words: gap {entry['gap']['value']:.3f} ({entry['gap_floor']:.3f} "
+            "by chance), "
+            f"as asked all the same {entry['explicit']['all']['value']:.3f}, n "
+            f"{entry['explicit']['all']['n']}"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -205,29 +232,7 @@ def main() -> None:
             for a in NEAR
         },
     }
-    for a, least in ASKED.items():
-        entry = result["explicit"][a]
-        worst = min(entry["classes"], key=lambda c, e=entry: e["classes"][c]["value"])
-        print(
-            f"{a} as asked: {entry['all']['value']:.3f} (wanted {least}), n {entry['all']['n']}; "
-            f"worst {worst} {entry['classes'][worst]['value']:.3f}, n "
-            f"{entry['classes'][worst]['n']}"
-        )
-    for a, most in NEAR.items():
-        for kind, entry in result["neutral"][a]["kinds"].items():
-            print(
-                f"{a} from the skew table, {entry['titles']} {kind}: "
-                f"{entry['mean_absolute_difference']:.3f} "
-                f"(wanted at most {most}; {entry['by_chance']:.3f} by chance), n "
-                f"{entry['images_each']} each"
-            )
-    for a, entry in result["left_open"].items():
-        print(
-            f"{a} left open in words: gap {entry['gap']['value']:.3f} ({entry['gap_floor']:.3f} "
-            "by chance), "
-            f"as asked all the same {entry['explicit']['all']['value']:.3f}, n "
-            f"{entry['explicit']['all']['n']}"
-        )
+    tell(result)
     if not args.only_print:
         rows = by_prompt(
             r for r in records if not r.states and r.concept in load_world().occupations

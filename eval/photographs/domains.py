@@ -11,14 +11,13 @@ or would have been, holds the truth. Writes eval/results/photographs-domains.jso
 images and what was perceived stay in runs/photographs. Killed, it goes on where it was.
 """
 
-import argparse
 import io
 import pathlib
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from head import DOMAIN, RECIPE, part_of, runs_of, trained
+from head import DOMAIN, arguments, part_of, runs_of, trained
 from PIL import Image
 
 from evenhand.core.attributes import Attribute
@@ -173,16 +172,10 @@ def split(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("data")
-    parser.add_argument("--recipe", default=RECIPE)
-    parser.add_argument("--train", type=int, default=5000, help="images to train on; 0: all")
+    parser = arguments(__doc__)
     parser.add_argument("--labelled", type=int, default=1500)
     parser.add_argument("--images", type=int, default=1000)
     parser.add_argument("--splits", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=2026)
     args = parser.parse_args()
     data = part_of(args.data, args.recipe, args.train)
     images = {worse: judged(data, args.recipe, worse) for worse in (False, True)}

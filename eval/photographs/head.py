@@ -1,5 +1,6 @@
 """The heads: trained on `train`, calibrated on `validation`, looked at on `test`."""
 
+import argparse
 import json
 import pathlib
 
@@ -15,6 +16,18 @@ from evenhand.stats.calibration import write_calibration
 
 RECIPE = "classifiers/utkface-faces"
 DOMAIN = "UTKFace 64x64"
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """The arguments of both commands: the data, and how the heads are trained."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data")
+    parser.add_argument("--recipe", default=RECIPE)
+    parser.add_argument("--train", type=int, default=5000, help="images to train on; 0: all")
+    parser.add_argument("--seed", type=int, default=2026)
+    return parser
 
 
 def runs_of(recipe: str) -> pathlib.Path:

@@ -18,14 +18,13 @@ written outside runs/photographs.
 Killed, it goes on where it was.
 """
 
-import argparse
 import itertools
 import json
 import pathlib
 import tempfile
 
 import numpy as np
-from head import DOMAIN, RECIPE, accuracies, part_of, runs_of, trained
+from head import DOMAIN, RECIPE, accuracies, arguments, part_of, runs_of, trained
 
 from evenhand.core.files import write_json
 from evenhand.images.labelled import labelled, values
@@ -115,16 +114,10 @@ def measured(folder: dict, images: list[bytes]) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("data")
-    parser.add_argument("--recipe", default=RECIPE)
-    parser.add_argument("--train", type=int, default=5000, help="images to train on; 0: all")
+    parser = arguments(__doc__)
     parser.add_argument("--heads", type=int, default=1)
     parser.add_argument("--sizes", type=int, nargs="+", default=[60, 250, 1000])
     parser.add_argument("--repeats", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=2026)
     args = parser.parse_args()
     data = part_of(args.data, args.recipe, args.train)
     made = [trained(args.recipe, seed, data) for seed in range(1, 1 + args.heads)]
