@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from hub_server import TOKEN, Hub
+from hub_server import TOKEN, Hub, Repo
 
 from evenhand.core.adapters import find_adapter
 from evenhand.core.resources import ROOT
@@ -71,6 +71,15 @@ def test_a_push_is_one_commit_and_a_second_one_none(hub, adapter, tmp_path):
     code, out, err = evenhand(hub, "pull", NAME, "--out", tmp_path / "there")
     assert code == 0 and local(tmp_path / "there") == local(adapter), err
     assert find_adapter(str(tmp_path / "there")).digest == find_adapter(str(adapter)).digest
+
+
+def test_a_repository_of_something_else_is_not_replaced(hub, adapter):
+    repo = hub.repos["model", NAME] = Repo()
+    repo.commit({"model.safetensors": b"of years", "README.md": b"mine"})
+    for more in ([], ["--dry-run"]):
+        code, _, err = evenhand(hub, "push", adapter, NAME, *more)
+        assert code == 2 and "holds something else (model.safetensors, but no adapter.json" in err
+    assert len(repo.commits) == 1
 
 
 def test_a_dry_run_changes_nothing(hub, adapter):

@@ -17,6 +17,7 @@ from evenhand.core.errors import UserError
 from evenhand.publish.requests import LOGIN, NotThere, Say, refuse_without_token, tried
 
 KEPT = {".gitattributes"}  # the Hub's own
+MARK = {"model": "adapter.json", "dataset": "report.json"}  # by which a push knows its own kind
 REPORT = ("README.md", "report.json", "report.html", "run.json", "records.jsonl")
 
 
@@ -97,7 +98,8 @@ def push(
         the address of the repository at the commit that holds it.
 
     Raises:
-        UserError: what the folder lacks; or what the Hub refuses, in one line.
+        UserError: what the folder lacks; a repository that holds something else; or what the Hub
+            refuses, in one line.
     """
     kind, files = contents(folder)
     refuse_without_token()
@@ -179,6 +181,11 @@ def _difference(api: HfApi, name: str, kind: str, files: dict[str, pathlib.Path]
     there: dict[str, Any] = {f.path: f for f in tree if hasattr(f, "blob_id")}
     add = {p: file for p, file in files.items() if p not in there or not _equal(file, there[p])}
     delete = [p for p in there if p not in files and p not in KEPT]
+    if delete and MARK[kind] not in there:
+        raise UserError(
+            f"{name} holds something else ({', '.join(delete[:3])}, but no {MARK[kind]}), which a "
+            "push would delete; name another repository"
+        )
     return Difference(name, head, add, delete, len(files) - len(add))
 
 
