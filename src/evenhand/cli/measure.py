@@ -24,7 +24,7 @@ def measure(
     explicit_images: opt.ExplicitImages = None,
     until: opt.Until = None,
     split: opt.Split = None,
-    adapter: opt.AdapterName = None,
+    adapter: opt.AdapterNames = None,
     adapter_scale: opt.AdapterScale = None,
     judge: opt.JudgeName = None,
     calibration: opt.Calibration = None,
@@ -51,6 +51,9 @@ def measure(
         evenhand measure emoji --prompts emoji-occupations --attributes gender,tone --images 32
 
         evenhand measure emoji --prompts emoji-occupations --attributes gender --until .1
+
+        evenhand measure emoji --prompts emoji-occupations --adapter emoji-gender=.5 \
+            --adapter emoji-tone-75-25
 
         evenhand measure sd15 --protocol full --judge siglip-faces
 

@@ -7,7 +7,7 @@ import pathlib
 from dataclasses import dataclass
 from typing import Any
 
-from evenhand.core.adapters import Adapter, find_adapter
+from evenhand.core.adapters import Mix, find_mix
 from evenhand.core.attributes import Target
 from evenhand.core.errors import UserError, unknown
 from evenhand.core.files import digest
@@ -42,10 +42,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class GeneratorPlan(Plan):
-    """Of a generator: the model, its adapter, and prompts and seeds in order."""
+    """Of a generator: the model, its adapters, and prompts and seeds in order."""
 
     model: Model
-    adapter: Adapter | None
+    adapters: Mix
     rows: list[Row]
 
     def rounds(self) -> list[list[Row]]:
@@ -95,7 +95,7 @@ def _of_generator(config: Measure, name: str) -> GeneratorPlan:
         f"model {config.model!r} names no judge; name a classifier with --judge",
     )
     settings = model.sampling(config.settings)
-    adapter = find_adapter(config.adapter) if config.adapter else None
+    adapters = find_mix(config.strengths)
     rows, left_out, shared = rows_of(config, sets.values(), judge)
     place = one_spelling(name)
     return GeneratorPlan(
@@ -104,8 +104,7 @@ def _of_generator(config: Measure, name: str) -> GeneratorPlan:
         {
             "model": place,
             "dtype": model.dtype,
-            "adapter": f"{one_spelling(adapter.name)}@{adapter.digest}" if adapter else None,
-            "adapter_scale": config.adapter_scale,
+            **adapters.settings,
             "prompts": {one_spelling(name): s.version for name, s in sets.items()},
             "texts": {one_spelling(name): s.digest for name, s in sets.items()},
             "splits": config.splits,
@@ -120,7 +119,7 @@ def _of_generator(config: Measure, name: str) -> GeneratorPlan:
             **_judging(config, judge, config.domain or model.domain or pathlib.Path(place).name),
         },
         model,
-        adapter,
+        adapters,
         rows,
     )
 

@@ -10,7 +10,7 @@ import re
 from dataclasses import asdict
 from typing import Any
 
-from evenhand.core.adapters import CLIP_NAMES, Adapter, find_adapter
+from evenhand.core.adapters import CLIP_NAMES, Adapter, find_adapter, strengths_in
 from evenhand.core.errors import UserError
 from evenhand.core.files import write_json, write_text
 from evenhand.core.records import read_run
@@ -82,14 +82,17 @@ def card_of(
     """
     adapter = find_adapter(str(folder))
     runs = [read_run(run)[0]["settings"] for run in (before, after)]
-    loaded, strengths = [r.get("adapter") for r in runs], [r.get("adapter_scale") for r in runs]
-    if loaded[0] or not loaded[1] or loaded[1].rpartition("@")[2] != adapter.digest:
+    none, loaded = (strengths_in(r) for r in runs)
+    if none or list(loaded) != [adapter.digest]:
+        names = [r.get("adapter") or "none" for r in runs]
         raise UserError(
             f"--card {folder}: the first run must be without an adapter, the second with this one "
-            f"(digest {adapter.digest}); they have {loaded[0] or 'none'} and {loaded[1] or 'none'}"
+            f"alone (digest {adapter.digest}); they have {names[0]} and {names[1]}"
         )
-    if strengths[1] not in (None, 1):
-        raise UserError(f"--card {folder}: the second run has it at strength {strengths[1]}, not 1")
+    if loaded[adapter.digest] != 1:
+        raise UserError(
+            f"--card {folder}: the second run has it at strength {loaded[adapter.digest]}, not 1"
+        )
     return adapter.folder
 
 
