@@ -167,7 +167,7 @@ def test_a_run_says_what_it_was_drawn_with(tmp_path):
     settings = json.loads((tmp_path / "run" / "run.json").read_text())["settings"]
     gender, tone = find_adapter("emoji-gender"), find_adapter("emoji-tone-75-25")
     assert strengths_in(settings) == {gender.digest: 0.5, tone.digest: 1.0}
-    with pytest.raises(UserError, match="with this one alone"):
+    with pytest.raises(UserError, match="with this one .digest .*. alone"):
         card_of(gender.folder, tmp_path / "run", tmp_path / "run")
     one = config.model_copy(update={"adapter": "emoji-gender"})
     assert strengths_in({"adapter": f"x@{gender.digest}"}) == {gender.digest: 1.0}

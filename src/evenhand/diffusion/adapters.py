@@ -74,8 +74,8 @@ def save_adapter(
         # one entry: the order of several, and so the file's digest, is another in every process
         save_file(state, temporary, metadata={"format": "pt"})
     facts = {"weights": file, "digest": digest(folder / file)}
-    if "measured" in before and before.get("digest") == facts["digest"]:
-        facts["measured"] = before["measured"]
+    if before.get("digest") == facts["digest"]:
+        facts |= {k: before[k] for k in ("measured", "sweep") if k in before}
     write_json(folder / "adapter.json", {"schema": SCHEMA, **description, **facts})
 
 
