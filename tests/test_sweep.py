@@ -164,14 +164,19 @@ def test_a_sweep_is_read_again_and_goes_on(swept):
     assert {p: p.stat().st_mtime_ns for p in where.rglob("parts/*")} == times
 
 
-def test_table_and_picture_hold_every_point(swept):
+def test_table_picture_and_page_hold_every_point(swept):
     where, report, _ = swept
-    headings, rows = table_of(report)
+    headings, rows = table_of(report.points, report.suggested)
     assert headings[:3] == ["strength", "guidance", "steps"] and headings[-1] == ""
     assert "near in classifier" in headings and "attribute" not in headings
     assert len(rows) == 4 and [row[-1] for row in rows].count("suggested") == 1
     with Image.open(where / "sweep.png") as image:
         assert image.width > 600
+    page = (where / "sweep.html").read_text()
+    for p in report.points:
+        assert str(p.attributes["gender"].gap) in page and f'href="{p.folder}/report.html"' in page
+        assert (where / p.folder / "report.html").is_file()
+    assert page.count("data:image/png;base64,") == 1 and "At fresh seeds" in page
     left, *others = sweep_figure(report).axes
     assert left.get_xlabel() == "guidance" and len(others) == 2
     assert [t.get_text() for t in left.get_xticklabels()] == ["1", "2"]

@@ -80,8 +80,8 @@ def sweep(
     At every point the same seeds are drawn, and held against the model without the adapter at the
     same settings: the gap, the distance to the target, explicit prompts kept, concepts as asked,
     nearness of the images. A point is suggested by a rule that is printed, and measured again at
-    fresh seeds: **that is the number to quote**. The result goes into `sweep.json`, a plot, and
-    the `adapter.json` of a single adapter, from where its card takes it.
+    fresh seeds: **that is the number to quote**. The result goes into `sweep.json`, a page,
+    and the `adapter.json` of a single adapter, from where its card takes it.
 
     Killed at any moment, the same command goes on where it stopped.
 
@@ -222,7 +222,7 @@ def _tell(report: "SweepReport", folder: Path) -> None:
     from evenhand.cli.show import console
     from evenhand.reports.sweep.table import table_of
 
-    headings, rows = table_of(report)
+    headings, rows = table_of(report.points, report.suggested)
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in headings:
         table.add_column(Text(heading), justify="right", no_wrap=False)
@@ -231,4 +231,4 @@ def _tell(report: "SweepReport", folder: Path) -> None:
     console.print(table)
     for sentence in [*report.said, f"Rule: {report.rule}", *report.notes]:
         print(sentence)
-    print(f"report: {folder / 'sweep.json'}\nplot:   {folder / 'sweep.png'}")
+    print(f"report: {folder / 'sweep.html'}")

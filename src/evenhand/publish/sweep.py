@@ -20,6 +20,7 @@ from evenhand.recipes.features import Feature
 from evenhand.recipes.measure import Measure
 from evenhand.recipes.sweep import Sweep
 from evenhand.reports.sweep.models import Point, SweepReport
+from evenhand.reports.sweep.page import write_sweep
 from evenhand.reports.sweep.plot import write_plot
 from evenhand.reports.sweep.points import level_of, notes_of, points_of
 from evenhand.reports.sweep.suggestion import in_words, rule_in_words, suggest
@@ -39,7 +40,7 @@ def sweep(
 ) -> SweepReport | None:
     """Measures every point, suggests one by a rule, and measures that one at fresh seeds.
 
-    Writes `sweep.json` and `sweep.png`.
+    Writes `sweep.json`, `sweep.png` and `sweep.html`.
 
     Args:
         config: what to sweep.
@@ -102,8 +103,7 @@ def sweep(
         said=in_words(points, place, fresh, config.margin),
         notes=notes_of(found),
     )
-    write_json(folder / "sweep.json", report.as_json())
-    write_plot(folder / "sweep.png", report)
+    write_sweep(folder, report)
     return report
 
 

@@ -62,7 +62,7 @@ def write_card(folder: str | os.PathLike, comparison: Comparison) -> None:
         or trainer.get("digest") == settings["judge"]["digest"],
         lines=lines,
         sweep=sweep,
-        swept=table_of(sweep) if sweep else None,
+        swept=table_of(sweep.points, sweep.suggested) if sweep else None,
         licence=model.licence,
     )
     header = _header(adapter, model, comparison.after)

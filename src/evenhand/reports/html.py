@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import pathlib
+from typing import Any
 
 from evenhand.core.errors import UserError
 from evenhand.core.files import write_json, write_text
@@ -88,13 +89,8 @@ def write_comparison(
     return result
 
 
-def _write_page(
-    path: pathlib.Path,
-    sides: list[Side],
-    change: Change | None,
-    notes: list[str],
-    pictures: bool,
-) -> None:
+def page(template: str) -> Any:
+    """A template of a page; what is put into it is text, whatever signs it holds."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -105,6 +101,16 @@ def _write_page(
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["number"] = number
+    return environment.get_template(template)
+
+
+def _write_page(
+    path: pathlib.Path,
+    sides: list[Side],
+    change: Change | None,
+    notes: list[str],
+    pictures: bool,
+) -> None:
     last = sides[-1].report
     colours = {
         a: dict(zip(entry.classes, itertools.cycle(PALETTE), strict=False))
@@ -114,7 +120,7 @@ def _write_page(
     lines = headlines([side.report for side in sides], change)
     agreed, made = bool(change and change.agreement), last.run.settings.get("images_from")
     settings, (strips, omitted) = last.run.settings, grids(sides) if pictures else ([], 0)
-    html = environment.get_template("report.html.j2").render(
+    html = page("report.html.j2").render(
         subject=settings.get("model") or pathlib.Path(settings["images_from"]).name,
         plotted=PLOTTED,
         omitted=omitted,

@@ -49,30 +49,34 @@ def sweep_figure(report: SweepReport) -> Any:
     chosen = None if report.suggested is None else report.points[report.suggested]
     names = list(report.points[0].attributes)
     sides = [s for s in SIDES if any(_kept(p, n, s) for p in report.points for n in names)]
-    figure = Figure(
-        figsize=(4.4 + 2.9 * len(sides), 0.9 + 2.8 * len(names) + 0.2 * len(lines)),
-        layout="constrained",
-    )
+    width, label = 4.4 + 2.9 * len(sides), max(len(line.label) for line in lines)  # inches, signs
+    columns = max(1, min(3, int(11 * width / (label + 8))))
+    height = 0.9 + 2.8 * len(names) + 0.2 * (len(lines) + 1) / columns
+    figure = Figure(figsize=(width, height), layout="constrained")
     panels: Any = figure.subplots(len(names), 1 + len(sides), sharey="row", squeeze=False)
     for name, row in zip(names, panels, strict=True):
         _against(row[0], lines, name, chosen)
         row[0].set(ylabel=f"gap, {name}", xlabel=across, xlim=(-0.4, len(values) - 0.6))
         row[0].set_xticks(range(len(values)), [f"{x:g}" for x in values])
         for axes, side in zip(row[1:], sides, strict=True):
+            axes.set_visible(any(_kept(p, name, side) for p in report.points))
+            axes.locator_params(axis="x", nbins=4)
             _trade_off(axes, lines, name, side, chosen)
             axes.set_xlabel(f"{side}\n(larger: more {across.split()[0]})")
         row[0].set_ylim(bottom=0)
         for axes in row:
             axes.spines[["top", "right"]].set_visible(False)
-    ring = [] if chosen is None else [_ring(panels[0][0], [], [])]
     figure.legend(
-        handles=[*(_handle(line) for line in lines), *ring],
+        handles=[
+            *(_handle(line) for line in lines if line.label),
+            *([] if chosen is None else [_ring(panels[0][0], [], [])]),
+        ],
         loc="outside lower center",
-        ncols=3,
-        title=f"intervals hold for all {len(report.points)} points together (95 %)",
-        title_fontsize=9,
+        ncols=columns,
         frameon=False,
         fontsize=9,
+        title="intervals hold for all points together (95 %)",
+        title_fontsize=9,
     )
     for text in figure.findobj(Text):
         text.set_parse_math(False)  # an adapter may be called "$x$"
@@ -87,7 +91,7 @@ def _lines(points: list[Point]) -> tuple[str, list[float], list[Line]]:
     values = sorted({place[across] for place in places})
     groups: dict[str, list[tuple[int, Point]]] = {}
     for point, place in zip(points, places, strict=True):
-        label = ", ".join(f"{name} {place[name]:g}" for name in swept[1:]) or "all settings alike"
+        label = ", ".join(f"{name} {place[name]:g}" for name in swept[1:])
         groups.setdefault(label, []).append((values.index(place[across]), point))
     return (
         across,
@@ -105,7 +109,7 @@ def _place(point: Point) -> dict[str, float]:
     return {
         "guidance": point.guidance_scale or 0.0,
         "steps": float(point.num_inference_steps or 0),
-        **{f"strength of {n}" if several else "strength": x for n, x in point.strengths.items()},
+        **{f"strength {n}" if several else "strength": x for n, x in point.strengths.items()},
     }
 
 

@@ -1,16 +1,19 @@
 """A sweep as a table: on the terminal and in the card. No torch."""
 
+from collections.abc import Sequence
+
 from evenhand.reports.headlines import Found, number
-from evenhand.reports.sweep.models import Point, SweepReport
+from evenhand.reports.sweep.models import Point
 
 
-def table_of(report: SweepReport) -> tuple[list[str], list[list[str]]]:
+def table_of(points: Sequence[Point], suggested: int | None) -> tuple[list[str], list[list[str]]]:
     """Headings and rows, one a point and attribute; what no point has is left out.
 
-    The model without adapters is a point too. The suggested one is marked.
+    Args:
+        points: the model without adapters is one too.
+        suggested: the place of the one that is marked.
     """
-    points = report.points
-    marks = ["suggested" if i == report.suggested else "" for i in range(len(points))]
+    marks = ["suggested" if i == suggested else "" for i in range(len(points))]
     several = len({name for p in points for name in p.attributes}) > 1
     rows = [
         _row(point, name, mark if i == 0 else "")
