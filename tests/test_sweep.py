@@ -82,8 +82,8 @@ def test_what_costs_nothing_known_and_is_not_shown_to_help_says_so():
         )
         for change in (about(-0.4, 0.1), about(-0.1, 0.2))
     )
-    said = " ".join(in_words([chosen], suggest([chosen], 0.05), [fresh], 0.05))
-    assert "24 images from seeds that chose nothing: gap of age 0.40 [0.30, 0.50]" in said
+    said = " ".join(in_words([chosen], suggest([chosen], 0.05), [chosen, fresh], 0.05))
+    assert "24 images from seeds that chose nothing: gap of age 0.40 [0.30, 0.50]; without" in said
     assert "not shown to be nearer" in said and "what this costs is not known" in said
     assert "chosen among" not in said
 

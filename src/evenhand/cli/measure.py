@@ -52,9 +52,6 @@ def measure(
 
         evenhand measure emoji --prompts emoji-occupations --attributes gender --until .1
 
-        evenhand measure emoji --prompts emoji-occupations --adapter emoji-gender=.5 \
-            --adapter emoji-tone-75-25
-
         evenhand measure sd15 --protocol full --judge siglip-faces
 
         torchrun --nproc_per_node 4 -m evenhand measure sd15 --protocol full --judge siglip-faces

@@ -1,11 +1,10 @@
 """`evenhand sweep`: an adapter at many strengths and settings of the sampler."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from typer import Argument, Option
+from typing import TYPE_CHECKING, Any
 
 from evenhand.cli import measure_options as opt
+from evenhand.cli import sweep_options as sweeps
 from evenhand.cli.options import Features, RunDirectory
 
 if TYPE_CHECKING:
@@ -15,63 +14,26 @@ if TYPE_CHECKING:
 
 
 def sweep(
-    adapters: Annotated[
-        list[str],
-        Argument(
-            metavar="ADAPTER...",
-            help="Name of one that ships, or a folder; NAME=0,.5,1 gives it strengths of its own. "
-            "Several are mixed: every combination of their strengths is measured.",
-        ),
-    ],
-    model: Annotated[
-        str | None, Option(help="Base model. Default: the one that the adapter was made for.")
-    ] = None,
-    prompts: Annotated[
-        list[str] | None,
-        Option(help="Prompt set; may be repeated. Default: those that it was trained on."),
-    ] = None,
-    split: Annotated[
-        list[str] | None, Option(help="Split of the prompts; may be repeated. Default: test.")
-    ] = None,
-    strength: Annotated[
-        str | None,
-        Option(
-            help="Strengths, 0 to 1.5, with commas. Default: 0,.25,.5,.75,1; of each of several "
-            "adapters 0,.5,1; of soft tokens 0,1. 0, the model without them, is always measured."
-        ),
-    ] = None,
-    guidance: Annotated[
-        str | None, Option(help="Guidance scales, with commas. Default: the model's own.")
-    ] = None,
-    steps: Annotated[
-        str | None, Option(help="Sampling steps, with commas. Default: the model's own.")
-    ] = None,
-    images: Annotated[int, Option(help="Images of each prompt that leaves the class open.")] = 24,
-    explicit: Annotated[
-        int, Option(help="Images of each explicit prompt (one that says a class).")
-    ] = 8,
-    margin: Annotated[
-        float,
-        Option(
-            help="How much of the explicit prompts, and of the concepts, the suggested point may "
-            "lose, in share of images."
-        ),
-    ] = 0.05,
+    adapters: sweeps.Adapters,
+    model: sweeps.BaseModel = None,
+    prompts: sweeps.PromptSets = None,
+    split: sweeps.Split = None,
+    strength: sweeps.Strength = None,
+    guidance: sweeps.Guidance = None,
+    steps: sweeps.Steps = None,
+    images: sweeps.ImagesEach = 24,
+    explicit: sweeps.ExplicitImages = 8,
+    margin: sweeps.Margin = 0.05,
     attributes: opt.Attributes = None,
     target: opt.Target = None,
     judge: opt.JudgeName = None,
     calibration: opt.Calibration = None,
     features: Features = None,
     setting: opt.Setting = None,
-    seed: Annotated[
-        int,
-        Option(help="Number that every image's seed is made from; fresh images take the next one."),
-    ] = 1,
+    seed: sweeps.Seed = 1,
     batch: opt.Batch = None,
     out: RunDirectory = None,
-    no_card: Annotated[
-        bool, Option("--no-card", help="Do not put the result into the adapter's adapter.json.")
-    ] = False,
+    no_card: sweeps.NoCard = False,
     judge_may_be_trainer: opt.JudgeMayBeTrainer = False,
     dry_run: opt.DryRun = False,
 ) -> None:

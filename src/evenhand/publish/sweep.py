@@ -58,9 +58,9 @@ def sweep(
     if (folder / "run.json").exists():
         raise UserError(f"{folder}: holds a run; name another directory with --out")
     adapters = [adapter for adapter, _ in find_mix(dict.fromkeys(config.adapters, 1.0)).parts]
-    names, level = names_of(adapters), level_of(len([m for m in wanted.values() if m.adapter]))
-    sizes = {name: images_of(one) for name, one in wanted.items()}
-    most, done = sum(sizes.values()) + 2 * max(sizes.values()), 0
+    names, level = names_of(adapters), level_of(sum(bool(m.adapter) for m in wanted.values()))
+    sizes = [images_of(one) for one in wanted.values()]
+    most, done = sum(sizes) + 2 * max(sizes), 0
 
     def runs(points: Mapping[str, Measure]) -> dict[str, Run]:
         nonlocal done
@@ -70,13 +70,8 @@ def sweep(
                 if progress:
                     progress(before + now, most)
 
-            measure(
-                points[name],
-                folder / name,
-                progress=tell,
-                judge_may_be_trainer=judge_may_be_trainer,
-                pictures=False,
-            )
+            how = {"progress": tell, "judge_may_be_trainer": judge_may_be_trainer}
+            measure(points[name], folder / name, pictures=False, **how)
             done += images_of(points[name])
         return {name: read_run(folder / name) for name in points}
 
@@ -88,21 +83,7 @@ def sweep(
     if share_of().rank:
         return None
     points = [_near(p, points, folder, config.features) for p in points]
-    settings = next(iter(found.values()))[0]["settings"]
-    report = SweepReport(
-        adapters={name: digest for digest, name in names.items()},
-        settings={**{k: settings[k] for k in SHARED}, "judge": settings["judge"]},
-        date=datetime.date.today().isoformat(),
-        versions=versions(),
-        level=level,
-        points=points,
-        margin=config.margin,
-        rule=rule_in_words(points, config.margin, level),
-        suggested=place,
-        fresh=fresh,
-        said=in_words(points, place, fresh, config.margin),
-        notes=notes_of(found),
-    )
+    report = _report(config, found, names, points, fresh)
     write_sweep(folder, report)
     return report
 
@@ -143,6 +124,32 @@ def _fresh(
         f"fresh-{name}": wanted[name].model_copy(update={"seed": wanted[name].seed + 1})
         for name in both
     }
+
+
+def _report(
+    config: Sweep,
+    found: dict[str, Run],
+    names: dict[str, str],
+    points: list[Point],
+    fresh: list[Point],
+) -> SweepReport:
+    """What was found, with its settings and in words."""
+    settings = next(iter(found.values()))[0]["settings"]
+    place, level = suggest(points, config.margin), level_of(sum(not p.alone for p in points))
+    return SweepReport(
+        adapters={name: digest for digest, name in names.items()},
+        settings={**{k: settings[k] for k in SHARED}, "judge": settings["judge"]},
+        date=datetime.date.today().isoformat(),
+        versions=versions(),
+        level=level,
+        points=points,
+        margin=config.margin,
+        rule=rule_in_words(points, config.margin, level),
+        suggested=place,
+        fresh=fresh,
+        said=in_words(points, place, fresh, config.margin),
+        notes=notes_of(found),
+    )
 
 
 def _near(

@@ -73,7 +73,7 @@ def in_words(
     """
     if place is None:
         return [_none(points, margin)]
-    return _choice(points, points[place], fresh[-1])
+    return _choice(points, points[place], *fresh)
 
 
 def _none(points: list[Point], margin: float) -> str:
@@ -92,7 +92,7 @@ def _none(points: list[Point], margin: float) -> str:
     return " ".join(parts)
 
 
-def _choice(points: list[Point], chosen: Point, fresh: Point) -> list[str]:
+def _choice(points: list[Point], chosen: Point, alone: Point, fresh: Point) -> list[str]:
     """The suggested point, on the seeds that it was chosen on and on others."""
     tried = len([p for p in points if not p.alone])
     (name, there), (again, now) = worst(chosen), worst(fresh)
@@ -106,7 +106,8 @@ def _choice(points: list[Point], chosen: Point, fresh: Point) -> list[str]:
         )
     found.append(
         f"The number to quote is that of {fresh.images} images from seeds that chose nothing: "
-        f"{now.measure} of {again} {number(now.off)}, change {number(now.off_change)}."
+        f"{now.measure} of {again} {number(now.off)}; without adapters "
+        f"{number(alone.attributes[again].off)}, change {number(now.off_change)}."
     )
     if now.off_change is None or now.off_change.high is None or now.off_change.high >= 0:
         found.append("It is not shown to be nearer than the model without adapters.")
