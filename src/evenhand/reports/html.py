@@ -89,21 +89,6 @@ def write_comparison(
     return result
 
 
-def page(template: str) -> Any:
-    """A template of a page; what is put into it is text, whatever signs it holds."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("evenhand.reports", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["number"] = number
-    return environment.get_template(template)
-
-
 def _write_page(
     path: pathlib.Path,
     sides: list[Side],
@@ -120,7 +105,7 @@ def _write_page(
     lines = headlines([side.report for side in sides], change)
     agreed, made = bool(change and change.agreement), last.run.settings.get("images_from")
     settings, (strips, omitted) = last.run.settings, grids(sides) if pictures else ([], 0)
-    html = page("report.html.j2").render(
+    html = page_template("report.html.j2").render(
         subject=settings.get("model") or pathlib.Path(settings["images_from"]).name,
         plotted=PLOTTED,
         omitted=omitted,
@@ -144,6 +129,21 @@ def _write_page(
         found_by_face=any(r.faces is not None for side in sides for r in side.records),
     )
     write_text(path, html)
+
+
+def page_template(name: str) -> Any:
+    """A page's template; what is put into it is escaped."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("evenhand.reports", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["number"] = number
+    return environment.get_template(name)
 
 
 def _plots(sides: list[Side], attribute: str, colours: dict[str, str] | None) -> dict[str, str]:

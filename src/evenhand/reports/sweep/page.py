@@ -5,7 +5,7 @@ import os
 import pathlib
 
 from evenhand.core.files import write_json, write_text
-from evenhand.reports.html import page
+from evenhand.reports.html import page_template
 from evenhand.reports.sweep.models import SweepReport
 from evenhand.reports.sweep.plot import write_plot
 from evenhand.reports.sweep.table import table_of
@@ -18,7 +18,7 @@ def write_sweep(folder: str | os.PathLike, report: SweepReport) -> None:
     write_plot(folder / "sweep.png", report)
     headings, rows = table_of(report.points, report.suggested)
     places = [p.folder for p in report.points for _ in p.attributes]
-    html = page("sweep.html.j2").render(
+    html = page_template("sweep.html.j2").render(
         report=report,
         across=[h for h in ("guidance", "steps") if h in headings],
         picture=base64.b64encode((folder / "sweep.png").read_bytes()).decode(),
