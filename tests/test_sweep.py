@@ -245,6 +245,7 @@ BAD = {
         ["emoji-gender", "--guidance", "2", "--setting", "guidance_scale=3"],
         "given as a setting and swept",
     ),
+    "features that are not there": (["emoji-gender", "--features", "clip=./none"], "clip ./none"),
     "the trainer": (["emoji-gender", "--judge", "emoji-trainer", "--steps", "1"], "trained the"),
 }
 

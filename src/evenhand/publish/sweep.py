@@ -59,6 +59,7 @@ def sweep(
         raise UserError(f"{folder}: holds a run; name another directory with --out")
     adapters = [adapter for adapter, _ in find_mix(dict.fromkeys(config.adapters, 1.0)).parts]
     names, level = names_of(adapters), level_of(sum(bool(m.adapter) for m in wanted.values()))
+    features = _features(config)
     sizes = [images_of(one) for one in wanted.values()]
     most, done = sum(sizes) + 2 * max(sizes), 0
 
@@ -82,7 +83,7 @@ def sweep(
         fresh = points_of(runs(_fresh(wanted, points, points[place])), names, 0.95)
     if share_of().rank:
         return None
-    points = [_near(p, points, folder, config.features) for p in points]
+    points = [_near(p, points, folder, features) for p in points]
     report = _report(config, found, names, points, fresh)
     write_sweep(folder, report)
     return report
@@ -150,6 +151,30 @@ def _report(
         said=in_words(points, place, fresh, config.margin),
         notes=notes_of(found),
     )
+
+
+def _features(config: Sweep) -> list[Feature]:
+    """The networks in which images are compared, each tried before anything is drawn.
+
+    Raises:
+        UserError: one that was asked for cannot be had.
+    """
+    import torch
+
+    from evenhand.devices import default_device
+    from evenhand.features.networks import load_features
+    from evenhand.judges.registry import load_judge
+
+    features, device = config.features or [Feature(kind="classifier")], default_device()
+    judge = load_judge(plan(config.measure).judge, device=device)
+    try:
+        for _, embed in load_features(features, judge.features, device=device):
+            embed(torch.full((1, 3, 64, 64), 0.5, device=device))
+    except UserError:  # a judge that is asked in words has no features
+        if config.features:
+            raise
+        return []
+    return features
 
 
 def _near(

@@ -29,7 +29,8 @@ class Sweep(Strict):
         steps: numbers of sampling steps; the model's own where there is none.
         margin: how much of the explicit prompts, and of the concepts, a point may lose to be
             suggested.
-        features: in which the images are held against those of the model without adapters.
+        features: in which the images are held against those of the model without adapters; the
+            judge's own, where it has some, when None.
     """
 
     measure: Measure
@@ -37,7 +38,7 @@ class Sweep(Strict):
     guidance: list[Annotated[float, Field(ge=0)]] = []
     steps: list[Count] = []
     margin: Share = 0.05
-    features: list[Feature] = [Feature(kind="classifier")]
+    features: list[Feature] | None = None
 
     @model_validator(mode="after")
     def _check(self) -> "Sweep":
