@@ -100,7 +100,7 @@ def average_lora(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 def load_adapter(pipe: Any, adapter: Adapter, *, scale: float = 1.0) -> tuple[str, str]:
     """Loads one adapter into a stock pipeline, as `load_adapters`."""
-    return load_adapters(pipe, Mix(((adapter, scale),)))
+    return load_adapters(pipe, adapter.at(scale))
 
 
 def load_adapters(pipe: Any, adapters: Mix) -> tuple[str, str]:

@@ -159,7 +159,7 @@ def load_diffusion(
     safety = SafetyChecker.of(pipe)
     source = f"{model.path}@{digest_of_folder(path) if local else _commit(model)}"
     if isinstance(adapter, Adapter):
-        adapter = Mix(((adapter, 1.0),))
+        adapter = adapter.at(1.0)
     loaded, prefix = load_adapters(pipe, adapter or Mix())
     source = "+".join(filter(None, (source, loaded)))
     pipe.to(torch.device(device or default_device()))
