@@ -14,6 +14,7 @@ import zipfile
 import pytest
 
 from evenhand.core import resources, schema
+from evenhand.core.concept_targets import load_targets
 from evenhand.core.prompts import load_prompts
 from evenhand.recipes.dft import load_recipe
 from evenhand.recipes.judge import find_judge
@@ -138,6 +139,7 @@ def test_the_first_floors_and_the_command_line_load_no_torch():
                 where=name,
             ),
         ),
+        ("eval/targets", load_targets),
         ("train/classifiers", lambda name: load_judge_training(f"classifiers/{name}")),
     ],
 )
@@ -153,6 +155,7 @@ def test_every_yaml_is_of_a_known_kind():
         "eval/models",
         "eval/judges",
         "eval/protocols",
+        "eval/targets",
         "train/dft",
         "train/classifiers",
     )

@@ -4,6 +4,7 @@ Names are looked up here and nowhere after; no model is loaded.
 """
 
 import pathlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,6 +98,7 @@ def _of_generator(config: Measure, name: str) -> GeneratorPlan:
     settings = model.sampling(config.settings)
     adapter = find_adapter(config.adapter) if config.adapter else None
     rows, left_out, shared = rows_of(config, sets.values(), judge)
+    target = _target(config, judge, (prompt for prompt, _ in rows))
     place = one_spelling(name)
     return GeneratorPlan(
         config,
@@ -118,6 +120,7 @@ def _of_generator(config: Measure, name: str) -> GeneratorPlan:
             **({"shared": shared} if shared else {}),
             "settings": settings.model_dump(mode="json"),
             **_judging(config, judge, config.domain or model.domain or pathlib.Path(place).name),
+            "target": target,
         },
         model,
         adapter,
@@ -152,6 +155,7 @@ def _of_folder(config: Measure, folder: str) -> FolderPlan:
             "texts": {one_spelling(name): digest(name) for name in config.prompts},
             "splits": [],
             **_judging(config, judge, config.domain or where.name),
+            "target": _target(config, judge, (picture.prompt for picture in pictures)),
         },
         pictures,
         left_out,
@@ -192,9 +196,23 @@ def _judge(config: Measure, name: str | None, missing: str) -> JudgeConfig:
             f"--joint counts the combinations of several attributes, and {names[0]!r} is measured "
             "alone: name another with --attributes"
         )
-    if config.target:
-        check(Target, {"shares": config.target}, where="target").check(judge.known)
     return judge
+
+
+def _target(config: Measure, judge: JudgeConfig, prompts: Iterable[Prompt]) -> dict[str, Any]:
+    """The shares asked for, JSON values by attribute.
+
+    Raises:
+        UserError: shares that do not sum to 1, a class that the judge does not know, or a concept
+            that its table lacks.
+    """
+    if not config.target:
+        return {}
+    target = check(Target, {"shares": config.target}, where="target")
+    target.check(judge.known)
+    target.check_concepts(prompt.concept for prompt in prompts if not prompt.states)
+    shares = target.model_dump(mode="json")["shares"]
+    return {a: shares[a] for a in config.attributes or judge.known if a in shares}
 
 
 def _judging(config: Measure, judge: JudgeConfig, domain: str) -> dict[str, Any]:
@@ -214,5 +232,4 @@ def _judging(config: Measure, judge: JudgeConfig, domain: str) -> dict[str, Any]
         "calibration": calibration.model_dump(mode="json") if calibration else None,
         **({"calibration_left_out": True} if left_out else {}),
         **({"joint": True} if config.joint else {}),
-        "target": {a: config.target[a] for a in names if a in config.target},
     }

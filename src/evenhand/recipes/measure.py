@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from evenhand.core.concept_targets import Shares
 from evenhand.core.schema import Count, Strict
 
 NO_CALIBRATION = "none"  # for `calibration`: correct nothing, even where the judge has one
@@ -18,6 +19,8 @@ class Measure(Strict):
             none.
         images: of a neutral prompt; at most, with `until`.
         until: a prompt is drawn no further once each of its shares is known to +- this.
+        target: shares asked for, `{attribute: {class: share}}`; or the name of a table that gives
+            each concept its own, alone or under its attribute.
         calibration: file that `evenhand calibrate` wrote; the one beside the judge when None;
             `none` (a file of that name is `./none`): shares stay as they are called.
         domain: what kind of images these are, in words, to be compared with the calibration's.
@@ -38,7 +41,7 @@ class Measure(Strict):
     until: Annotated[float, Field(ge=0.005, lt=0.5)] | None = None
     seed: int = 0
     batch: Count = 16
-    target: dict[str, dict[str, float]] = {}
+    target: Shares = {}
     settings: dict[str, Any] = {}
     calibration: str | None = None
     domain: str = ""

@@ -22,6 +22,11 @@ class Plan:
     sets: dict[str, PromptSet]
 
     @property
+    def neutral(self) -> list[Prompt]:
+        """Training prompts that leave the class open."""
+        return [p for s in self.sets.values() for p in s.prompts(["train"])]
+
+    @property
     def explicit(self) -> list[Prompt]:
         """Training prompts that say a class of one of the targets' attributes, if any are drawn."""
         if not self.recipe.explicit_images:
@@ -54,7 +59,9 @@ def plan(recipe: Dft) -> Plan:
     for target in (recipe.target, *recipe.targets.values()):
         target.check(found.judge.known)
     for s in sets.values():
-        s.prompts(["train"])
+        recipe.targets.get(s.family, recipe.target).check_concepts(
+            prompt.concept for prompt in s.prompts(["train"])
+        )
     for prompt in found.explicit:
         for a, cls in prompt.states.items():
             known = found.judge.known[a].classes
