@@ -92,7 +92,7 @@ def main() -> None:
         what = f"{os.fsdecode(error.filename)}: " if error.filename else ""
         hint = (
             "; free some space, the same command goes on from there"
-            if error.errno == errno.ENOSPC
+            if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
             else ""
         )
         code = _say(f"{what}{error.strerror or error}{hint}", 1)
