@@ -115,7 +115,9 @@ def tell_plan(config: "Measure", folder: Path) -> None:
     made = isinstance(planned, FolderPlan)
     texts = [x.prompt.text for x in planned.pictures] if made else [p.text for p, _ in planned.rows]
     print(f"# {len(texts)} images of {len(set(texts))} prompts into {folder}")
-    if not made:
+    if not made and planned.model.endpoint:
+        print(f"# as many questions to {planned.model.path}, of which none was asked now")
+    elif not made:
         from evenhand.measure.generator import cost
 
         seconds, memory = cost(planned)

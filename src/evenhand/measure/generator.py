@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import shutil
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection
@@ -10,9 +12,19 @@ from typing import Any
 from evenhand.core.attributes import attributes_of
 from evenhand.core.errors import UserError
 from evenhand.core.prompts import Row
-from evenhand.core.records import Record, key, lines_of, read, read_parts, write_records
+from evenhand.core.records import (
+    Record,
+    key,
+    lines_of,
+    read,
+    read_parts,
+    skipped_in_parts,
+    skipped_lines,
+    write_records,
+)
 from evenhand.core.work import Share, work
-from evenhand.diffusion.pipeline import Diffusion, load_diffusion
+from evenhand.diffusion.generators import Generator, load_generator
+from evenhand.diffusion.pipeline import Diffusion
 from evenhand.diffusion.sampling import draw
 from evenhand.diffusion.tokens import cut_short
 from evenhand.judges.base import Judge
@@ -27,6 +39,7 @@ from evenhand.stats.stopping import enough
 from evenhand.training.run_directory import check_run, claim_run, peak_memory
 
 FREE = ("batch",)  # only cuts the work up
+ANSWERS = ".answers"  # folder of a run: what a service answered, until all is drawn
 Records = dict[tuple[str, int], Record]  # by prompt and seed
 
 
@@ -45,26 +58,30 @@ def measure_generator(
     drawn, and any number of processes share the units. So the records are the same, however often
     the run is cut and however many processes do it.
     """
-    diffusion, judge = _load(plan)
+    generator, judge = _load(plan, pathlib.Path(folder) / ANSWERS)
     trained = _trained(plan, judge, judge_may_be_trainer)
-    cut = cut_short(diffusion, (p.text for p, _ in plan.rows))
+    texts = (p.text for p, _ in plan.rows)
+    cut = cut_short(generator, texts) if isinstance(generator, Diffusion) else []
     settings = {
         **with_digest(plan.settings, judge),
         **trained,
         **({"cut": cut} if cut else {}),
-        "source": diffusion.source,
+        "source": generator.source,
     }
     folder = check_run(folder, settings, free=FREE)
 
     def do(rows: list[Row]) -> str:
-        ((_, images),) = draw(diffusion, rows)
-        flagged = diffusion.safety(images) if diffusion.safety else None
-        records = judged(
-            rows, images, judge, settings["attributes"], diffusion.source, flagged=flagged
-        )
+        found = []
+        for drawn, images in draw(generator, rows):
+            flagged = generator.safety(images) if generator.safety else None
+            records = judged(
+                drawn, images, judge, settings["attributes"], generator.source, flagged=flagged
+            )
+            claim_run(folder, settings, free=FREE)
+            save_images(images, [folder / r.image for r in records])
+            found += records
         claim_run(folder, settings, free=FREE)
-        save_images(images, [folder / r.image for r in records])
-        return lines_of(records)
+        return lines_of(found) + skipped_lines(_missing(generator, rows))
 
     records: Records = {}  # of the rounds that are done
     of_prompt: dict[str, list[Record]] = defaultdict(list)  # the same; every process decides alike
@@ -81,9 +98,16 @@ def measure_generator(
         if drawn is None:
             return None
         for prompt, seed in wanted:
-            records[key(prompt, seed)] = drawn[key(prompt, seed)]
-            of_prompt[prompt.text].append(drawn[key(prompt, seed)])
-    write_records(folder, [records[key(*row)] for row in plan.rows if key(*row) in records])
+            if record := drawn.get(key(prompt, seed)):  # None where a service refused
+                records[key(prompt, seed)] = record
+                of_prompt[prompt.text].append(record)
+    units = sorted(part.stem for part in (folder / "parts").glob("*.jsonl"))
+    write_records(
+        folder,
+        [records[key(*row)] for row in plan.rows if key(*row) in records],
+        list({row["skipped"]: row for row in skipped_in_parts(folder, units)}.values()),
+    )
+    shutil.rmtree(folder / ANSWERS, ignore_errors=True)
     return write_report(folder, pictures=pictures) if share.only or share.rank == 0 else None
 
 
@@ -115,17 +139,30 @@ def _of_other_batches(folder: pathlib.Path, units: Collection[str]) -> Records:
     return {(r.prompt, r.seed): r for part in parts if part.stem not in units for r in read(part)}
 
 
+def _missing(generator: Generator, rows: list[Row]) -> list[dict[str, str]]:
+    """Which of the rows a service did not draw, and why."""
+    return [
+        {"skipped": f"{prompt.text} (request {seed})", "why": generator.missing[key(prompt, seed)]}
+        for prompt, seed in rows
+        if key(prompt, seed) in generator.missing
+    ]
+
+
 def cost(plan: GeneratorPlan) -> tuple[float, int]:
     """What a measurement will cost, from drawing and judging its first batch twice.
 
     Returns:
         seconds of the whole, and peak memory in bytes.
     """
-    diffusion, judge = _load(plan)
+    with tempfile.TemporaryDirectory() as answers:
+        return _cost(plan, *_load(plan, pathlib.Path(answers)))
+
+
+def _cost(plan: GeneratorPlan, generator: Generator, judge: Judge) -> tuple[float, int]:
     rows, seconds = plan.rows[: plan.config.batch], 0.0
     for _ in range(2):  # the first time is slower than all others
         started = time.perf_counter()
-        for batch, images in draw(diffusion, rows):
+        for batch, images in draw(generator, rows):
             judged(batch, images, judge, plan.settings["attributes"], "")
         seconds = time.perf_counter() - started
     return seconds * len(plan.rows) / len(rows), peak_memory()
@@ -159,12 +196,13 @@ def _trained(plan: GeneratorPlan, judge: Judge, allowed: bool) -> dict[str, bool
     return {"judge_is_trainer": True}
 
 
-def _load(plan: GeneratorPlan) -> tuple[Diffusion, Judge]:
+def _load(plan: GeneratorPlan, answers: pathlib.Path) -> tuple[Generator, Judge]:
     """The generator and the judge of a planned measurement."""
-    diffusion = load_diffusion(
+    generator = load_generator(
         plan.model,
+        answers=answers,
         adapter=plan.adapter,
         adapter_scale=plan.config.adapter_scale,
         settings=plan.settings["settings"],
     )
-    return diffusion, load_judge(plan.judge, device=diffusion.pipe.device)
+    return generator, load_judge(plan.judge, device=generator.device)

@@ -96,6 +96,8 @@ def _of_generator(config: Measure, name: str) -> GeneratorPlan:
         f"model {config.model!r} names no judge; name a classifier with --judge",
     )
     settings = model.sampling(config.settings)
+    if model.endpoint and config.adapter:
+        raise UserError(f"--adapter {config.adapter}: model {config.model!r} is a service")
     adapter = find_adapter(config.adapter) if config.adapter else None
     rows, left_out, shared = rows_of(config, sets.values(), judge)
     target = _target(config, judge, (prompt for prompt, _ in rows))
@@ -106,6 +108,7 @@ def _of_generator(config: Measure, name: str) -> GeneratorPlan:
         {
             "model": place,
             "dtype": model.dtype,
+            **({"saving": model.saving} if model.saving else {}),
             "adapter": f"{one_spelling(adapter.name)}@{adapter.digest}" if adapter else None,
             "adapter_scale": config.adapter_scale,
             "prompts": {one_spelling(name): s.version for name, s in sets.items()},

@@ -47,6 +47,13 @@ def plan(recipe: Dft) -> Plan:
     names = [recipe.prompts] if isinstance(recipe.prompts, str) else list(recipe.prompts)
     sets = {name: load_prompts(name) for name in names}
     found = Plan(recipe, load_model(recipe.model), find_judge(recipe.classifier), sets)
+    if found.model.endpoint:
+        raise UserError(f"model {recipe.model!r} is a service: it can be measured, not trained")
+    if found.model.offload != "none" or found.model.quantise:
+        raise UserError(
+            f"model {recipe.model!r}: offload and quantise are for drawing; train without them "
+            "(gradient.offload and gradient.batch save memory there)"
+        )
     if found.judge.kind == "vlm":
         raise UserError(
             f"classifier {recipe.classifier!r} is asked in words: it can judge, but no gradient "
