@@ -44,22 +44,12 @@ def card(folder):
     return (folder / "README.md").read_text()
 
 
-def test_a_card_says_what_was_measured_at_every_strength(folder, comparison):
-    half = comparison.before.model_dump()
-    split = half["attributes"]["gender"]["splits"]["test"]
-    split["gap"]["value"] = 0.4321
-    split["corrected"] = None  # it lacks a line that the others have
-    write_card(folder, comparison, sweep={"0.5": type(comparison.before).model_validate(half)})
+def test_a_card_says_what_was_measured(folder, comparison):
+    write_card(folder, comparison)
     card = ModelCard.load(folder / "README.md")
     (result,) = card.data.eval_results
     after = comparison.after.attributes["gender"].splits["test"]
     assert result.metric_value == after.gap.value
-    (row,) = [
-        line
-        for line in card.text.splitlines()
-        if line.startswith("| gender, test | gap woman / man ")
-    ]
-    assert row.count("|") == 6 and " 0.43 " in row
     assert "share woman" in card.text
     numbers = {x["what"]: x for x in find_adapter(folder).described["measured"]["numbers"]}
     assert numbers["gap woman / man"]["after"]["value"] == after.gap.value

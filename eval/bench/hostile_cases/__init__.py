@@ -1,12 +1,13 @@
 """Bad inputs, by verb, as data; `eval/bench/hostile.py` runs them."""
 
-from hostile_cases import classifiers, folders, generators, recipes, runs, words
+from hostile_cases import classifiers, folders, generators, recipes, runs, sweeps, words
 from hostile_cases.case import Case
 
 CASES: dict[str, list[Case]] = {
     "measure": generators.CASES,
     "measure --images-from": folders.CASES,
     "report and compare": runs.CASES,
+    "sweep": sweeps.CASES,
     "train": recipes.CASES,
     "classifier train and calibrate": classifiers.CASES,
     "plan, demo, list": words.CASES,

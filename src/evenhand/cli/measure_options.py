@@ -81,16 +81,17 @@ Split = Annotated[
         rich_help_panel=DRAW,
     ),
 ]
-AdapterName = Annotated[
-    str | None,
+AdapterNames = Annotated[
+    list[str] | None,
     Option(
-        help="Load an adapter into the model: the name of one that ships, or a folder.",
+        help="Load an adapter into the model: the name of one that ships, or a folder; NAME=.7 "
+        "loads it at this strength. May be repeated: all are loaded together.",
         rich_help_panel=DRAW,
     ),
 ]
 AdapterScale = Annotated[
     float | None,
-    Option(help="Strength of the adapter, 0 to 1. Default: 1.", rich_help_panel=DRAW),
+    Option(help="Strength of the only adapter, 0 to 1. Default: 1.", rich_help_panel=DRAW),
 ]
 Setting = Annotated[
     list[str] | None,

@@ -88,7 +88,7 @@ def configured(given: dict[str, Any]) -> tuple["Measure", Path]:
     if readable(config.accept) and given["executor"]:
         raise UserError("--executor writes no report here: evenhand report RUN --accept RULE")
     asked = [protocol] if protocol else config.prompts
-    named = (config.model, config.images_from, *asked, config.adapter)
+    named = (config.model, config.images_from, *asked, *config.strengths)
     default = Path("runs/measure") / "-".join(_last(x) for x in named if x)
     return config, given["out"] or default
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from evenhand.core.adapters import Adapter
+from evenhand.core.adapters import Adapter, Mix
 from evenhand.core.prompts import Row
 from evenhand.diffusion.endpoint import Endpoint
 from evenhand.diffusion.pipeline import load_diffusion
@@ -40,8 +40,7 @@ def load_generator(
     model: Model,
     *,
     answers: pathlib.Path,
-    adapter: Adapter | None = None,
-    adapter_scale: float = 1.0,
+    adapter: Adapter | Mix | None = None,
     settings: dict[str, Any] | None = None,
 ) -> Generator:
     """Loads what draws.
@@ -49,8 +48,7 @@ def load_generator(
     Args:
         model: which.
         answers: folder in which a service's answers are kept until the run is done.
-        adapter: LoRA or soft tokens, of a pipeline.
-        adapter_scale: strength of the adapter.
+        adapter: of a pipeline, or several with their strengths.
         settings: changes of the model's sampler settings.
 
     Raises:
@@ -58,4 +56,4 @@ def load_generator(
     """
     if model.endpoint:
         return Endpoint(model, model.sampling(settings or {}), answers)
-    return load_diffusion(model, adapter=adapter, adapter_scale=adapter_scale, settings=settings)
+    return load_diffusion(model, adapter=adapter, settings=settings)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from evenhand.core.adapters import Adapter
+from evenhand.core.adapters import Adapter, Mix
 from evenhand.core.errors import UserError, loading
 from evenhand.core.files import digest_of_folder
 from evenhand.core.prompts import Row
 from evenhand.core.resources import locate
 from evenhand.devices import default_device
-from evenhand.diffusion.adapters import load_adapter
+from evenhand.diffusion.adapters import load_adapters
 from evenhand.diffusion.asked import check_call, check_dropped, scheduler_of
 from evenhand.diffusion.safety import SafetyChecker
 from evenhand.diffusion.saving import place, quantisation
@@ -142,17 +142,15 @@ class Diffusion:
 def load_diffusion(
     model: Model,
     *,
-    adapter: Adapter | None = None,
-    adapter_scale: float = 1.0,
+    adapter: Adapter | Mix | None = None,
     device: str | None = None,
     settings: dict[str, Any] | None = None,
 ) -> Diffusion:
-    """Loads a stock pipeline, and an adapter into it.
+    """Loads a stock pipeline, and adapters into it.
 
     Args:
         model: which.
-        adapter: LoRA or soft tokens.
-        adapter_scale: strength of the adapter, 0 to 1.
+        adapter: LoRA or soft tokens, or several adapters with their strengths.
         device: an accelerator where there is one, else `cpu`, when None.
         settings: changes of the model's sampler settings.
 
@@ -180,10 +178,10 @@ def load_diffusion(
     safety = SafetyChecker.of(pipe)
     source = f"{model.path}@{digest_of_folder(path) if local else _commit(model)}"
     source += f"+{model.quantise.backend}" if model.quantise else ""
-    prefix = ""
-    if adapter:
-        loaded, prefix = load_adapter(pipe, adapter, scale=adapter_scale)
-        source += f"+{loaded}"
+    if isinstance(adapter, Adapter):
+        adapter = Mix(((adapter, 1.0),))
+    loaded, prefix = load_adapters(pipe, adapter or Mix())
+    source = "+".join(filter(None, (source, loaded)))
     place(pipe, model, torch.device(device or default_device()))
     return Diffusion(
         pipe,

@@ -179,17 +179,21 @@ def _may_stop(found: list[Record], settings: dict[str, Any]) -> bool:
 
 
 def _trained(plan: GeneratorPlan, judge: Judge, allowed: bool) -> dict[str, bool]:
-    """What the run's settings say where the judge trained the adapter; nothing where it did not.
+    """What the run's settings say where the judge trained an adapter; nothing where it did not.
 
     Raises:
         UserError: it did, and that was not allowed.
     """
-    trainer = (plan.adapter.described.get("classifier") or {}) if plan.adapter else {}
-    if not plan.adapter or trainer.get("digest") != judge.digest:
+    trainers = {
+        adapter.name: (adapter.described.get("classifier") or {}).get("digest")
+        for adapter, _ in plan.adapters.parts
+    }
+    trained = [name for name, trainer in trainers.items() if trainer == judge.digest]
+    if not trained:
         return {}
     if not allowed:
         raise UserError(
-            f"judge {judge.name!r} trained the adapter {plan.adapter.name!r}: its numbers would "
+            f"judge {judge.name!r} trained the adapter {trained[0]!r}: its numbers would "
             "flatter. Name another "
             "with --judge, or insist with --judge-may-be-trainer"
         )
@@ -201,8 +205,7 @@ def _load(plan: GeneratorPlan, answers: pathlib.Path) -> tuple[Generator, Judge]
     generator = load_generator(
         plan.model,
         answers=answers,
-        adapter=plan.adapter,
-        adapter_scale=plan.config.adapter_scale,
+        adapter=plan.adapters,
         settings=plan.settings["settings"],
     )
     return generator, load_judge(plan.judge, device=generator.device)

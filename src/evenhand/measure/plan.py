@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from evenhand.core.adapters import Adapter, find_adapter
+from evenhand.core.adapters import Mix, find_mix
 from evenhand.core.attributes import Target
 from evenhand.core.errors import UserError, unknown
 from evenhand.core.files import digest
@@ -43,10 +43,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class GeneratorPlan(Plan):
-    """Of a generator: the model, its adapter, and prompts and seeds in order."""
+    """Of a generator: the model, its adapters, and prompts and seeds in order."""
 
     model: Model
-    adapter: Adapter | None
+    adapters: Mix
     rows: list[Row]
 
     def rounds(self) -> list[list[Row]]:
@@ -96,9 +96,10 @@ def _of_generator(config: Measure, name: str) -> GeneratorPlan:
         f"model {config.model!r} names no judge; name a classifier with --judge",
     )
     settings = model.sampling(config.settings)
-    if model.endpoint and config.adapter:
-        raise UserError(f"--adapter {config.adapter}: model {config.model!r} is a service")
-    adapter = find_adapter(config.adapter) if config.adapter else None
+    if model.endpoint and config.strengths:
+        names = ", ".join(config.strengths)
+        raise UserError(f"--adapter {names}: model {config.model!r} is a service")
+    adapters = find_mix(config.strengths)
     rows, left_out, shared = rows_of(config, sets.values(), judge)
     target = _target(config, judge, (prompt for prompt, _ in rows))
     place = one_spelling(name)
@@ -109,8 +110,7 @@ def _of_generator(config: Measure, name: str) -> GeneratorPlan:
             "model": place,
             "dtype": model.dtype,
             **({"saving": model.saving} if model.saving else {}),
-            "adapter": f"{one_spelling(adapter.name)}@{adapter.digest}" if adapter else None,
-            "adapter_scale": config.adapter_scale,
+            **adapters.settings,
             "prompts": {one_spelling(name): s.version for name, s in sets.items()},
             "texts": {one_spelling(name): s.digest for name, s in sets.items()},
             "splits": config.splits,
@@ -126,7 +126,7 @@ def _of_generator(config: Measure, name: str) -> GeneratorPlan:
             "target": target,
         },
         model,
-        adapter,
+        adapters,
         rows,
     )
 

@@ -118,9 +118,11 @@ def _times(e: Estimate, factor: float) -> Estimate:
     return Estimate(value, low, high, e.n, e.level)
 
 
-def over_prompts(rows: list[Record], test: Test, rule: Rule | None = None) -> Estimate:
+def over_prompts(
+    rows: list[Record], test: Test, rule: Rule | None = None, level: float = 0.95
+) -> Estimate:
     """The share of images that pass a test, for prompts like these."""
     if not rows:
-        return Estimate(None, None, None, 0)
+        return Estimate(None, None, None, 0, level)
     found = evidence(rows, passes(test), rule)
-    return mean_shares(found.table, found.images)[0]
+    return mean_shares(found.table, found.images, level)[0]
