@@ -3,6 +3,7 @@
 import os
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 from evenhand.core.adapters import LORA
 from evenhand.core.resources import one_spelling
@@ -66,7 +67,8 @@ def train_lora(
             terms["prior"] = of_the_model(recipe.prior, denoising, cache, recipe.seed)
         trainable = attach(diffusion, recipe.lora, seed=recipe.seed)
         if recipe.checkpointing:
-            diffusion.denoiser.enable_gradient_checkpointing()
+            denoiser: Any = diffusion.denoiser
+            denoiser.enable_gradient_checkpointing()
         optimizer = denoise(
             denoising,
             trainable,
