@@ -15,6 +15,7 @@ import pytest
 
 from evenhand.core import resources, schema
 from evenhand.core.prompts import load_prompts
+from evenhand.recipes.classify import load_classify
 from evenhand.recipes.dft import load_recipe
 from evenhand.recipes.judge import find_judge
 from evenhand.recipes.judge_training import load_judge_training
@@ -138,6 +139,7 @@ def test_the_first_floors_and_the_command_line_load_no_torch():
                 where=name,
             ),
         ),
+        ("train/classify", load_classify),
         ("train/classifiers", lambda name: load_judge_training(f"classifiers/{name}")),
     ],
 )
@@ -154,6 +156,7 @@ def test_every_yaml_is_of_a_known_kind():
         "eval/judges",
         "eval/protocols",
         "train/dft",
+        "train/classify",
         "train/classifiers",
     )
     known = {
@@ -192,6 +195,8 @@ def test_the_wheel_holds_the_data(tmp_path):
         "emoji/classifiers/judge/model.safetensors",
         "reports/templates/card.md.j2",
         "reports/templates/report.html.j2",
+        "reports/templates/classify.html.j2",
+        "data/train/classify/emoji.yaml",
         "emoji/sprites.png",
     ):
         assert f"evenhand/{name}" in names

@@ -1,0 +1,100 @@
+"""The embedded benchmark of classifiers: every arm and objective, by group, with intervals.
+
+    python eval/emoji/classify.py
+    python eval/emoji/classify.py --ratios .95 --only erm ffr ffr+resampling --seeds 5
+
+Women and men, where skin tone is a shortcut: 1,000 degraded drawings as `real` images, the embedded
+model's images of prompts that say both as synthetic ones. The recipe is train/classify/emoji.yaml.
+Prints the table of each ratio and writes eval/results/emoji-classify.json; a run that was cut goes
+on, and one with more variants or seeds adds to it. One thread.
+"""
+
+import argparse
+import pathlib
+import time
+
+import torch
+from worlds import real, synthetic
+
+from evenhand.classify.run import classify
+from evenhand.cli.classify import tell
+from evenhand.cli.show import progress
+from evenhand.core.files import write_json
+from evenhand.core.resources import ROOT
+from evenhand.recipes.classify import load_classify
+from evenhand.reports.classify_models import SCORES, ClassifyReport
+
+SPLITS = {"train": 500, "validation": 100, "test": 500}  # images of each group
+DRAWN = 500  # synthetic images of each group: enough to fill up at a ratio of .99
+SEED = 21
+
+
+def numbers(report: ClassifyReport, seconds: float) -> dict:
+    """What is kept of a report: no list of tensors, no settings."""
+    kept = ("arm", "objective", "steps", "epochs", "group_accuracy", "per_seed", *SCORES)
+    return {
+        "seconds": round(seconds),
+        "seeds": next(iter(report.variants.values())).seeds,
+        "counts": report.counts,
+        "notes": report.notes,
+        "variants": {
+            name: one.model_dump(mode="json", include={*kept, "deviation", "mask_parameters"})
+            for name, one in report.variants.items()
+        },
+        "less_" + report.reference: {
+            name: {score: found.__dict__ for score, found in scores.items()}
+            for name, scores in report.differences.items()
+        },
+        "masks": {
+            name: [row.tensor for row in one.mask if row.trained]
+            for name, one in report.variants.items()
+            if one.mask
+        },
+        "versions": report.versions,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--ratios", type=float, nargs="+", default=[0.95, 0.99])
+    parser.add_argument("--only", nargs="+", help="variants; all of the recipe when not given")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--recipe", default="emoji")
+    parser.add_argument("--set", nargs="+", default=[], help="KEY=VALUE of the recipe to change")
+    parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/eval/classify"))
+    parser.add_argument("--name", default="emoji-classify", help="of the file of results")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    if not (args.runs / "real.parquet").is_file():
+        real(args.runs / "real.parquet", SPLITS, SEED)
+    if not (args.runs / "synthetic.parquet").is_file():
+        with progress("drawing") as update:
+            synthetic(args.runs / "synthetic.parquet", DRAWN, SEED, update)
+    results = {}
+    for ratio in args.ratios:
+        recipe = load_classify(
+            args.recipe,
+            [
+                f"bias.ratio={ratio}",
+                f"seeds={args.seeds}",
+                f"synthetic.path={args.runs / 'synthetic.parquet'}",
+                *args.set,
+            ],
+        )
+        names = args.only or list(recipe.variants)
+        recipe = recipe.model_copy(update={"variants": {n: recipe.variants[n] for n in names}})
+        started = time.monotonic()
+        with progress(f"ratio {ratio:g}") as update:
+            report = classify(
+                recipe, args.runs / "real.parquet", args.runs / f"{ratio:g}", progress=update
+            )
+        print(f"ratio {ratio:g}")
+        tell(report)
+        results[f"{ratio:g}"] = numbers(report, time.monotonic() - started)
+        write_json(ROOT / "eval" / "results" / f"{args.name}.json", results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,126 @@
+"""The images of the embedded benchmark of classifiers: degraded drawings, and generated ones."""
+
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from evenhand.core.files import whole
+from evenhand.core.prompts import Prompt
+from evenhand.diffusion.pipeline import load_diffusion
+from evenhand.diffusion.sampling import draw as generate
+from evenhand.emoji.world import Scene, caption, draw, load_world
+from evenhand.images.tensors import to_uint8
+from evenhand.recipes.model import load_model
+from evenhand.training.checkpoints import step_generator
+
+TONES = {"darker": ["medium-dark", "dark"], "lighter": ["light", "medium-light"]}
+GENDERS = ("woman", "man")
+SIDES = (24, 29, 35, 40)  # pixels to which a drawing is reduced
+HARD = {"side": (16, 28), "noise": (0.12, 0.12), "rectangles": 2}
+PLAIN = {"side": (10, 20), "noise": (0.04, 0.08), "rectangles": 1}
+Row = dict[str, Any]
+
+
+def degraded(images: Tensor, generator: torch.Generator, how: dict = PLAIN) -> Tensor:
+    """Images `[N, 3, S, S]` as a bad camera has them.
+
+    Contrast about .5 and brightness, a gain for each channel, flat rectangles, fewer pixels, noise;
+    drawn for each image.
+    """
+    n, size = len(images), images.shape[-1]
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return torch.rand(n, *shape, generator=generator) * (high - low) + low
+
+    images = (images - 0.5) * uniform(0.75, 1.25, 1, 1, 1) + 0.5 + uniform(-0.12, 0.12, 1, 1, 1)
+    images = images * uniform(0.9, 1.1, 3, 1, 1)
+    for _ in range(how["rectangles"]):
+        high, wide = uniform(*how["side"], 2).T
+        top, left = uniform(0, 1) * (size - high), uniform(0, 1) * (size - wide)
+        y, x = torch.arange(size)[None, :, None], torch.arange(size)[None, None, :]
+        inside = (y >= top[:, None, None]) & (y < (top + high)[:, None, None])
+        inside = inside & (x >= left[:, None, None]) & (x < (left + wide)[:, None, None])
+        images = torch.where(inside[:, None], uniform(0.1, 0.9, 3, 1, 1), images)
+    which = torch.randint(len(SIDES), (n,), generator=generator)
+    found = torch.empty_like(images)
+    for k, side in enumerate(SIDES):
+        small = F.interpolate(images[which == k], (side, side), mode="area")
+        found[which == k] = F.interpolate(small, (size, size), mode="bilinear")
+    noise = torch.randn(found.shape, generator=generator) * uniform(*how["noise"], 1, 1, 1)
+    return (found + noise).clamp(0, 1)
+
+
+def real(path: pathlib.Path, splits: dict[str, int], seed: int, how: dict = PLAIN) -> None:
+    """Writes degraded drawings with gender, tone and split, so many of each group of a split."""
+    world, rows = load_world(), list[Row]()
+    for split, n in splits.items():
+        for gender in GENDERS:
+            for kind, tones in TONES.items():
+                generator = step_generator(seed, split, gender, kind)
+                names = [tones[i % 2] for i in range(n)]
+                scene = Scene(
+                    torch.randint(len(world.occupations), (n,), generator=generator),
+                    torch.full((n,), world.classes["gender"].index(gender)),
+                    torch.tensor([world.classes["tone"].index(tone) for tone in names]),
+                    [],
+                )
+                pixels = to_uint8(degraded(draw(scene, generator=generator), generator, how))
+                rows += [
+                    {
+                        "image": Image.fromarray(image),
+                        "gender": gender,
+                        "tone": tone,
+                        "split": split,
+                    }
+                    for image, tone in zip(pixels, names, strict=True)
+                ]
+    write(path, rows)
+
+
+def synthetic(
+    path: pathlib.Path, each: int, seed: int, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Writes images that the embedded model draws of prompts that say occupation, gender and tone.
+
+    Args:
+        path: of the parquet file.
+        each: images of each of the four groups.
+        seed: of the images.
+        progress: called with (images drawn, images in all).
+    """
+    world = load_world()
+    titles, plan = list(world.occupations), []
+    for gender in GENDERS:
+        for kind, tones in TONES.items():
+            for i in range(each):
+                title = titles[i % len(titles)]
+                said = {"gender": gender, "tone": tones[i // len(titles) % 2]}
+                number = int(step_generator(seed, gender, kind, i).initial_seed() % 2**62)
+                prompt = Prompt(caption(title, said, template=3), title, "benchmark", "all", said)
+                plan.append((prompt, number))
+    diffusion, rows = load_diffusion(load_model("emoji")), list[Row]()
+    for batch, images in generate(
+        diffusion, plan, at_once=60, num_inference_steps=10, guidance_scale=1.0
+    ):
+        rows += [
+            {"image": Image.fromarray(image), **prompt.states}
+            for (prompt, _), image in zip(batch, to_uint8(images), strict=True)
+        ]
+        if progress:
+            progress(len(rows), len(plan))
+    write(path, rows)
+
+
+def write(path: pathlib.Path, rows: list[Row]) -> None:
+    """Writes rows, images among them, as a parquet file."""
+    import datasets
+
+    others = {key: datasets.Value("string") for key in rows[0] if key != "image"}
+    features = datasets.Features({"image": datasets.Image(), **others})
+    with whole(path) as temporary:
+        datasets.Dataset.from_list(rows, features=features).to_parquet(temporary)
