@@ -69,9 +69,9 @@ def main() -> None:
     torch.set_num_threads(1)
     if not (args.runs / "real.parquet").is_file():
         real(args.runs / "real.parquet", SPLITS, SEED)
-    if not (args.runs / "synthetic.parquet").is_file():
+    if len(list((args.runs / "synthetic").glob("*.parquet"))) < 4:
         with progress("drawing") as update:
-            synthetic(args.runs / "synthetic.parquet", DRAWN, SEED, update)
+            synthetic(args.runs / "synthetic", DRAWN, SEED, update)
     results = {}
     for ratio in args.ratios:
         recipe = load_classify(
@@ -79,7 +79,7 @@ def main() -> None:
             [
                 f"bias.ratio={ratio}",
                 f"seeds={args.seeds}",
-                f"synthetic.path={args.runs / 'synthetic.parquet'}",
+                f"synthetic.path={args.runs / 'synthetic'}",
                 *args.set,
             ],
         )

@@ -1,5 +1,6 @@
 """The images of the embedded benchmark of classifiers: degraded drawings, and generated ones."""
 
+import itertools
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -83,37 +84,38 @@ def real(path: pathlib.Path, splits: dict[str, int], seed: int, how: dict = PLAI
 
 
 def synthetic(
-    path: pathlib.Path, each: int, seed: int, progress: Callable[[int, int], None] | None = None
+    folder: pathlib.Path, each: int, seed: int, progress: Callable[[int, int], None] | None = None
 ) -> None:
     """Writes images that the embedded model draws of prompts that say occupation, gender and tone.
 
     Args:
-        path: of the parquet file.
+        folder: gets a parquet file for each group; those that are there are not drawn again.
         each: images of each of the four groups.
         seed: of the images.
         progress: called with (images drawn, images in all).
     """
-    world = load_world()
-    titles, plan = list(world.occupations), []
-    for gender in GENDERS:
-        for kind, tones in TONES.items():
-            for i in range(each):
-                title = titles[i % len(titles)]
-                said = {"gender": gender, "tone": tones[i // len(titles) % 2]}
-                number = int(step_generator(seed, gender, kind, i).initial_seed() % 2**62)
-                prompt = Prompt(caption(title, said, template=3), title, "benchmark", "all", said)
-                plan.append((prompt, number))
-    diffusion, rows = load_diffusion(load_model("emoji")), list[Row]()
-    for batch, images in generate(
-        diffusion, plan, at_once=60, num_inference_steps=10, guidance_scale=1.0
-    ):
-        rows += [
-            {"image": Image.fromarray(image), **prompt.states}
-            for (prompt, _), image in zip(batch, to_uint8(images), strict=True)
-        ]
-        if progress:
-            progress(len(rows), len(plan))
-    write(path, rows)
+    world, diffusion = load_world(), load_diffusion(load_model("emoji"))
+    titles, pairs = list(world.occupations), list(itertools.product(GENDERS, TONES))
+    for place, (gender, kind) in enumerate(pairs):
+        path, plan, rows = folder / f"{gender}-{kind}.parquet", list[Any](), list[Row]()
+        if path.is_file():
+            continue
+        for i in range(each):
+            title = titles[i % len(titles)]
+            said = {"gender": gender, "tone": TONES[kind][i // len(titles) % 2]}
+            number = int(step_generator(seed, gender, kind, i).initial_seed() % 2**62)
+            prompt = Prompt(caption(title, said, template=3), title, "benchmark", "all", said)
+            plan.append((prompt, number))
+        for batch, images in generate(
+            diffusion, plan, at_once=50, num_inference_steps=10, guidance_scale=1.0
+        ):
+            rows += [
+                {"image": Image.fromarray(image), **prompt.states}
+                for (prompt, _), image in zip(batch, to_uint8(images), strict=True)
+            ]
+            if progress:
+                progress(place * each + len(rows), len(pairs) * each)
+        write(path, rows)
 
 
 def write(path: pathlib.Path, rows: list[Row]) -> None:

@@ -147,9 +147,9 @@ def prepare(recipe: Classify, data: str | os.PathLike) -> Experiment:
                     "on the same test images and seeds"
                 )
         if one.arm not in WITHOUT_SYNTHETIC and not one.synthetic:
+            where = f"variants.{name}: " if recipe.variants else ""
             raise UserError(
-                f"variants.{name}: arm {one.arm} needs synthetic images: "
-                "synthetic.path=FILE_OR_FOLDER"
+                f"{where}arm {one.arm} needs synthetic images: synthetic.path=FILE_OR_FOLDER"
             )
     real, synthetic = read_real(data, recipe), {}
     known = functools.partial(json.dumps, sort_keys=True)

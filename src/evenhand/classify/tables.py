@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
 from evenhand.core.errors import UserError
 from evenhand.images.labelled import digests, labelled, values, values_found
@@ -208,8 +209,10 @@ def in_order(table: Table, group: int, seed: int) -> NDArray[np.int64]:
 
 def _prevailing(counts: NDArray, bias: Bias, recipe: Classify) -> NDArray[np.int64]:
     """The protected class that prevails in each class of the target."""
-    if bias.prevailing is None:
+    if bias.prevailing is None and len(counts) > counts.shape[1]:
         return counts.argmax(1)
+    if bias.prevailing is None:
+        return linear_sum_assignment(-counts)[1]
     names = recipe.protected.names
     return np.array([names.index(bias.prevailing[y]) for y in recipe.target.names])
 

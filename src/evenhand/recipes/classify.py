@@ -103,10 +103,6 @@ class Classify(Network):
                 f"target and protected are both column {self.target.column!r} with the same "
                 "classes; name two attributes"
             )
-        if self.arm not in WITHOUT_SYNTHETIC and not self.synthetic and not self.variants:
-            raise ValueError(
-                f"arm {self.arm} needs synthetic images: synthetic.path=FILE_OR_FOLDER"
-            )
         if self.arm == "aim_fair" and self.freeze:
             raise ValueError("arm aim_fair chooses tensors, and freeze leaves the last layer alone")
         if missing := {"train", "validation", "test"} - set(self.splits):

@@ -20,8 +20,9 @@ class Bias(Strict):
         images: of each split, in all; the same number of each class. When None every image of the
             prevailing groups is kept, and of the others as many as the ratio allows (From Fake to
             Real's protocol).
-        prevailing: `{class of the target: class of the protected attribute}`; for each class the
-            one that it has most often, when None.
+        prevailing: `{class of the target: class of the protected attribute}`. When None each class
+            has one of its own, so that as many images as possible are of such groups (where there
+            are fewer protected classes, the one that it has most often).
         splits: that are cut so.
         least: images of a group that are kept, whatever the ratio.
         seed: of the choice.
