@@ -169,4 +169,12 @@ def prepare(recipe: Classify, data: str | os.PathLike) -> Experiment:
         name: plan(one, real["train"], synthetic[one.synthetic.path] if one.synthetic else None)
         for name, one in variants.items()
     }
-    return Experiment(recipe, str(data), real, synthetic, arms)
+    found = Experiment(recipe, str(data), real, synthetic, arms)
+    tested = {name: found.identity(arm)["test"] for name, arm in arms.items()}
+    for name, digest in tested.items():
+        if digest != next(iter(tested.values())):
+            raise UserError(
+                f"variants.{name}: bias cuts the test images otherwise than the first variant's; "
+                "leave test out of bias.splits"
+            )
+    return found
