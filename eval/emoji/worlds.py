@@ -7,15 +7,20 @@ from typing import Any
 
 import torch
 from PIL import Image
+from pyarrow import parquet
 from torch import Tensor
 from torch.nn import functional as F
 
+from evenhand.core.adapters import find_adapter
 from evenhand.core.files import whole
 from evenhand.core.prompts import Prompt
 from evenhand.diffusion.pipeline import load_diffusion
 from evenhand.diffusion.sampling import draw as generate
 from evenhand.emoji.world import Scene, caption, draw, load_world
 from evenhand.images.tensors import to_uint8
+from evenhand.judges.base import answers
+from evenhand.judges.registry import load_judge
+from evenhand.recipes.judge import find_judge
 from evenhand.recipes.model import load_model
 from evenhand.training.checkpoints import step_generator
 
@@ -24,6 +29,7 @@ GENDERS = ("woman", "man")
 SIDES = (24, 29, 35, 40)  # pixels to which a drawing is reduced
 HARD = {"side": (16, 28), "noise": (0.12, 0.12), "rectangles": 2}
 PLAIN = {"side": (10, 20), "noise": (0.04, 0.08), "rectangles": 1}
+SURE = 0.9  # of a class that an image of the adapted model is sorted by
 Row = dict[str, Any]
 
 
@@ -116,6 +122,60 @@ def synthetic(
             if progress:
                 progress(place * each + len(rows), len(pairs) * each)
         write(path, rows)
+
+
+def adapted(
+    folder: pathlib.Path, each: int, seed: int, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Writes images that the adapted model draws of prompts that say an occupation alone.
+
+    `emoji-judge` perceives gender and tone; an image is kept if it is sure of both and of the
+    occupation. Rounds of 400 images, a file each, until every group has enough.
+
+    Args:
+        folder: gets the parquet files; those that are there are not drawn again.
+        each: images of each of the four groups, at least.
+        seed: of the images.
+        progress: called with (images of the smallest group, `each`).
+    """
+    world, judge = load_world(), load_judge(find_judge("emoji-judge"))
+    diffusion = load_diffusion(load_model("emoji"), adapter=find_adapter("emoji-gender-tone"))
+    titles, had = list(world.occupations), dict.fromkeys(itertools.product(GENDERS, TONES), 0)
+    for number in itertools.count():
+        path = folder / f"round-{number}.parquet"
+        if not path.is_file():
+            plan = [
+                (
+                    Prompt(caption(title, {}, template=3), title, "benchmark", "all", {}),
+                    int(step_generator(seed, "adapted", number, i).initial_seed() % 2**62),
+                )
+                for i, title in enumerate(titles * (400 // len(titles)))
+            ]
+            write(path, _perceived(judge, diffusion, plan))
+        for row in parquet.read_table(path, columns=["gender", "tone"]).to_pylist():
+            had[row["gender"], next(k for k, t in TONES.items() if row["tone"] in t)] += 1
+        if progress:
+            progress(min(min(had.values()), each), each)
+        if min(had.values()) >= each:
+            return
+
+
+def _perceived(judge: Any, diffusion: Any, plan: list[Any]) -> list[Row]:
+    """The images of a plan of which the judge is sure, with what it perceives."""
+    rows = []
+    for batch, images in generate(
+        diffusion, plan, at_once=50, num_inference_steps=10, guidance_scale=1.0
+    ):
+        found = answers(judge, images)
+        sure = {a: p.max(-1) for a, p in found.probs.items()}
+        for i, image in enumerate(to_uint8(images)):
+            names = {a: judge.classes(a)[int(best.indices[i])] for a, best in sure.items()}
+            certain = all(float(best.values[i]) >= SURE for best in sure.values())
+            known = names["gender"] in GENDERS and names["tone"] != "medium"
+            if certain and known and names["occupation"] == batch[i][0].concept:
+                kept = {a: names[a] for a in ("gender", "tone")}
+                rows.append({"image": Image.fromarray(image), **kept})
+    return rows
 
 
 def write(path: pathlib.Path, rows: list[Row]) -> None:

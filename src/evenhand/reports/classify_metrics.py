@@ -52,8 +52,9 @@ def by_fairlearn(called: Array, groups: Array, shape: tuple[int, int]) -> dict[s
     """
     from fairlearn.metrics import (
         MetricFrame,
-        demographic_parity_difference,
-        equalized_odds_difference,
+        false_positive_rate,
+        selection_rate,
+        true_positive_rate,
     )
     from sklearn.metrics import accuracy_score
 
@@ -63,15 +64,17 @@ def by_fairlearn(called: Array, groups: Array, shape: tuple[int, int]) -> dict[s
         metrics=accuracy_score, y_true=truth, y_pred=called, sensitive_features=groups
     )
     by_group: Any = frame.by_group
-    found: dict[str, list[float]] = {"mean": [], "max": [], "parity": []}
+    rates = {"tpr": true_positive_rate, "fpr": false_positive_rate, "parity": selection_rate}
+    found = []
     for c in [1] if y == 2 else range(y):
-        pair = {"y_true": truth == c, "y_pred": called == c, "sensitive_features": kind}
-        found["mean"].append(equalized_odds_difference(**pair, agg="mean"))
-        found["max"].append(equalized_odds_difference(**pair, agg="worst_case"))
-        found["parity"].append(demographic_parity_difference(**pair))
+        one = MetricFrame(
+            metrics=rates, y_true=truth == c, y_pred=called == c, sensitive_features=kind
+        )
+        found.append(one.difference(method="between_groups"))
+    odds = np.array([[one["tpr"], one["fpr"]] for one in found])
     return {
         "group_accuracy": np.array([by_group[g] for g in range(y * p)]),
-        "equalized_odds_mean": float(np.mean(found["mean"])),
-        "equalized_odds_max": float(max(found["max"])),
-        "demographic_parity": float(max(found["parity"])),
+        "equalized_odds_mean": float(odds.mean()),
+        "equalized_odds_max": float(odds.max()),
+        "demographic_parity": float(max(one["parity"] for one in found)),
     }

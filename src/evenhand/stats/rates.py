@@ -35,7 +35,8 @@ def resampled(
     for g in range(y * p):
         rows = np.flatnonzero(groups == g)
         drawn = rng.multinomial(len(rows), np.full(len(rows), 1 / len(rows)), size=DRAWS)
-        found[:, :, g] = np.einsum("dn,snk->dsk", drawn / len(rows), answers[:, rows])
+        of_group = answers[:, rows].swapaxes(0, 1).reshape(len(rows), -1)
+        found[:, :, g] = (drawn / len(rows) @ of_group).reshape(DRAWS, len(called), y)
     return found.reshape(DRAWS, len(called), y, p, y)
 
 
