@@ -11,9 +11,11 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
+from evenhand.classify import plain
 from evenhand.classify.arms import plan, steps_of
 from evenhand.classify.examples import Examples, Images
 from evenhand.classify.experiment import prepare
+from evenhand.classify.judge_network import new_network
 from evenhand.classify.run import classify
 from evenhand.classify.tables import cut, read_real
 from evenhand.classify.train import score
@@ -72,6 +74,12 @@ def write(path, rows):
     others = {key: datasets.Value("string") for key in rows[0] if key != "image"}
     features = datasets.Features({"image": datasets.Image(), **others})
     datasets.Dataset.from_list(rows, features=features).to_parquet(path)
+    return path
+
+
+def write_csv(path, columns, rows):
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([columns, *rows])
     return path
 
 
@@ -267,6 +275,30 @@ def test_an_epoch_is_chosen_by_the_validation_images(data, tmp_path):
     assert 0 <= state["progress"]["score"] <= 1
 
 
+def test_a_frozen_backbone_keeps_its_weights_and_its_statistics(data, tmp_path):
+    """From a folder of transformers; the last layer is new and trained alone."""
+    from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageClassification
+
+    config = {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1]}
+    model = AutoModelForImageClassification.from_config(
+        AutoConfig.for_model("resnet", layer_type="basic", num_labels=5, **config)
+    )
+    model.save_pretrained(tmp_path / "backbone")
+    one = recipe(data, seeds=1, config=NETWORK)
+    plain.register()
+    _, processor = new_network(one)
+    processor.save_pretrained(tmp_path / "backbone")
+    frozen = {"config": None, "path": str(tmp_path / "backbone"), "freeze": True}
+    classify(recipe(data, seeds=1, variants={"frozen": frozen}), data[0], tmp_path / "run")
+    before = load_file(tmp_path / "backbone" / "model.safetensors")
+    after = weights(tmp_path / "run", "frozen")
+    changed = {
+        n for n in after if before[n].shape != after[n].shape or (before[n] != after[n]).any()
+    }
+    assert changed == {"classifier.1.weight", "classifier.1.bias"}
+    assert AutoImageProcessor.from_pretrained(tmp_path / "backbone").size["height"] == 16
+
+
 def test_scores_by_which_epochs_are_chosen_by_hand():
     labels, groups = torch.tensor([0, 0, 0, 1, 1, 1]), torch.tensor([0, 0, 1, 2, 3, 3])
     examples = Examples(Images([], 16), torch.arange(6), labels, groups)
@@ -349,14 +381,13 @@ def test_a_table_of_files_and_columns_of_ones_own(data, tmp_path):
     import datasets
 
     rows = datasets.load_dataset("parquet", data_files=str(data[0]))["train"]
-    with (tmp_path / "people.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["file", "Male", "Dark", "partition"])
-        for i, row in enumerate(rows):
-            row["image"].save(tmp_path / f"{i}.png")
-            part = ["train", "validation", "test"].index(row["split"])
-            male, dark = (1 if x else -1 for x in (row["gender"] == "man", row["tone"] == "dark"))
-            writer.writerow([f"{i}.png", male, dark, part])
+    lines = []
+    for i, row in enumerate(rows):
+        row["image"].save(tmp_path / f"{i}.png")
+        part = ["train", "validation", "test"].index(row["split"])
+        male, dark = (1 if x else -1 for x in (row["gender"] == "man", row["tone"] == "dark"))
+        lines.append([f"{i}.png", male, dark, part])
+    write_csv(tmp_path / "people.csv", ["file", "Male", "Dark", "partition"], lines)
     mapped = recipe(
         data,
         image="file",
@@ -401,6 +432,16 @@ def test_wrong_data_is_refused_by_name(data, rows, tmp_path):
         prepare(recipe(data, target={**TARGET, "column": "sex"}), data[0])
     with pytest.raises(UserError, match="has no split validation; it has test, train"):
         prepare(recipe(data), write(tmp_path / "two.parquet", only(rows, split="validation")))
+    gone = write_csv(
+        tmp_path / "gone.csv",
+        ["image", "gender", "tone", "split"],
+        [
+            [f"{i}.png", g, t, s]
+            for i, (s, (g, t)) in enumerate((s, x) for s in SIZES for x in FOUR)
+        ],
+    )
+    with pytest.raises(UserError, match="4 images cannot be read, such as .*0.png; leave them"):
+        prepare(recipe(data, bias=None), gone)
     with pytest.raises(UserError, match="takes 475; lower bias.images"):
         prepare(recipe(data, bias={"ratio": 0.95, "images": 1000}), data[0])
 

@@ -24,6 +24,7 @@ from evenhand.classify.tables import (
 )
 from evenhand.core.errors import UserError
 from evenhand.core.resources import one_spelling
+from evenhand.devices import default_device, resolve_dtype
 from evenhand.recipes.classify import WITHOUT_SYNTHETIC, Classify
 
 SHARED = ("target", "protected", "image", "split", "splits", "seeds", "seed")  # by all variants
@@ -115,6 +116,8 @@ class Experiment:
     def settings(self, arm: Arm, seed: int) -> dict[str, Any]:
         """What the result of one training depends on, for its run.json."""
         own = arm.recipe.model_dump(mode="json", exclude={"variants", "seeds", "seed"})
+        if own["synthetic"]:
+            own["synthetic"]["path"] = one_spelling(own["synthetic"]["path"])
         return {
             "recipe": own,
             "data": one_spelling(self.data),
@@ -138,8 +141,10 @@ def prepare(recipe: Classify, data: str | os.PathLike) -> Experiment:
     Raises:
         UserError: the data, a variant or the synthetic images do not fit.
     """
-    variants = recipe.each()
+    variants, device = recipe.each(), default_device()
     for name, one in variants.items():
+        dtype = resolve_dtype(one.dtype, device)
+        variants[name] = one.model_copy(update={"dtype": dtype})
         for key in SHARED:
             if getattr(one, key) != getattr(recipe, key):
                 raise UserError(

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 from evenhand.classify.arms import Stage
 from evenhand.classify.network import Classifier, Outputs
 from evenhand.classify.objectives import function_of
-from evenhand.devices import default_device, resolve_dtype
+from evenhand.devices import default_device
 from evenhand.images.augmentation import cropped
 from evenhand.recipes.classify import Classify
 from evenhand.training.fit import Batch, Loss, Passes
@@ -34,7 +34,7 @@ def passes_of(recipe: Classify, weights: Tensor | None = None) -> Passes:
         seed=recipe.seed,
         sampler=None if weights is None else drawn,
         augment=augment,
-        dtype=resolve_dtype(recipe.dtype, device),
+        dtype=recipe.dtype,
         device=device,
     )
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from evenhand.classify.examples import Examples
 from evenhand.classify.network import Classifier, passed
 from evenhand.core.errors import UserError
-from evenhand.devices import default_device, resolve_dtype
+from evenhand.devices import default_device
 from evenhand.recipes.classify import Classify
 from evenhand.recipes.classify_parts import Refit
 from evenhand.stats.groups import group_accuracies
@@ -32,8 +32,8 @@ def refit(model: Classifier, data: Examples, recipe: Classify) -> None:
     """
     assert recipe.refit
     device = default_device()
-    dtype = resolve_dtype(recipe.dtype, device)
-    found = [f for _, f in passed(model, data, batch=recipe.batch, dtype=dtype, device=device)]
+    batches = passed(model, data, batch=recipe.batch, dtype=recipe.dtype, device=device)
+    found = [features for _, features in batches]
     weight, bias = last_layer_of(
         torch.cat(found).double().numpy(),
         data.labels.numpy(),

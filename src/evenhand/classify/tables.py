@@ -83,7 +83,7 @@ def read_synthetic(recipe: Classify, real: Mapping[str, Table]) -> Table:
     """
     assert recipe.synthetic
     known = recipe.synthetic
-    rows = labelled(known.path, split=known.split, seed=recipe.seed)
+    rows = labelled(known.path, seed=recipe.seed, image=known.image)
     where = f"synthetic images {known.path}"
     target, protected = known.target or recipe.target, known.protected or recipe.protected
     for place, own, labels in (
@@ -127,9 +127,14 @@ def _table(rows: Any, target: Labels, protected: Labels, where: str) -> Table:
     kept = [i for i, pair in enumerate(zip(*found, strict=True)) if None not in pair]
     groups = [found[0][i] * len(protected.names) + found[1][i] for i in kept]
     chosen = rows if len(kept) == len(rows) else rows.select(kept)
-    return Table(
-        where, chosen, np.array(groups, dtype=np.int64), digests(chosen), len(rows) - len(kept)
-    )
+    known = digests(chosen)
+    if "" in known:
+        lost = chosen[known.index("")]["image"]
+        raise UserError(
+            f"{where}: {known.count('')} images cannot be read, such as "
+            f"{(lost or {}).get('path') or 'one without a file'}; leave them out"
+        )
+    return Table(where, chosen, np.array(groups, dtype=np.int64), known, len(rows) - len(kept))
 
 
 def refuse_overlap(tables: Mapping[str, Table]) -> None:
@@ -142,7 +147,7 @@ def refuse_overlap(tables: Mapping[str, Table]) -> None:
     twice: Counter[tuple[str, str]] = Counter()
     example = {}
     for split, table in tables.items():
-        for digest in set(table.digests) - {""}:
+        for digest in set(table.digests):
             if digest in seen:
                 pair = (seen[digest], split)
                 twice[pair] += 1

@@ -24,7 +24,7 @@ from evenhand.classify.refit import refit
 from evenhand.core.errors import UserError
 from evenhand.core.files import digest_of, write_json
 from evenhand.core.schema import read_json
-from evenhand.devices import default_device, resolve_dtype
+from evenhand.devices import default_device
 from evenhand.recipes.classify import Classify
 from evenhand.recipes.classify_parts import Objective
 from evenhand.reports.classify_models import MaskRow
@@ -178,7 +178,10 @@ def _wrong(data: Examples, recipe: Classify, objective: Objective, place: pathli
     network, processor = new_network(recipe)
     model, stage = _classifier(network, processor, recipe), Stage("real", data.rows.numpy(), ERM)
     passes, how = passes_of(recipe), recipe.schedule.real.optimisation
-    loss, phases = loss_of(model, stage, recipe), [Phase(how, objective.epochs)]
+    loss, phases = (
+        loss_of(model, stage, recipe),
+        [Phase(how, objective.epochs, batch_norm=_batch_norm(stage, recipe))],
+    )
     model.state = first_state(ERM, data.groups)
     fit(model, data, loss, phases=phases, passes=passes, folder=place / "first")
     wrong = logits_of(model, data, recipe).argmax(1) != data.labels
@@ -192,9 +195,7 @@ def _wrong(data: Examples, recipe: Classify, objective: Objective, place: pathli
 
 def logits_of(model: Classifier, data: Examples, recipe: Classify) -> Tensor:
     """Logits `[N, K]`, on the CPU."""
-    device = torch.device(default_device())
-    dtype = resolve_dtype(recipe.dtype, device)
-    found = passed(model, data, batch=recipe.batch, dtype=dtype, device=device)
+    found = passed(model, data, batch=recipe.batch, dtype=recipe.dtype, device=default_device())
     return torch.cat([logits for logits, _ in found])
 
 

@@ -41,7 +41,7 @@ class Synthetic(Strict):
 
     Attributes:
         path: labelled images, as the real ones: parquet file, folder, Hub name.
-        split: column that says the split; all rows count, whatever their split.
+        image: column that holds the images, or their files. All rows count, whatever their split.
         target: column and values of the target's classes; as of the real images when None.
         protected: the same for the protected attribute.
         images: in all, of every arm; when None as many as it takes to fill every group up to the
@@ -49,7 +49,7 @@ class Synthetic(Strict):
     """
 
     path: str
-    split: str | None = None
+    image: str = "image"
     target: Labels | None = None
     protected: Labels | None = None
     images: Count | None = None
