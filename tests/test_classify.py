@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from evenhand.classify.judge_network import new_network
 from evenhand.classify.run import classify
 from evenhand.classify.tables import cut, read_real
 from evenhand.classify.train import score
+from evenhand.cli import main
 from evenhand.core.errors import UserError
 from evenhand.emoji.world import Scene, draw, load_world
 from evenhand.images.tensors import to_float, to_uint8
@@ -337,11 +339,12 @@ def test_biased_parts_are_nested_and_do_not_depend_on_the_order(data, tmp_path):
 def test_equal_steps_give_every_arm_the_steps_of_the_real_images(data):
     schedule = {**dict.fromkeys(PARTS, SHORT), "real": {"epochs": 12}, "synthetic": {"epochs": 6}}
     variants = {"erm": {}, "ffr": {"arm": "ffr"}, "usb": {"arm": "usb"}}
+    variants["subg"] = {"objective": "subg"}  # four images of each group: a batch an epoch
     free, equal = (
         prepare(recipe(data, schedule=schedule, variants=variants, equal_steps=e), data[0])
         for e in (False, True)
     )
-    assert [steps_of(arm) for arm in free.arms.values()] == [60, 29, 9]
+    assert [steps_of(arm) for arm in free.arms.values()] == [60, 29, 9, 12]
     assert all(54 <= steps_of(arm) <= 66 for arm in equal.arms.values())
 
 
@@ -518,6 +521,24 @@ def test_a_mask_that_selects_nothing_is_said(data, tmp_path):
     one = recipe(data, seeds=1, variants={"m": {"arm": "aim_fair", "mask": {"k": 1}}})
     with pytest.raises(UserError, match="mask.k: no tensor is among the 1 of the least domain"):
         classify(one, data[0], tmp_path / "run")
+
+
+def test_the_command_shows_groups_shortcuts_and_cost_before_it_trains(
+    data, tmp_path, capsys, monkeypatch
+):
+    words = ["emoji", data[0], f"synthetic.path={data[1]}", "bias.images=80", "bias.ratio=.9"]
+    words += ["size=16", "batch=16", "--out", tmp_path / "run", "--dry-run"]
+    monkeypatch.setattr(sys, "argv", ["evenhand", "classify", *map(str, words)])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    out = capsys.readouterr().out
+    assert stop.value.code == 0 and not (tmp_path / "run").exists()
+    assert "woman, lighter" in out and "usb: the protected attribute and whether an image" in out
+    assert "asb:" not in out and "36 variants, 5 seeds" in out and "minutes" in out
+    monkeypatch.setattr(sys, "argv", ["evenhand", "classify", "emojo", str(data[0])])
+    with pytest.raises(SystemExit):
+        main()
+    assert "unknown recipe 'emojo'; did you mean 'emoji'?" in capsys.readouterr().err
 
 
 def test_plans_name_their_stages(data):

@@ -7,7 +7,7 @@ Sources: USB, ASB and FFR: Qraitem et al., ECCV 2024 (arXiv 2308.04553); AIM-Fai
 2025 (arXiv 2503.05665); two stages: Basu et al., arXiv 2511.08711.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -33,6 +33,7 @@ class Stage:
         objective: what is made of their losses.
         trained: `all` of the network, its `last_layer`, or the tensors that a `mask` chooses.
         contrast: with the supervised contrastive loss.
+        an_epoch: images that pass in an epoch: fewer than there are rows for SUBG.
         mask_from: rows by which the mask is chosen: real, synthetic as biased as these, synthetic
             of equal groups.
     """
@@ -42,6 +43,7 @@ class Stage:
     objective: Objective
     trained: Literal["all", "last_layer", "mask"] = "all"
     contrast: bool = False
+    an_epoch: int = 0
     mask_from: tuple[Rows, Rows, Rows] | None = None
 
 
@@ -81,7 +83,9 @@ def plan(recipe: Classify, train: Table, synthetic: Table | None) -> Arm:
     refuse_empty(counts, recipe, train.where)
     objective, first = recipe.objective, len(train.groups)
     if synthetic is None:
-        return _equal(Arm(recipe, real, real[:0], [Stage("real", real, objective)]))
+        stage = Stage("real", real, objective)
+        counted = replace(stage, an_epoch=_an_epoch(stage, train.groups))
+        return _equal(Arm(recipe, real, real[:0], [counted]))
     images = recipe.synthetic.images if recipe.synthetic else None
 
     def take(wanted: NDArray) -> Rows:
@@ -126,7 +130,17 @@ def plan(recipe: Classify, train: Table, synthetic: Table | None) -> Arm:
                 Stage("last_layer", real, objective, trained="last_layer"),
             ]
     used = np.unique(np.concatenate([stage.rows for stage in stages]))
-    return _equal(Arm(recipe, real, used[used >= first] - first, stages))
+    groups = np.r_[train.groups, synthetic.groups + shape[0] * shape[1]]
+    counted = [replace(stage, an_epoch=_an_epoch(stage, groups)) for stage in stages]
+    return _equal(Arm(recipe, real, used[used >= first] - first, counted))
+
+
+def _an_epoch(stage: Stage, groups: NDArray) -> int:
+    """Images that pass in an epoch of a stage; `groups` are those of all rows."""
+    if stage.objective.name != "subg":
+        return len(stage.rows)
+    sizes = np.unique(groups[stage.rows], return_counts=True)[1]
+    return int(sizes.min() * len(sizes))
 
 
 def _filling(counts: NDArray, images: int | None) -> NDArray:
@@ -162,8 +176,13 @@ def _taken(recipe: Classify, synthetic: Table, wanted: NDArray) -> Rows:
 
 def steps_of(arm: Arm) -> int:
     """Optimizer steps of an arm's stages."""
-    batch = arm.recipe.batch
-    return sum(arm.part(s).epochs * max(1, -(-len(s.rows) // batch)) for s in arm.stages)
+    return sum(steps_of_stage(arm, stage) for stage in arm.stages)
+
+
+def steps_of_stage(arm: Arm, stage: Stage) -> int:
+    """Optimizer steps of a stage; a last image that would be alone joins the batch before it."""
+    batch, images = arm.recipe.batch, stage.an_epoch
+    return arm.part(stage).epochs * max(1, images // batch + (images % batch > 1))
 
 
 def _equal(arm: Arm) -> Arm:

@@ -3,6 +3,7 @@
 What a training does stands in `trained`, from top to bottom.
 """
 
+import functools
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from evenhand.classify import plain
-from evenhand.classify.arms import ERM, Arm, Stage
+from evenhand.classify.arms import ERM, Arm, Stage, steps_of_stage
 from evenhand.classify.examples import Examples
 from evenhand.classify.experiment import Experiment
 from evenhand.classify.judge_network import new_network
@@ -85,12 +86,17 @@ def trained(
             passes=passes_of(recipe, weights_of(stage.objective, data.groups, wrong)),
             folder=place,
             validate=_score(experiment, arm),
-            progress=lambda done, _, words, b=before, s=stage: tell(b + done, f"{s.part}, {words}"),
+            progress=functools.partial(_told, tell, before, stage.part),
         )
-        before += part.epochs * max(1, -(-len(stage.rows) // recipe.batch))
+        before += steps_of_stage(arm, stage)
     if recipe.refit:
         refit(model, experiment.split(arm, "validation"), recipe)
     return model, processor, mask
+
+
+def _told(tell: Tell, before: int, part: str, done: int, _: int, words: str) -> None:
+    """Tells how far a stage is, with the steps of those before."""
+    tell(before + done, f"{part}, {words}")
 
 
 def _network(recipe: Classify, *keys: str) -> Any:

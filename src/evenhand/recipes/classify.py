@@ -165,7 +165,8 @@ def load_classify(name: str, overrides: list[str] | None = None) -> Classify:
     Raises:
         UserError: no such recipe, or every problem of it.
     """
-    path, pairs = find_yaml("train/classify", name), overrides or []
+    path = find_yaml("train/classify", name.removeprefix("classify/"))
+    pairs = overrides or []
     values = override(read_yaml(path), pairs)
     asked = {pair.partition("=")[0].partition(".")[0] for pair in pairs}
     if asked & {"arm", "objective", "refit"} and "variants" not in asked:
