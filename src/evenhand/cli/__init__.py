@@ -17,6 +17,7 @@ import typer
 
 from evenhand.cli import classifier, compare, demo, measure, plan, publish, report, sweep, train
 from evenhand.cli.catalogue import catalogue
+from evenhand.cli.classify import classify
 from evenhand.core.errors import UserError
 
 # typer carries its own click in some versions and imports it in others
@@ -44,6 +45,7 @@ def _add(group: typer.Typer, verb: Callable[..., None], name: str | None = None)
 
 for verb in (demo.demo, plan.plan, measure.measure, train.train, compare.compare, report.report):
     _add(app, verb)
+_add(app, classify)
 _add(app, classifier.calibrate)
 app.add_typer(classifier.app, name="classifier")
 _add(classifier.app, classifier.train)

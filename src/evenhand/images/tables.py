@@ -44,7 +44,7 @@ def read_table(table: str | os.PathLike, folder: str | os.PathLike) -> list[Pict
     """
     pictures: list[Picture] = []
     rows: dict[str, int] = {}
-    for number, row in enumerate(_rows(pathlib.Path(table)), start=1):
+    for number, row in enumerate(rows_of(pathlib.Path(table)), start=1):
         where = f"{table}, row {number}"
         texts = _texts(row, where)
         name = texts["image"]
@@ -60,8 +60,12 @@ def read_table(table: str | os.PathLike, folder: str | os.PathLike) -> list[Pict
     return pictures
 
 
-def _rows(table: pathlib.Path) -> Iterator[Any]:
-    """The rows of a table, as they stand there."""
+def rows_of(table: pathlib.Path) -> Iterator[Any]:
+    """The rows of a table of CSV, JSON lines or JSON, as they stand there.
+
+    Raises:
+        UserError: it cannot be read, or is none.
+    """
     try:
         text = table.read_text(encoding="utf-8-sig")
         if table.suffix.lower() in {".jsonl", ".ndjson"}:
@@ -74,9 +78,7 @@ def _rows(table: pathlib.Path) -> Iterator[Any]:
     except (OSError, UnicodeDecodeError, ValueError, RecursionError, csv.Error) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(
-            f"{table}: cannot be read as a table of images and prompts ({error})"
-        ) from error
+        raise UserError(f"{table}: cannot be read as a table of images ({error})") from error
 
 
 def _json_lines(text: str) -> Iterator[Any]:

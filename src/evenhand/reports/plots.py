@@ -77,7 +77,7 @@ def shares_plot(entries: Entries, colours: dict[str, str]) -> str:
     from matplotlib.patches import Patch
 
     _legend(axes, {c: Patch(color=colour) for c, colour in colours.items()})
-    return _svg(figure)
+    return svg(figure)
 
 
 def _borders(target: list[float] | None) -> list[float]:
@@ -126,10 +126,10 @@ def gap_plot(entries: Entries) -> str:
         xlabel=f"gap {last.among}",
     )
     _legend(axes, handles)
-    return _svg(figure)
+    return svg(figure)
 
 
-def _svg(figure: Any) -> str:
+def svg(figure: Any) -> str:
     """The figure as an `<svg>` element; names in it are text, whatever signs they hold."""
     import matplotlib
     from matplotlib.text import Text
