@@ -16,6 +16,7 @@ import pytest
 from evenhand.core import resources, schema
 from evenhand.core.prompts import load_prompts
 from evenhand.recipes.dft import load_recipe
+from evenhand.recipes.generate import load_generate
 from evenhand.recipes.judge import find_judge
 from evenhand.recipes.judge_training import load_judge_training
 from evenhand.recipes.measure import Measure
@@ -40,6 +41,7 @@ FLOORS = [
     "emoji",
     "measure",
     "adapt",
+    "generate",
     "classify",
     "publish",
     "cli",
@@ -139,6 +141,7 @@ def test_the_first_floors_and_the_command_line_load_no_torch():
             ),
         ),
         ("train/classifiers", lambda name: load_judge_training(f"classifiers/{name}")),
+        ("train/generate", load_generate),
     ],
 )
 def test_every_yaml_loads(kind, load):
@@ -155,6 +158,7 @@ def test_every_yaml_is_of_a_known_kind():
         "eval/protocols",
         "train/dft",
         "train/classifiers",
+        "train/generate",
     )
     known = {
         resources.ROOT / kind / f"{name}.yaml" for kind in kinds for name in resources.names(kind)

@@ -15,7 +15,7 @@ from typing import Any
 
 import typer
 
-from evenhand.cli import classifier, compare, demo, measure, plan, publish, report, train
+from evenhand.cli import classifier, compare, demo, generate, measure, plan, publish, report, train
 from evenhand.cli.catalogue import catalogue
 from evenhand.core.errors import UserError
 
@@ -44,6 +44,7 @@ def _add(group: typer.Typer, verb: Callable[..., None], name: str | None = None)
 
 for verb in (demo.demo, plan.plan, measure.measure, train.train, compare.compare, report.report):
     _add(app, verb)
+_add(app, generate.generate)
 _add(app, classifier.calibrate)
 app.add_typer(classifier.app, name="classifier")
 _add(classifier.app, classifier.train)

@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from evenhand.core.adapters import Adapter
 from evenhand.core.errors import UserError
 from evenhand.core.files import whole
 from evenhand.core.prompts import Row
@@ -32,6 +33,24 @@ def with_digest(settings: dict[str, Any], judge: Judge) -> dict[str, Any]:
             "measure without correction: --calibration none"
         )
     return {**settings, "judge": {**settings["judge"], "digest": judge.digest}}
+
+
+def judge_is_trainer(judge: Judge, adapter: Adapter | None, *, allowed: bool) -> dict[str, bool]:
+    """What a run's settings say where the judge trained the adapter; nothing where it did not.
+
+    Raises:
+        UserError: it did, and that is not allowed.
+    """
+    trainer = (adapter.described.get("classifier") or {}) if adapter else {}
+    if not adapter or trainer.get("digest") != judge.digest:
+        return {}
+    if not allowed:
+        raise UserError(
+            f"judge {judge.name!r} trained the adapter {adapter.name!r}: its numbers would "
+            "flatter. Name another "
+            "with --judge, or insist with --judge-may-be-trainer"
+        )
+    return {"judge_is_trainer": True}
 
 
 def judged(

@@ -8,7 +8,6 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from evenhand.core.attributes import attributes_of
-from evenhand.core.errors import UserError
 from evenhand.core.prompts import Row
 from evenhand.core.records import Record, key, lines_of, read, read_parts, write_records
 from evenhand.core.work import Share, work
@@ -16,7 +15,7 @@ from evenhand.diffusion.pipeline import Diffusion, load_diffusion
 from evenhand.diffusion.sampling import draw
 from evenhand.diffusion.tokens import cut_short
 from evenhand.judges.base import Judge
-from evenhand.judges.perceive import judged, save_images, with_digest
+from evenhand.judges.perceive import judge_is_trainer, judged, save_images, with_digest
 from evenhand.judges.registry import load_judge
 from evenhand.measure.plan import GeneratorPlan
 from evenhand.measure.rows import units_of
@@ -46,7 +45,7 @@ def measure_generator(
     the run is cut and however many processes do it.
     """
     diffusion, judge = _load(plan)
-    trained = _trained(plan, judge, judge_may_be_trainer)
+    trained = judge_is_trainer(judge, plan.adapter, allowed=judge_may_be_trainer)
     cut = cut_short(diffusion, (p.text for p, _ in plan.rows))
     settings = {
         **with_digest(plan.settings, judge),
@@ -122,13 +121,21 @@ def cost(plan: GeneratorPlan) -> tuple[float, int]:
         seconds of the whole, and peak memory in bytes.
     """
     diffusion, judge = _load(plan)
-    rows, seconds = plan.rows[: plan.config.batch], 0.0
+    rows = plan.rows[: plan.config.batch]
+    return seconds_of(diffusion, judge, rows, plan.settings) * len(plan.rows), peak_memory()
+
+
+def seconds_of(
+    diffusion: Diffusion, judge: Judge, rows: list[Row], settings: dict[str, Any]
+) -> float:
+    """Seconds that drawing and judging an image takes, from doing so with some rows twice."""
+    seconds = 0.0
     for _ in range(2):  # the first time is slower than all others
         started = time.perf_counter()
         for batch, images in draw(diffusion, rows):
-            judged(batch, images, judge, plan.settings["attributes"], "")
+            judged(batch, images, judge, settings["attributes"], "")
         seconds = time.perf_counter() - started
-    return seconds * len(plan.rows) / len(rows), peak_memory()
+    return seconds / len(rows)
 
 
 def _may_stop(found: list[Record], settings: dict[str, Any]) -> bool:
@@ -139,24 +146,6 @@ def _may_stop(found: list[Record], settings: dict[str, Any]) -> bool:
     return all(
         enough(counts(found, attribute), **settings["until"]) for attribute in known.values()
     )
-
-
-def _trained(plan: GeneratorPlan, judge: Judge, allowed: bool) -> dict[str, bool]:
-    """What the run's settings say where the judge trained the adapter; nothing where it did not.
-
-    Raises:
-        UserError: it did, and that was not allowed.
-    """
-    trainer = (plan.adapter.described.get("classifier") or {}) if plan.adapter else {}
-    if not plan.adapter or trainer.get("digest") != judge.digest:
-        return {}
-    if not allowed:
-        raise UserError(
-            f"judge {judge.name!r} trained the adapter {plan.adapter.name!r}: its numbers would "
-            "flatter. Name another "
-            "with --judge, or insist with --judge-may-be-trainer"
-        )
-    return {"judge_is_trainer": True}
 
 
 def _load(plan: GeneratorPlan) -> tuple[Diffusion, Judge]:
