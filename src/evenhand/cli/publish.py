@@ -21,9 +21,9 @@ def push(
     """Upload an adapter, a report or an image set to the Hub, in one commit.
 
     It can be repeated after any failure: what is there is not uploaded again. An adapter goes to a
-    model repository, a report with its records and images, and an image set with its shards, to a
-    dataset repository. The token is the one that `hf auth login` keeps, or HF_TOKEN. **A report embeds the images it shows**: look at it
-    before you share it.
+    model repository; a report with its records and images, and an image set with its shards, go to
+    a dataset repository. The token is the one that `hf auth login` keeps, or HF_TOKEN. **A report
+    embeds the images it shows**: look at it before you share it.
 
     Examples:
         evenhand push runs/train/dft/gender-sd15/adapter my-adapter --dry-run

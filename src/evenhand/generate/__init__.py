@@ -109,14 +109,16 @@ def _started(
         judge = load_judge(planned.judge, device=default_device())
         settings = with_digest(planned.settings, judge)
     else:
-        planned, pictures = plan(config, written(config, pathlib.Path(folder))), []
+        contexts = written(config, pathlib.Path(folder))
+        planned, pictures = plan(config, contexts.texts if contexts else None), []
         generator = generators(planned)
         diffusion = generator(planned.streams[0].adapter)
         judge = load_judge(planned.judge, device=diffusion.pipe.device)
         trained: dict[str, bool] = {}
         for adapter in planned.adapters:
             trained |= judge_is_trainer(judge, adapter, allowed=judge_may_be_trainer)
-        source = {"source": diffusion.source}
+        told = {"refused_contexts": dict(contexts.refused)} if contexts else {}
+        source = {"source": diffusion.source, **told}
         settings = {**with_digest(planned.settings, judge), **trained, **source}
     folder = check_run(folder, settings)
     stages = sizes_with(folder, Stage(planned.quotas, planned.budget))

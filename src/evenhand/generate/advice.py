@@ -16,9 +16,9 @@ def notes_of(plan: SetPlan, report: SetReport) -> list[str]:
         )
     if report.misfits:
         notes.append(
-            f"{plan.judge.name} answers otherwise about {', '.join(report.misfits)} here than on the "
-            "images of its calibration, so more labels may be wrong than it says: calibrate the "
-            "judge on images of this kind (`evenhand calibrate`)"
+            f"{plan.judge.name} answers otherwise about {', '.join(report.misfits)} here than on "
+            "the images of its calibration, so more labels may be wrong than it says: calibrate it "
+            "on images of this kind (`evenhand calibrate`)"
         )
     if (found := report.after_filling) and found.p < SURE:
         notes.append(

@@ -86,10 +86,10 @@ def drawn(config: Contexts) -> list[dict[str, str]]:
     if not config.vocabulary:
         return [{}]
     others = {s: texts for s, texts in config.vocabulary.items() if s != config.group}
-    groups = config.vocabulary.get(config.group or "", [None])
+    groups = config.vocabulary.get(config.group or "", [""])
     rows = _balanced(others, config.rows, random.Random(config.seed))
     return [
-        {**row, **({config.group: group} if config.group and group is not None else {})}
+        {slot: group if slot == config.group else row[slot] for slot in config.vocabulary}
         for group in groups
         for row in rows
     ]
@@ -139,7 +139,7 @@ def filled(template: str, texts: Mapping[str, str]) -> str:
     """A template with its slots filled; blanks and commas that an empty text leaves are mended."""
     text = SLOT.sub(lambda m: m[0] if m[1] == ARTICLE else texts[m[1]], template)
     text = re.sub(r"\s+([,.;:])", r"\1", " ".join(text.split()))
-    text = re.sub(r",(\s*,)+", ",", text).strip(" ,")
+    text = re.sub(r",[\s,]*([,.;:])", r"\1", text).strip(" ,")
     return re.sub(r"\{a\} ?", lambda m: f"{article(text[m.end() :])} ", text)
 
 

@@ -49,7 +49,8 @@ def planned_cost(config: Generate, folder: pathlib.Path) -> Cost:
     from evenhand.measure.generator import seconds_of
     from evenhand.training.run_directory import peak_memory
 
-    planned = plan(config, written(config, folder))
+    contexts = written(config, folder)
+    planned = plan(config, contexts.texts if contexts else None)
     stream = planned.streams[0]
     diffusion = generators(planned)(stream.adapter)
     judge = load_judge(planned.judge, device=diffusion.pipe.device)

@@ -113,6 +113,7 @@ def plan(config: Generate, written: Sequence[str] | None = None) -> SetPlan:
     quotas = quotas_of(config, classes, groups)
     adapters = [find_adapter(use.name) for use in config.adapters]
     streams = streams_of(config, classes, contexts, splits_of(config, contexts), quotas)
+    writer = config.contexts.writer
     settings = {
         "model": one_spelling(config.model or ""),
         "dtype": model.dtype,
@@ -125,6 +126,7 @@ def plan(config: Generate, written: Sequence[str] | None = None) -> SetPlan:
         "wording": config.wording if config.cells_by == "words" else {},
         "neutral": config.neutral,
         "contexts": [{"group": c.group, **c.slots} for c in contexts],
+        "writer": writer.model_dump(mode="json") if writer else None,
         "batch": config.batch,
         "settings": model.sampling(config.settings).model_dump(mode="json"),
         **judging(config, judge, classes, model.domain or pathlib.Path(config.model or "").name),
