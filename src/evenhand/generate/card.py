@@ -37,6 +37,8 @@ def write_card(folder: pathlib.Path, plan: SetPlan, report: SetReport, command: 
         made=plan.model is not None,
         command=command,
         percent=percent,
+        formats=plan.config.out,
+        files_of=files_of,
     )  # fmt: skip
     write_text(folder / "README.md", f"---\n{header}\n---\n{text}")
 
@@ -63,7 +65,7 @@ def _header(plan: SetPlan, report: SetReport) -> str:
         task_categories=["image-classification"],
         tags=["evenhand", "synthetic" if plan.model else "images"],
         size_categories=_size(report.images),
-        configs=[_configuration(kind, i, report) for i, kind in enumerate(plan.config.out)],
+        configs=[_configuration(plan.config.out[0], report)],
     )
     if licence_name and plan.model:
         header["license_name"] = licence_name
@@ -71,15 +73,16 @@ def _header(plan: SetPlan, report: SetReport) -> str:
     return header.to_yaml()
 
 
-def _configuration(kind: Format, number: int, report: SetReport) -> dict[str, Any]:
-    """One format as a configuration of `datasets`; the first is the default."""
+def files_of(kind: Format, split: str) -> str:
+    """Where the images of a split lie in a format, as a pattern."""
     ending = WRITERS[kind][1]
-    files = [
-        {"split": split, "path": f"{kind}/{split}-*{ending}" if ending else f"{kind}/{split}/**"}
-        for split in report.splits
-    ]
-    default = {} if number else {"default": True}
-    return {"config_name": kind, "data_files": files, **default}
+    return f"{kind}/{split}-*{ending}" if ending else f"{kind}/{split}/**"
+
+
+def _configuration(kind: Format, report: SetReport) -> dict[str, Any]:
+    """What `datasets` reads: the first format, since it takes one of a repository."""
+    files = [{"split": split, "path": files_of(kind, split)} for split in report.splits]
+    return {"config_name": "default", "data_files": files}
 
 
 def _size(n: int) -> str:
