@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import resource
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,7 @@ from PIL import Image
 from evenhand.cli import main
 from evenhand.core.errors import UserError
 from evenhand.core.files import digest
-from evenhand.core.records import Record, read
+from evenhand.core.records import Record, read, read_run
 from evenhand.emoji.world import draw, load_world, sample_scene
 from evenhand.generate import generate, plan, preview
 from evenhand.generate.drawing import embedding, looked_at
@@ -190,6 +191,32 @@ def test_what_was_damaged_on_disk_is_drawn_again_and_said(made, copy):
     words = [str(w.message) for w in said if "drawn again" in str(w.message)]
     assert "is damaged, or cut off" in words[0] and "is gone or damaged" in words[1]
     assert files(copy) == files(made[0])
+
+
+def test_a_full_disk_is_said_and_leaves_no_half_file(made, copy):
+    """A limit on the size of files stands for the full disk."""
+    (copy / "dataset.json").unlink()
+    shutil.rmtree(copy / "parquet")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large|No space left") as error:
+            generate(recipe(), copy)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "parquet" in str(error.value.filename) and not list(copy.rglob("*.tmp"))
+    assert generate(recipe(), copy).digest == made[1].digest
+
+
+def test_prompts_that_the_model_does_not_read_to_the_end_are_refused(tmp_path):
+    long = {"vocabulary": {"title": ["cook " + "and then some " * 30]}}
+    with pytest.raises(UserError, match="does not read all of 2 prompts, such as"):
+        generate(recipe(contexts=long, splits={"train": 1.0}), tmp_path / "set")
+
+
+def test_a_set_is_no_measurement(made):
+    with pytest.raises(UserError, match="is an image set; its page is"):
+        read_run(made[0])
 
 
 COMMAND = [sys.executable, "-m", "evenhand", "generate"]

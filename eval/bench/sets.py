@@ -29,12 +29,13 @@ import time
 from collections import Counter
 from typing import Any
 
+import numpy as np
 from sharing import finish, rate_of, start
 
 from evenhand.core.files import write_json, write_text
 from evenhand.core.records import Record, read, write_records
 from evenhand.core.work import part_of
-from evenhand.generate.drawn import Drawn, drawn_lines
+from evenhand.generate.drawn import Drawn, drawn_lines, packed
 from evenhand.generate.fill import fill
 from evenhand.generate.plan import plan
 from evenhand.generate.report import SetReport, read_set
@@ -171,6 +172,7 @@ def write_rows(folder: pathlib.Path) -> None:
     planned = plan(load_generate("emoji-balanced", [f"per_cell={ROWS // 40}"]))
     turns = [i % 40 for i in range(ROWS)]
     rows, _ = planned.rows(turns, {})
+    chance = np.random.default_rng(0)
     classes = {name: attribute.classes for name, attribute in planned.judge.known.items()}
     for name, unit in units_of(rows, planned.config.batch, 0).items():
         drawn = []
@@ -181,7 +183,8 @@ def write_rows(folder: pathlib.Path) -> None:
             }
             record = Record(prompt.text, prompt.concept, prompt.family, prompt.split, seed, "s@1",
                             f"images/{seed:016x}.png", probs, states=prompt.states)  # fmt: skip
-            drawn.append(Drawn(record, "", f"{seed % 2**48:012x}", 4000, 0.5, 0.1))
+            vector = packed(chance.standard_normal(192))
+            drawn.append(Drawn(record, "", f"{seed % 2**48:012x}", 4000, 0.5, 0.1, vector))
         write_text(part_of(folder, name), drawn_lines(drawn))
 
 

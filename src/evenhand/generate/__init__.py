@@ -3,14 +3,18 @@
 import os
 import pathlib
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from evenhand.core.errors import UserError
 from evenhand.core.work import Share, share_of
 from evenhand.generate.fill import Filled, Tell, fill
 from evenhand.generate.plan import SetPlan, plan
 from evenhand.generate.report import SetReport
 from evenhand.generate.stages import Stage, claim_sizes, sizes_with
 from evenhand.recipes.generate import Generate
+
+if TYPE_CHECKING:
+    from evenhand.diffusion.pipeline import Diffusion
 
 __all__ = ["generate", "plan", "preview"]
 
@@ -113,6 +117,7 @@ def _started(
         planned, pictures = plan(config, contexts.texts if contexts else None), []
         generator = generators(planned)
         diffusion = generator(planned.streams[0].adapter)
+        _refuse_cut(diffusion, planned)
         judge = load_judge(planned.judge, device=diffusion.pipe.device)
         trained: dict[str, bool] = {}
         for adapter in planned.adapters:
@@ -130,3 +135,15 @@ def _started(
     if config.from_images:
         return planned, stages, Finder(planned, judge, settings, pictures, claim), settings
     return planned, stages, Drawer(planned, judge, settings, folder, generator, claim), settings
+
+
+def _refuse_cut(diffusion: "Diffusion", planned: SetPlan) -> None:
+    """Raises UserError where the model does not read a prompt to its end: it may say the class."""
+    from evenhand.diffusion.tokens import cut_short
+
+    texts = [prompt.text for stream in planned.streams for prompt in stream.prompts]
+    if cut := cut_short(diffusion, texts):
+        raise UserError(
+            f"contexts: the model does not read all of {len(cut)} prompts, such as {cut[0]!r}; "
+            "shorten the contexts, or the prompt"
+        )

@@ -62,11 +62,12 @@ def finish(
         entries = filled.ledger.taken
         found = found.model_copy(update={"shards": shards, "notes": notes_of(plan, found)})
         write_records(folder, [entry.drawn.record for entry in entries])
-        _write_rejected(filled.ledger.entries, folder)
+        kept = plan.keeps
+        _write_rejected(filled.ledger.entries, folder, kept)
         write_card(folder, plan, found, command)
         write_page(folder / "dataset.html", folder, found, filled.ledger.entries, pictures)
         write_json(folder / FILE, found.as_json())
-    if plan.config.filter.rejected == "count" and plan.model:
+    if not kept:
         for entry in filled.ledger.entries:
             if entry.why and entry.drawn.digest:
                 (folder / entry.drawn.record.image).unlink(missing_ok=True)
@@ -132,7 +133,7 @@ def row_of(entry: Entry, plan: SetPlan) -> dict[str, Any]:
     }
 
 
-def _write_rejected(entries: Sequence[Entry], folder: pathlib.Path) -> None:
+def _write_rejected(entries: Sequence[Entry], folder: pathlib.Path, kept: bool) -> None:
     """Writes `rejected.jsonl`: what was not taken, why, and the file where it was kept."""
     lines = [
         {
@@ -141,7 +142,7 @@ def _write_rejected(entries: Sequence[Entry], folder: pathlib.Path) -> None:
             "asked": e.drawn.record.states,
             "why": e.why,
             "perceived": e.drawn.record.perceived,
-            "image": e.drawn.record.image if e.drawn.digest else None,
+            "image": e.drawn.record.image if kept and e.drawn.digest else None,
             **({"twin": e.twin, "distance": e.distance} if e.twin else {}),
         }
         for e in entries

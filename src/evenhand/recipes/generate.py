@@ -203,6 +203,6 @@ class Generate(Strict):
 
 def load_generate(name: str, overrides: list[str] | None = None) -> Generate:
     """A recipe of an image set by name (`emoji-balanced`, `generate/emoji-balanced`) or path."""
-    path = name.endswith((".yaml", ".yml"))
-    return load(Generate, "train/generate", name if path else name.removeprefix("generate/"),
-                overrides)  # fmt: skip
+    if not name.endswith((".yaml", ".yml")):
+        name = f"generate/{name.removeprefix('generate/')}"
+    return load(Generate, "train", name, overrides)
