@@ -47,7 +47,6 @@ from evenhand.stats.shares import Estimate, wilson
 
 OUT = pathlib.Path(__file__).parents[1] / "results" / "bench-sets.json"
 ROWS = 100_000  # of metadata
-NEUTRAL = 1200  # images by which acceptances are compared
 ADAPTER = "adapters=[{name: emoji-gender-tone}]"
 
 
@@ -96,10 +95,10 @@ def witnessed(folder: pathlib.Path, names: list[str]) -> dict[str, Any]:
     }
 
 
-def full(place: pathlib.Path) -> dict[str, Any]:
+def full(place: pathlib.Path, per_cell: int) -> dict[str, Any]:
     """The whole set, and a third classifier's word on it."""
     started = time.perf_counter()
-    report = made(place, "emoji-balanced")
+    report = made(place, "emoji-balanced", f"per_cell={per_cell}")
     seconds = time.perf_counter() - started
     expected = [x.before for x in report.noise or []]
     return {
@@ -141,9 +140,9 @@ def rate(place: pathlib.Path, rounds: int) -> dict[str, Any]:
     }
 
 
-def neutral(place: pathlib.Path) -> dict[str, Any]:
+def neutral(place: pathlib.Path, images: int) -> dict[str, Any]:
     """Acceptance of the rarest cell without and with an adapter; does the table fill with it."""
-    counted = ["emoji-balanced-neutral", f"per_cell={NEUTRAL}", f"budget={NEUTRAL}"]
+    counted = ["emoji-balanced-neutral", f"per_cell={images}", f"budget={images}"]
     found: dict[str, Any] = {}
     for name, more in (("without", []), ("with", [ADAPTER])):
         report = made(place / name, *counted, *more)
@@ -221,6 +220,8 @@ def main() -> None:
     parts = ("full", "rate", "neutral", "merge")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--per-cell", type=int, default=100, help="images of `full`")
+    parser.add_argument("--neutral", type=int, default=1200, help="images that are compared")
     parser.add_argument("--merge", type=pathlib.Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.merge:
@@ -233,9 +234,9 @@ def main() -> None:
         place = pathlib.Path(folder)
         for name in args.only:
             result[name] = {
-                "full": lambda: full(place / "full"),
+                "full": lambda: full(place / "full", args.per_cell),
                 "rate": lambda: rate(place / "rate", args.rounds),
-                "neutral": lambda: neutral(place / "neutral"),
+                "neutral": lambda: neutral(place / "neutral", args.neutral),
                 "merge": lambda: merged(place / "merge"),
             }[name]()
             print(name, json.dumps(result[name], indent=1), flush=True)

@@ -73,7 +73,7 @@ class Ledger:
         self.tally = Tally()
         self.entries: list[Entry] = []
         self.taken: list[Entry] = []
-        self._vectors: dict[str, list[np.ndarray]] = defaultdict(list)
+        self._vectors: dict[str, np.ndarray] = {}  # [capacity, D], as many rows as files
         self._files: dict[str, list[str]] = defaultdict(list)
 
     @property
@@ -106,8 +106,19 @@ class Ledger:
         self.tally.taken[place] = self.tally.taken.get(place, 0) + 1
         self.taken.append(entry)
         if entry.drawn.vector and self.duplicates:
-            self._vectors[record.prompt].append(unpacked(entry.drawn.vector))
-            self._files[record.prompt].append(record.image)
+            self._remember(record.prompt, unpacked(entry.drawn.vector), record.image)
+
+    def _remember(self, prompt: str, vector: np.ndarray, file: str) -> None:
+        """Keeps the features of an image that was taken; their array doubles when it is full."""
+        n = len(self._files[prompt])
+        before = self._vectors.get(prompt)
+        if before is None or n == len(before):
+            after = np.zeros((max(2 * n, 8), len(vector)), dtype=np.float32)
+            if before is not None:
+                after[:n] = before
+            self._vectors[prompt] = after
+        self._vectors[prompt][n] = vector
+        self._files[prompt].append(file)
 
     def add(self, rows: Sequence[Drawn], streams: Sequence[int]) -> None:
         """Takes what the set needs of some images, in their order."""
@@ -135,10 +146,10 @@ class Ledger:
 
     def _twin(self, row: Drawn) -> tuple[str, float]:
         """The image that this one nearly repeats, and how far it is from it."""
-        before = self._vectors[row.record.prompt]
-        if not (self.duplicates and row.vector and before):
+        n = len(self._files[row.record.prompt])
+        if not (self.duplicates and row.vector and n):
             return "", 0.0
-        distances = 1 - np.stack(before) @ unpacked(row.vector)
+        distances = 1 - self._vectors[row.record.prompt][:n] @ unpacked(row.vector)
         k = int(distances.argmin())
         if distances[k] >= self.duplicates:
             return "", 0.0
