@@ -1,6 +1,6 @@
 """Bad inputs, by verb, as data; `eval/bench/hostile.py` runs them."""
 
-from hostile_cases import classifiers, folders, generators, recipes, runs, words
+from hostile_cases import classifiers, folders, generators, recipes, runs, sets, words
 from hostile_cases.case import Case
 
 CASES: dict[str, list[Case]] = {
@@ -8,6 +8,7 @@ CASES: dict[str, list[Case]] = {
     "measure --images-from": folders.CASES,
     "report and compare": runs.CASES,
     "train": recipes.CASES,
+    "generate": sets.CASES,
     "classifier train and calibrate": classifiers.CASES,
     "plan, demo, list": words.CASES,
 }

@@ -1,5 +1,6 @@
 """`evenhand generate`: balanced image sets."""
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,45 +14,50 @@ from evenhand.cli.measure_options import (
     Tasks,
 )
 from evenhand.cli.options import NoImages, Overrides, RunDirectory
+from evenhand.core.errors import UserError
 
 if TYPE_CHECKING:
     from evenhand.generate.report import SetReport
     from evenhand.recipes.generate import Generate
 
 
+RecipeName = Annotated[str, Argument(help="A recipe that ships (`evenhand list`), or a YAML file.")]
+Preview = Annotated[
+    int | None,
+    Option(min=1, help="Only draw so many images of each cell, into a page to look at."),
+]
+FromImages = Annotated[
+    Path | None, Option(help="Draw nothing: make the set of the images in this folder.")
+]
+Table = Annotated[Path | None, Option(help="With --from-images: CSV or JSONL of image and prompt.")]
+Shard = Annotated[
+    str | None,
+    Option(
+        help="i/n: begin with the i-th of n parts of the work, counted from 0, and help the others "
+        "then. The n commands may run anywhere they reach the folder.",
+        rich_help_panel=MANY,
+    ),
+]
+DryRun = Annotated[
+    bool,
+    Option("--dry-run", help="Say what would be drawn and what it costs; draw two batches."),
+]
+
+
 def generate(
-    recipe: Annotated[str, Argument(help="A recipe that ships (`evenhand list`), or a YAML file.")],
+    recipe: RecipeName,
     overrides: Overrides = None,
     out: RunDirectory = None,
-    preview: Annotated[
-        int | None,
-        Option(min=1, help="Only draw so many images of each cell, into a page to look at."),
-    ] = None,
-    from_images: Annotated[
-        Path | None,
-        Option(help="Draw nothing: make the set of the images in this folder."),
-    ] = None,
-    table: Annotated[
-        Path | None,
-        Option(help="With --from-images: CSV or JSONL of image and prompt."),
-    ] = None,
+    preview: Preview = None,
+    from_images: FromImages = None,
+    table: Table = None,
     no_images: NoImages = False,
-    shard: Annotated[
-        str | None,
-        Option(
-            help="i/n: begin with the i-th of n parts of the work, counted from 0, and help the "
-            "others then. The n commands may run anywhere they reach the folder.",
-            rich_help_panel=MANY,
-        ),
-    ] = None,
+    shard: Shard = None,
     executor: Executor = None,
     tasks: Tasks = 2,
     executor_option: ExecutorOption = None,
     judge_may_be_trainer: JudgeMayBeTrainer = False,
-    dry_run: Annotated[
-        bool,
-        Option("--dry-run", help="Say what would be drawn and what it costs; draw two batches."),
-    ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Make a balanced image set: so many images of each cell, each judged, with its card.
 
@@ -71,27 +77,11 @@ def generate(
 
         evenhand generate emoji-balanced --from-images pictures --table prompts.csv --out runs/set
     """
-    import shlex
-
-    from evenhand.core.errors import UserError
-    from evenhand.recipes.generate import load_generate
-
     if executor_option and not executor:
         raise UserError("--executor-option is an argument of an executor: name one, --executor")
     if executor and shard:
         raise UserError("--executor cuts the work up by itself: leave --shard out")
-    if table and not from_images:
-        raise UserError("--table lists the images of a folder: name it with --from-images")
-    words = [*(overrides or [])]
-    given = {"from_images": from_images, "table": table}
-    words += [f"{name}={str(path)!r}" for name, path in given.items() if path]
-    config = load_generate(recipe, words)
-    name = Path(recipe).stem if recipe.endswith((".yaml", ".yml")) else recipe
-    folder = out or Path("runs/generate") / name.removeprefix("generate/")
-    command = shlex.join(
-        ["evenhand", "generate", recipe, *(overrides or [])]
-        + (["--from-images", str(from_images.name)] if from_images else [])
-    )
+    config, folder, command = _configured(recipe, overrides or [], out, from_images, table)
     how = {"judge_may_be_trainer": judge_may_be_trainer}
     if dry_run:
         _dry(config, folder)
@@ -103,6 +93,30 @@ def generate(
         execute(config, folder, executor, tasks, executor_option or [], command=command)
     else:
         _run(config, folder, shard, command=command, pictures=not no_images, **how)
+
+
+def _configured(
+    recipe: str,
+    overrides: list[str],
+    out: Path | None,
+    from_images: Path | None,
+    table: Path | None,
+) -> tuple["Generate", Path, str]:
+    """The recipe with its changes, the run directory, and the command for the card."""
+    import shlex
+
+    from evenhand.recipes.generate import load_generate
+
+    if table and not from_images:
+        raise UserError("--table lists the images of a folder: name it with --from-images")
+    given = {"from_images": from_images, "table": table}
+    words = [f"{name}={json.dumps(str(path))}" for name, path in given.items() if path]
+    config = load_generate(recipe, [*overrides, *words])
+    name = Path(recipe).stem if recipe.endswith((".yaml", ".yml")) else recipe
+    folder = out or Path("runs/generate") / name.removeprefix("generate/")
+    shown = Path(recipe).name if name != recipe else recipe  # no paths of this machine
+    made = ["--from-images", from_images.name] if from_images else []
+    return config, folder, shlex.join(["evenhand", "generate", shown, *overrides, *made])
 
 
 def _run(

@@ -9,6 +9,11 @@ SURE = 0.01  # p below which contexts are said to tell cells
 def notes_of(plan: SetPlan, report: SetReport) -> list[str]:
     """Sentences for the card, the page and the command line."""
     notes = [_short(plan, report, place) for place in report.short]
+    if report.settings.get("judge_is_trainer"):
+        notes.append(
+            f"{plan.judge.name} trained an adapter that drew images here, so it accepts more of "
+            "them than another classifier would, and more labels may be wrong"
+        )
     if report.wrong is None:
         notes.append(
             f"No calibration of {plan.judge.name} is known, so nothing is said of how many labels "
