@@ -199,6 +199,7 @@ def judging(
         "cells": {name: list(table) for name, table in classes.items()},
         "filter": config.filter.model_dump(mode="json"),
         "splits": config.splits,
+        "order": [names, list(config.splits)],  # keys of JSON have none
         "out": config.out,
         "seed": config.seed,
     }
