@@ -1,12 +1,17 @@
 """Image sets, as far as nothing is drawn: quotas, rounds, words, contexts, what is taken, noise."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
+import yaml
 from scipy import stats as scipy_stats
 
 from evenhand.core.errors import UserError
 from evenhand.core.prompts import Prompt
 from evenhand.core.records import Record
+from evenhand.core.resources import find_yaml, locate
 from evenhand.generate.contexts import Context, contexts_of, drawn, filled
 from evenhand.generate.drawn import Drawn, drawn_lines, packed, read_drawn, unpacked
 from evenhand.generate.ledger import Ledger
@@ -166,6 +171,21 @@ def test_bad_recipes_are_refused_before_anything_is_loaded():
     refused("none draws man", cells_by="adapters",
             adapters=[{"name": "emoji-gender", "draws": {"gender": "woman"}}])  # fmt: skip
     refused("no adapter|unknown adapter", adapters=[{"name": "nobody"}])
+
+
+def test_a_calibration_that_tells_nothing_is_left_out_and_said(tmp_path):
+    folder = tmp_path / "judge"
+    shutil.copytree(locate("package:emoji/classifiers/judge"), folder)
+    values = yaml.safe_load(find_yaml("eval/judges", "emoji-judge").read_text())
+    (folder / "classifier.yaml").write_text(yaml.safe_dump({**values, "path": str(folder)}))
+    calibration = json.loads((folder / "calibration.json").read_text())
+    del calibration["attributes"]["gender"], calibration["probabilities"]["gender"]
+    (folder / "calibration.json").write_text(json.dumps(calibration))
+    with pytest.warns(UserWarning, match="nothing is said of wrong labels: .* has nothing for"):
+        planned = plan(recipe(judge=str(folder)))
+    assert planned.settings["calibration"] is None
+    with pytest.raises(UserError, match="has nothing for 'gender'"):
+        plan(recipe(judge=str(folder), calibration=str(folder / "calibration.json")))
 
 
 # contexts

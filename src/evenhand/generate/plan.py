@@ -4,6 +4,7 @@ Names are looked up here and nowhere after; no model is loaded.
 """
 
 import pathlib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -190,6 +191,12 @@ def judging(
     """The settings that say who decides, how that judge errs, and what is left out."""
     names = list(classes)
     calibration = calibration_of(judge, names, config.calibration)
+    try:
+        for name in names if calibration else ():
+            calibration.confusion(judge.known[name])
+    except UserError as error:  # of the one beside the judge, which nobody asked for
+        warnings.warn(f"nothing is said of wrong labels: {error}", stacklevel=2)
+        calibration = None
     return {
         "judge": {"name": one_spelling(judge.name)},
         "concept": judge.concept,

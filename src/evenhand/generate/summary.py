@@ -112,8 +112,6 @@ def _noise(plan: SetPlan, ledger: Ledger, settings: dict[str, Any]) -> list[Nois
     if not settings["calibration"]:
         return None
     calibration = Calibration.model_validate(settings["calibration"])
-    if not set(plan.names) <= calibration.attributes.keys():
-        return None
     by_stream: dict[int, list[Record]] = {}
     for entry in ledger.entries:
         by_stream.setdefault(entry.stream, []).append(entry.drawn.record)
