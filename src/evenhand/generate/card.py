@@ -39,6 +39,7 @@ def write_card(folder: pathlib.Path, plan: SetPlan, report: SetReport, command: 
         percent=percent,
         formats=plan.config.out,
         files_of=files_of,
+        tars=_tars(report),
     )  # fmt: skip
     write_text(folder / "README.md", f"---\n{header}\n---\n{text}")
 
@@ -77,6 +78,16 @@ def files_of(kind: Format, split: str) -> str:
     """Where the images of a split lie in a format, as a pattern."""
     ending = WRITERS[kind][1]
     return f"{kind}/{split}-*{ending}" if ending else f"{kind}/{split}/**"
+
+
+def _tars(report: SetReport) -> dict[str, str]:
+    """The tar files of each split, as `webdataset` takes them; none where there are none."""
+    found = {}
+    for split in report.splits:
+        shards = [x for x in report.shards if x.split == split and x.path.endswith(".tar")]
+        if shards:
+            found[split] = f"webdataset/{split}-{{00000..{len(shards) - 1:05d}}}.tar"
+    return found
 
 
 def _configuration(kind: Format, report: SetReport) -> dict[str, Any]:
