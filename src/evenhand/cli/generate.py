@@ -165,9 +165,11 @@ def _tell(report: "SetReport", folder: Path) -> None:
 def _preview(config: "Generate", folder: Path, images: int, *, judge_may_be_trainer: bool) -> None:
     """Draws a few images of each cell into a page."""
     from evenhand.cli.show import progress
+    from evenhand.core.files import digest_of
     from evenhand.generate import preview
 
-    beside = folder.with_name(f"{folder.name}-preview")
+    recipe = digest_of(config.model_dump(mode="json"))  # each change of the recipe has its own
+    beside = folder.with_name(f"{folder.name}-preview") / recipe
     with progress("previewing") as update:
         page = preview(
             config,
