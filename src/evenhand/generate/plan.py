@@ -192,8 +192,9 @@ def judging(
     names = list(classes)
     calibration = calibration_of(judge, names, config.calibration)
     try:
-        for name in names if calibration else ():
-            calibration.confusion(judge.known[name])
+        if calibration:
+            for name in names:
+                calibration.confusion(judge.known[name])
     except UserError as error:  # of the one beside the judge, which nobody asked for
         warnings.warn(f"nothing is said of wrong labels: {error}", stacklevel=2)
         calibration = None
