@@ -18,6 +18,7 @@ from evenhand.core.concept_targets import load_targets
 from evenhand.core.prompts import load_prompts
 from evenhand.recipes.classify import load_classify
 from evenhand.recipes.dft import load_recipe
+from evenhand.recipes.generate import load_generate
 from evenhand.recipes.judge import find_judge
 from evenhand.recipes.judge_training import load_judge_training
 from evenhand.recipes.methods import load_training
@@ -43,6 +44,7 @@ FLOORS = [
     "emoji",
     "measure",
     "adapt",
+    "generate",
     "classify",
     "publish",
     "cli",
@@ -145,6 +147,7 @@ def test_the_first_floors_and_the_command_line_load_no_torch():
         ("train/classify", load_classify),
         ("train/lora", lambda name: load_training(f"lora/{name}")),
         ("train/classifiers", lambda name: load_judge_training(f"classifiers/{name}")),
+        ("train/generate", load_generate),
     ],
 )
 def test_every_yaml_loads(kind, load):
@@ -164,6 +167,7 @@ def test_every_yaml_is_of_a_known_kind():
         "train/lora",
         "train/classify",
         "train/classifiers",
+        "train/generate",
     )
     known = {
         resources.ROOT / kind / f"{name}.yaml" for kind in kinds for name in resources.names(kind)

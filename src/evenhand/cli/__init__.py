@@ -15,7 +15,18 @@ from typing import Any
 
 import typer
 
-from evenhand.cli import classifier, compare, demo, measure, plan, publish, report, sweep, train
+from evenhand.cli import (
+    classifier,
+    compare,
+    demo,
+    generate,
+    measure,
+    plan,
+    publish,
+    report,
+    sweep,
+    train,
+)
 from evenhand.cli.catalogue import catalogue
 from evenhand.cli.classify import classify
 from evenhand.core.errors import UserError
@@ -45,6 +56,7 @@ def _add(group: typer.Typer, verb: Callable[..., None], name: str | None = None)
 
 for verb in (demo.demo, plan.plan, measure.measure, train.train, compare.compare, report.report):
     _add(app, verb)
+_add(app, generate.generate)
 _add(app, classify)
 _add(app, classifier.calibrate)
 app.add_typer(classifier.app, name="classifier")

@@ -80,6 +80,8 @@ def read_run_file(path: Any, *, newest: int) -> dict[str, Any]:
     settings = run.get("settings")
     if not isinstance(settings, dict) or not {"judge", "attributes"} <= settings.keys():
         raise UserError(f"{none}: its run.json names no judge")
+    if "cells" in settings:
+        raise UserError(f"{folder}: is an image set; its page is {folder / 'dataset.html'}")
     info = check(RunFile, run, where=str(path)).settings
     attributes_of(info.attributes)
     if info.model is None and info.images_from is None:

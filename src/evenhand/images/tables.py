@@ -44,7 +44,7 @@ def read_table(table: str | os.PathLike, folder: str | os.PathLike) -> list[Pict
     """
     pictures: list[Picture] = []
     rows: dict[str, int] = {}
-    for number, row in enumerate(rows_of(pathlib.Path(table)), start=1):
+    for number, row in enumerate(rows_of_file(pathlib.Path(table)), start=1):
         where = f"{table}, row {number}"
         texts = _texts(row, where)
         name = texts["image"]
@@ -60,11 +60,11 @@ def read_table(table: str | os.PathLike, folder: str | os.PathLike) -> list[Pict
     return pictures
 
 
-def rows_of(table: pathlib.Path) -> Iterator[Any]:
-    """The rows of a table of CSV, JSON lines or JSON, as they stand there.
+def rows_of_file(table: pathlib.Path) -> Iterator[Any]:
+    """The rows of a table (CSV, JSON lines or a JSON list), as they stand there.
 
     Raises:
-        UserError: it cannot be read, or is none.
+        UserError: it cannot be read as one.
     """
     try:
         text = table.read_text(encoding="utf-8-sig")

@@ -10,7 +10,6 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from evenhand.core.attributes import attributes_of
-from evenhand.core.errors import UserError
 from evenhand.core.prompts import Row
 from evenhand.core.records import (
     Record,
@@ -28,7 +27,7 @@ from evenhand.diffusion.pipeline import Diffusion
 from evenhand.diffusion.sampling import draw
 from evenhand.diffusion.tokens import cut_short
 from evenhand.judges.base import Judge
-from evenhand.judges.perceive import judged, save_images, with_digest
+from evenhand.judges.perceive import judge_is_trainer, judged, save_images, with_digest
 from evenhand.judges.registry import load_judge
 from evenhand.measure.plan import GeneratorPlan
 from evenhand.measure.rows import units_of
@@ -59,7 +58,8 @@ def measure_generator(
     the run is cut and however many processes do it.
     """
     generator, judge = _load(plan, pathlib.Path(folder) / ANSWERS)
-    trained = _trained(plan, judge, judge_may_be_trainer)
+    adapters = [adapter for adapter, _ in plan.adapters.parts]
+    trained = judge_is_trainer(judge, adapters, allowed=judge_may_be_trainer)
     texts = (p.text for p, _ in plan.rows)
     cut = cut_short(generator, texts) if isinstance(generator, Diffusion) else []
     settings = {
@@ -155,17 +155,22 @@ def cost(plan: GeneratorPlan) -> tuple[float, int]:
         seconds of the whole, and peak memory in bytes.
     """
     with tempfile.TemporaryDirectory() as answers:
-        return _cost(plan, *_load(plan, pathlib.Path(answers)))
+        generator, judge = _load(plan, pathlib.Path(answers))
+        rows = plan.rows[: plan.config.batch]
+        return seconds_of(generator, judge, rows, plan.settings) * len(plan.rows), peak_memory()
 
 
-def _cost(plan: GeneratorPlan, generator: Generator, judge: Judge) -> tuple[float, int]:
-    rows, seconds = plan.rows[: plan.config.batch], 0.0
+def seconds_of(
+    generator: Generator, judge: Judge, rows: list[Row], settings: dict[str, Any]
+) -> float:
+    """Seconds that drawing and judging an image takes, from doing so with some rows twice."""
+    seconds = 0.0
     for _ in range(2):  # the first time is slower than all others
         started = time.perf_counter()
         for batch, images in draw(generator, rows):
-            judged(batch, images, judge, plan.settings["attributes"], "")
+            judged(batch, images, judge, settings["attributes"], "")
         seconds = time.perf_counter() - started
-    return seconds * len(plan.rows) / len(rows), peak_memory()
+    return seconds / len(rows)
 
 
 def _may_stop(found: list[Record], settings: dict[str, Any]) -> bool:
@@ -176,28 +181,6 @@ def _may_stop(found: list[Record], settings: dict[str, Any]) -> bool:
     return all(
         enough(counts(found, attribute), **settings["until"]) for attribute in known.values()
     )
-
-
-def _trained(plan: GeneratorPlan, judge: Judge, allowed: bool) -> dict[str, bool]:
-    """What the run's settings say where the judge trained an adapter; nothing where it did not.
-
-    Raises:
-        UserError: it did, and that was not allowed.
-    """
-    trainers = {
-        adapter.name: (adapter.described.get("classifier") or {}).get("digest")
-        for adapter, _ in plan.adapters.parts
-    }
-    trained = [name for name, trainer in trainers.items() if trainer == judge.digest]
-    if not trained:
-        return {}
-    if not allowed:
-        raise UserError(
-            f"judge {judge.name!r} trained the adapter {trained[0]!r}: its numbers would "
-            "flatter. Name another "
-            "with --judge, or insist with --judge-may-be-trainer"
-        )
-    return {"judge_is_trainer": True}
 
 
 def _load(plan: GeneratorPlan, answers: pathlib.Path) -> tuple[Generator, Judge]:

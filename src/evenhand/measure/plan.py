@@ -21,7 +21,7 @@ from evenhand.measure.rows import rows_of
 from evenhand.recipes.judge import JudgeConfig, find_judge
 from evenhand.recipes.measure import NO_CALIBRATION, Measure
 from evenhand.recipes.model import Model, load_model
-from evenhand.stats.calibration import read_calibration
+from evenhand.stats.calibration import Calibration, read_calibration
 from evenhand.stats.stopping import LOOK
 
 
@@ -222,11 +222,7 @@ def _judging(config: Measure, judge: JudgeConfig, domain: str) -> dict[str, Any]
     """The settings that say what is perceived, by whom, and how that judge errs."""
     names = config.attributes or list(judge.known)
     left_out = config.calibration == NO_CALIBRATION
-    file = None if left_out else config.calibration or judge.beside("calibration.json")
-    calibration = read_calibration(file).of(names) if file else None
-    if config.calibration and calibration:
-        for name in names:
-            calibration.confusion(judge.known[name])  # what cannot be corrected is refused now
+    calibration = calibration_of(judge, names, config.calibration)
     return {
         "judge": {"name": one_spelling(judge.name)},
         "concept": judge.concept,
@@ -236,3 +232,22 @@ def _judging(config: Measure, judge: JudgeConfig, domain: str) -> dict[str, Any]
         **({"calibration_left_out": True} if left_out else {}),
         **({"joint": True} if config.joint else {}),
     }
+
+
+def calibration_of(judge: JudgeConfig, names: list[str], given: str | None) -> Calibration | None:
+    """How a judge errs about some attributes, as far as that is known.
+
+    Args:
+        judge: who errs.
+        names: of the attributes.
+        given: the file; the one beside the judge when None; `none` for no calibration.
+
+    Raises:
+        UserError: the file that was given cannot be read, or corrects nothing.
+    """
+    file = None if given == NO_CALIBRATION else given or judge.beside("calibration.json")
+    found = read_calibration(file).of(names) if file else None
+    if given and found:
+        for name in names:
+            found.confusion(judge.known[name])  # what cannot be corrected is refused now
+    return found
