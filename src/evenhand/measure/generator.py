@@ -71,17 +71,7 @@ def measure_generator(
     folder = check_run(folder, settings, free=FREE)
 
     def do(rows: list[Row]) -> str:
-        found = []
-        for drawn, images in draw(generator, rows):
-            flagged = generator.safety(images) if generator.safety else None
-            records = judged(
-                drawn, images, judge, settings["attributes"], generator.source, flagged=flagged
-            )
-            claim_run(folder, settings, free=FREE)
-            save_images(images, [folder / r.image for r in records])
-            found += records
-        claim_run(folder, settings, free=FREE)
-        return lines_of(found) + skipped_lines(_missing(generator, rows))
+        return _unit(generator, judge, rows, settings, folder)
 
     records: Records = {}  # of the rounds that are done
     of_prompt: dict[str, list[Record]] = defaultdict(list)  # the same; every process decides alike
@@ -101,14 +91,42 @@ def measure_generator(
             if record := drawn.get(key(prompt, seed)):  # None where a service refused
                 records[key(prompt, seed)] = record
                 of_prompt[prompt.text].append(record)
-    units = sorted(part.stem for part in (folder / "parts").glob("*.jsonl"))
-    write_records(
-        folder,
-        [records[key(*row)] for row in plan.rows if key(*row) in records],
-        list({row["skipped"]: row for row in skipped_in_parts(folder, units)}.values()),
-    )
-    shutil.rmtree(folder / ANSWERS, ignore_errors=True)
+    _put_together(folder, [records[key(*row)] for row in plan.rows if key(*row) in records])
     return write_report(folder, pictures=pictures) if share.only or share.rank == 0 else None
+
+
+def _unit(
+    generator: Generator,
+    judge: Judge,
+    rows: list[Row],
+    settings: dict[str, Any],
+    folder: pathlib.Path,
+) -> str:
+    """Draws, judges and keeps the images of a unit; its part."""
+    found = []
+    for drawn, images in draw(generator, rows):
+        flagged = generator.safety(images) if generator.safety else None
+        records = judged(
+            drawn, images, judge, settings["attributes"], generator.source, flagged=flagged
+        )
+        claim_run(folder, settings, free=FREE)
+        save_images(images, [folder / r.image for r in records])
+        found += records
+    claim_run(folder, settings, free=FREE)  # a service may have refused all
+    missing = [
+        {"skipped": f"{prompt.text} (request {seed})", "why": generator.missing[key(prompt, seed)]}
+        for prompt, seed in rows
+        if key(prompt, seed) in generator.missing
+    ]
+    return lines_of(found) + skipped_lines(missing)
+
+
+def _put_together(folder: pathlib.Path, records: list[Record]) -> None:
+    """Writes the records of a finished run, and which images a service refused to draw."""
+    units = sorted(part.stem for part in (folder / "parts").glob("*.jsonl"))
+    missing = {row["skipped"]: row for row in skipped_in_parts(folder, units)}
+    write_records(folder, records, list(missing.values()))
+    shutil.rmtree(folder / ANSWERS, ignore_errors=True)
 
 
 def _round(
@@ -137,15 +155,6 @@ def _of_other_batches(folder: pathlib.Path, units: Collection[str]) -> Records:
     """Records of parts that are no units now: drawn in batches of another size; they count."""
     parts = sorted((folder / "parts").glob("*.jsonl"))
     return {(r.prompt, r.seed): r for part in parts if part.stem not in units for r in read(part)}
-
-
-def _missing(generator: Generator, rows: list[Row]) -> list[dict[str, str]]:
-    """Which of the rows a service did not draw, and why."""
-    return [
-        {"skipped": f"{prompt.text} (request {seed})", "why": generator.missing[key(prompt, seed)]}
-        for prompt, seed in rows
-        if key(prompt, seed) in generator.missing
-    ]
 
 
 def cost(plan: GeneratorPlan) -> tuple[float, int]:
