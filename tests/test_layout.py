@@ -21,8 +21,8 @@ from evenhand.recipes.dft import load_recipe
 from evenhand.recipes.generate import load_generate
 from evenhand.recipes.judge import find_judge
 from evenhand.recipes.judge_training import load_judge_training
-from evenhand.recipes.methods import load_training
 from evenhand.recipes.measure import Measure
+from evenhand.recipes.methods import load_training
 from evenhand.recipes.model import load_model
 
 SOURCE = pathlib.Path(__file__).parents[1] / "src" / "evenhand"
