@@ -13,7 +13,7 @@ from evenhand.diffusion.denoising import Denoising
 from evenhand.diffusion.pipeline import load_diffusion
 from evenhand.diffusion.trainable import attach
 from evenhand.recipes.denoising import LoraTraining
-from evenhand.recipes.model import load_model
+from evenhand.recipes.model import Model, load_model
 from evenhand.training.denoise import denoise
 from evenhand.training.examples import captioned, of_the_model
 from evenhand.training.processes import training
@@ -53,14 +53,8 @@ def train_lora(
         "images": {**recipe.images.model_dump(), "path": one_spelling(recipe.images.path)},
     }
     with training(folder, settings, free=CUTS) as accelerator:
-        dtype = resolve_dtype(recipe.dtype or model.dtype, accelerator.device)
-        steps = recipe.num_inference_steps
-        diffusion = load_diffusion(
-            model.model_copy(update={"dtype": dtype}),
-            device=str(accelerator.device),
-            settings={"num_inference_steps": steps} if steps else {},
-        )
-        denoising = Denoising(diffusion)
+        denoising = _loaded(recipe, model, accelerator)
+        diffusion = denoising.diffusion
         cache = folder if accelerator.is_main_process else folder / f"{accelerator.process_index}"
         terms = {"loss": captioned(recipe.images, denoising, cache)}
         if recipe.prior:
@@ -80,15 +74,23 @@ def train_lora(
         )
         if accelerator.is_main_process:
             with optimizer.averaged():
-                save_adapter(
-                    folder / "adapter",
-                    LORA,
-                    trainable.state(),
-                    {
-                        "base_model": diffusion.source,
-                        "recipe": name,
-                        "settings": recipe.model_dump(mode="json"),
-                        "versions": versions(),
-                    },
-                )
+                description = {
+                    "base_model": diffusion.source,
+                    "recipe": name,
+                    "settings": recipe.model_dump(mode="json"),
+                    "versions": versions(),
+                }
+                save_adapter(folder / "adapter", LORA, trainable.state(), description)
     return folder / "adapter"
+
+
+def _loaded(recipe: LoraTraining, model: Model, accelerator: Any) -> Denoising:
+    """The model's denoising loss, on the grid of steps that the recipe names."""
+    steps = recipe.num_inference_steps
+    dtype = resolve_dtype(recipe.dtype or model.dtype, accelerator.device)
+    diffusion = load_diffusion(
+        model.model_copy(update={"dtype": dtype}),
+        device=str(accelerator.device),
+        settings={"num_inference_steps": steps} if steps else {},
+    )
+    return Denoising(diffusion)
