@@ -1,6 +1,15 @@
 """Bad inputs, by verb, as data; `eval/bench/hostile.py` runs them."""
 
-from hostile_cases import classifiers, folders, generators, recipes, runs, sweeps, words
+from hostile_cases import (
+    classifiers,
+    folders,
+    generators,
+    recipes,
+    runs,
+    sets,
+    sweeps,
+    words,
+)
 from hostile_cases.case import Case
 
 CASES: dict[str, list[Case]] = {
@@ -9,6 +18,7 @@ CASES: dict[str, list[Case]] = {
     "report and compare": runs.CASES,
     "sweep": sweeps.CASES,
     "train": recipes.CASES,
+    "generate": sets.CASES,
     "classifier train and calibrate": classifiers.CASES,
     "plan, demo, list": words.CASES,
 }

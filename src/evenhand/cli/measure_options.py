@@ -49,7 +49,9 @@ Target = Annotated[
     list[str] | None,
     Option(
         help="Shares that you ask for, to report the distance from them: "
-        "gender=woman:.45,man:.45,person:.1",
+        "gender=woman:.45,man:.45,person:.1. Or a table with other shares for each concept: the "
+        "name of one that ships (`evenhand list`), a YAML or a CSV file (concept, class, share, "
+        "source, year), as us-labour-2022 or gender=counts.csv. May be repeated.",
         rich_help_panel=WHO,
     ),
 ]

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from evenhand.core.concept_targets import WrittenShares
 from evenhand.core.errors import UserError
 from evenhand.core.files import digest
 from evenhand.core.resources import ROOT, is_path, no_such, one_spelling
@@ -45,7 +46,7 @@ class _Trainer(_Open):
 
 
 class _Target(_Open):
-    shares: dict[str, dict[str, float]] = {}
+    shares: WrittenShares = {}
 
 
 class _Settings(_Open):

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from evenhand.core.adapters import named_strengths
+from evenhand.core.concept_targets import Shares
 from evenhand.core.schema import Count, Strict
 
 NO_CALIBRATION = "none"  # for `calibration`: correct nothing, even where the judge has one
@@ -19,6 +20,8 @@ class Measure(Strict):
             none.
         images: of a neutral prompt; at most, with `until`.
         until: a prompt is drawn no further once each of its shares is known to +- this.
+        target: shares asked for, `{attribute: {class: share}}`; or the name of a table that gives
+            each concept its own, alone or under its attribute.
         adapter: with which the model is loaded: a name, several that may each carry a strength
             (`NAME=0.7`), or a table of names and strengths; `strengths` reads it.
         adapter_scale: strength of an adapter that is the only one and carries none.
@@ -42,7 +45,7 @@ class Measure(Strict):
     until: Annotated[float, Field(ge=0.005, lt=0.5)] | None = None
     seed: int = 0
     batch: Count = 16
-    target: dict[str, dict[str, float]] = {}
+    target: Shares = {}
     settings: dict[str, Any] = {}
     calibration: str | None = None
     domain: str = ""

@@ -42,7 +42,7 @@ def write_card(folder: str | os.PathLike, comparison: Comparison) -> None:
     model = load_model(settings["model"])
     sweep = sweep_of(adapter)
     trainer = described.get("classifier", {})
-    text = _template().render(
+    text = card_template("card.md.j2").render(
         name=folder.name,
         adapter=adapter,
         trained_by=described.get("versions", {}).get("evenhand"),
@@ -94,7 +94,8 @@ def card_of(
     return adapter.folder
 
 
-def _template() -> Any:
+def card_template(name: str) -> Any:
+    """A card's template; names put into it pass a filter that makes them safe in Markdown."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -106,7 +107,7 @@ def _template() -> Any:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"number": number, "md": markdown, "code": code, "text": literal}
-    return environment.get_template("card.md.j2")
+    return environment.get_template(name)
 
 
 def markdown(text: object) -> str:

@@ -16,7 +16,7 @@ from evenhand.stats.correction import change_of_corrected
 from evenhand.stats.means import change_of_means, pair_noise
 from evenhand.stats.roots import change_of_roots
 from evenhand.stats.shares import Estimate
-from evenhand.stats.squares import Form, distance_from
+from evenhand.stats.squares import Form
 
 
 def change_that(
@@ -43,7 +43,8 @@ def attribute_change(before: list[Record], after: list[Record], asked: Asked) ->
 def _split(before: list[Record], after: list[Record], asked: Asked) -> SplitChange:
     """The paired differences of one attribute in a split."""
     attribute, (even, among) = asked.attribute, evenness(asked)
-    target = distance_from(asked.wished) if asked.wished else None
+    rows_of_form = evidence(after, calls(attribute), asked.rule).concepts
+    target = asked.wish.form(rows_of_form) if asked.wish else None
     runs, known = (before, after), asked.confusion is not None
 
     def root(form: Form, answers: Answers) -> Estimate:

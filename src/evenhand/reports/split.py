@@ -13,14 +13,14 @@ from evenhand.stats.floors import distance_floor, gap_floor, worst_floor, worst_
 from evenhand.stats.means import mean_shares
 from evenhand.stats.roots import root
 from evenhand.stats.shares import Estimate, shares, total_variation
-from evenhand.stats.squares import Form, distance_from, squares, unevenness
+from evenhand.stats.squares import Form, squares, unevenness
 
 
 def split_report(rows: list[Record], asked: Asked) -> SplitReport:
     """All prompts of a split; at least one record."""
-    attribute, wished = asked.attribute, asked.wished
+    attribute = asked.attribute
     seen = evidence(rows, calls(attribute), asked.rule)
-    target = distance_from(wished) if wished and seen.images else None
+    target = asked.wish.form(seen.concepts) if asked.wish and seen.images else None
     distance = root(squares(seen.found, target)) if target else None
     corrected = asked.corrected(rows) if seen.images else None
     return SplitReport(
@@ -91,17 +91,17 @@ def _floor(found: np.ndarray) -> float:
 
 def _distances_found(rows: list[Record], asked: Asked) -> dict[str, float | None]:
     """Distances as found, chance included, of the prompts in which something was seen."""
-    attribute, wished = asked.attribute, asked.wished
-    if not wished:
+    attribute, wish = asked.attribute, asked.wish
+    if not wish:
         return {"distance_found": None, "distance_floor": None}
 
     def distance(group: list[Record]) -> float:
-        found = counts(group, attribute)
+        found, wished = counts(group, attribute), wish.of(group[0].concept)
         return float(total_variation(shares(found), wished)) if found.sum() else float("nan")
 
     def floor(group: list[Record]) -> float:
         n = int(counts(group, attribute).sum())
-        return distance_floor(tuple(wished), n) if n else float("nan")
+        return distance_floor(tuple(wish.of(group[0].concept)), n) if n else float("nan")
 
     return {"distance_found": _mean(rows, distance), "distance_floor": _mean(rows, floor)}
 

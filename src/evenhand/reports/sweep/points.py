@@ -15,7 +15,7 @@ from evenhand.reports.tally import Test, as_asked, keeps, nameable, saying
 from evenhand.stats.moments import Moments
 from evenhand.stats.roots import change_of_roots, root
 from evenhand.stats.shares import Estimate
-from evenhand.stats.squares import Form, distance_from, squares
+from evenhand.stats.squares import Form, squares
 
 
 def level_of(points: int) -> float:
@@ -95,8 +95,9 @@ def _attribute(
     name, (even, among) = asked.attribute.name, evenness(asked)
     gap, gap_change = _root(rows, before, asked, even, among, level)
     distance = distance_change = None
-    if asked.wished:
-        target = distance_from(asked.wished)
+    neutral = [r for r in rows if not r.states]
+    if asked.wish and neutral:
+        target = asked.wish.form(evidence(neutral, calls(asked.attribute)).concepts)
         distance, distance_change = _root(rows, before, asked, target, None, level)
     said = (saying(rows, asked.attribute), before and saying(before, asked.attribute))
     explicit, explicit_change = _share(*said, keeps(name), level)
