@@ -117,9 +117,7 @@ def _started(
         diffusion = generator(planned.streams[0].adapter)
         _refuse_cut(diffusion, planned)
         judge = load_judge(planned.judge, device=diffusion.pipe.device)
-        trained: dict[str, bool] = {}
-        for adapter in planned.adapters:
-            trained |= judge_is_trainer(judge, adapter, allowed=judge_may_be_trainer)
+        trained = judge_is_trainer(judge, planned.adapters, allowed=judge_may_be_trainer)
         told = {"refused_contexts": dict(contexts.refused)} if contexts else {}
         source = {"source": diffusion.source, **told}
         settings = {**with_digest(planned.settings, judge), **trained, **source}

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from evenhand.core.adapters import Mix
 from evenhand.core.files import digest
 from evenhand.core.prompts import Row
 from evenhand.core.records import Record, key
@@ -84,12 +85,10 @@ def generators(plan: SetPlan) -> Callable[[int | None], Diffusion]:
 
     @functools.lru_cache(maxsize=1)
     def load(number: int | None) -> Diffusion:
-        return load_diffusion(
-            model,
-            adapter=None if number is None else plan.adapters[number],
-            adapter_scale=1.0 if number is None else plan.config.adapters[number].scale,
-            settings=plan.settings["settings"],
-        )
+        adapters = Mix()
+        if number is not None:
+            adapters = Mix(((plan.adapters[number], plan.config.adapters[number].scale),))
+        return load_diffusion(model, adapter=adapters, settings=plan.settings["settings"])
 
     return load
 

@@ -2,7 +2,7 @@
 
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -35,18 +35,24 @@ def with_digest(settings: dict[str, Any], judge: Judge) -> dict[str, Any]:
     return {**settings, "judge": {**settings["judge"], "digest": judge.digest}}
 
 
-def judge_is_trainer(judge: Judge, adapter: Adapter | None, *, allowed: bool) -> dict[str, bool]:
-    """What a run's settings say where the judge trained the adapter; nothing where it did not.
+def judge_is_trainer(
+    judge: Judge, adapters: Iterable[Adapter], *, allowed: bool
+) -> dict[str, bool]:
+    """What a run's settings say where the judge trained an adapter; nothing where it did not.
 
     Raises:
         UserError: it did, and that is not allowed.
     """
-    trainer = (adapter.described.get("classifier") or {}) if adapter else {}
-    if not adapter or trainer.get("digest") != judge.digest:
+    trained = [
+        adapter.name
+        for adapter in adapters
+        if (adapter.described.get("classifier") or {}).get("digest") == judge.digest
+    ]
+    if not trained:
         return {}
     if not allowed:
         raise UserError(
-            f"judge {judge.name!r} trained the adapter {adapter.name!r}: its numbers would "
+            f"judge {judge.name!r} trained the adapter {trained[0]!r}: its numbers would "
             "flatter. Name another "
             "with --judge, or insist with --judge-may-be-trainer"
         )

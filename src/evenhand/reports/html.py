@@ -18,6 +18,7 @@ from evenhand.reports.headlines import headlines, labels_of, number
 from evenhand.reports.models import Report
 from evenhand.reports.pictures import Side, grids, of_people
 from evenhand.reports.plots import PALETTE, PLOTTED, gap_plot, shares_plot
+from evenhand.reports.refusals import refusals
 from evenhand.reports.report import build
 from evenhand.reports.sentence import in_words
 
@@ -32,6 +33,7 @@ def write_report(folder: str | os.PathLike, *, pictures: bool = True) -> Report:
     folder = pathlib.Path(folder)
     run = read_run(folder)
     report = build(run)
+    report = report.model_copy(update={"notes": [*report.notes, *refusals(folder, report)]})
     write_json(folder / "report.json", report.as_json())
     side = Side("", folder, report, run[1])
     _write_page(folder / "report.html", [side], None, report.notes, pictures)
