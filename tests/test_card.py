@@ -11,8 +11,9 @@ from evenhand.core.adapters import find_adapter
 from evenhand.core.errors import UserError
 from evenhand.core.files import write_json
 from evenhand.core.resources import ROOT
-from evenhand.reports.card import card_of, code, literal, markdown, write_card
+from evenhand.reports.card import card_of, write_card
 from evenhand.reports.changes import Comparison
+from evenhand.reports.rendering import code, literal, markdown
 
 
 @pytest.fixture

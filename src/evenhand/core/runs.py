@@ -42,7 +42,7 @@ class MeasureInfo(_Open):
     source: str | None = None
     concept: str | None = None
     domain: str | None = None
-    joint: bool = False
+    joint: bool | list[str] = False
     target: dict[str, dict[str, float]] | None = None
     until: Until | None = None
     calibration: dict[str, Any] | None = None

@@ -21,6 +21,8 @@ from evenhand.core.adapters import CLIP_NAMES, SCHEMA, Adapter, find_adapter
 from evenhand.core.errors import UserError, loading
 from evenhand.core.files import digest, whole, write_json
 
+MEASURED = ("measured", "verified", "sweep")  # what `adapter.json` says of images, by its key
+
 
 def clip_encoders(pipe: Any) -> list[tuple[Any, Any]]:
     """The pipeline's (tokenizer, CLIP text encoder) pairs, which its own loader gives soft tokens.
@@ -74,8 +76,8 @@ def save_adapter(
         # one entry: the order of several, and so the file's digest, is another in every process
         save_file(state, temporary, metadata={"format": "pt"})
     facts = {"weights": file, "digest": digest(folder / file)}
-    if "measured" in before and before.get("digest") == facts["digest"]:
-        facts["measured"] = before["measured"]
+    if before.get("digest") == facts["digest"]:
+        facts |= {key: before[key] for key in MEASURED if key in before}
     write_json(folder / "adapter.json", {"schema": SCHEMA, **description, **facts})
 
 

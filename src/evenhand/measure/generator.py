@@ -84,7 +84,11 @@ def measure_generator(
             records[key(prompt, seed)] = drawn[key(prompt, seed)]
             of_prompt[prompt.text].append(drawn[key(prompt, seed)])
     write_records(folder, [records[key(*row)] for row in plan.rows if key(*row) in records])
-    return write_report(folder, pictures=pictures) if share.only or share.rank == 0 else None
+    return (
+        write_report(folder, pictures=pictures, accept=plan.config.accept)
+        if share.only or share.rank == 0
+        else None
+    )
 
 
 def _round(

@@ -20,6 +20,7 @@ from 0.36 on. The request is an object, or a list of them:
 The folder then holds `without-N.png`, `with-N.png` for row N, and `answer.json`:
 
     versions, threads, device   of what drew
+    scheduler        the name of its class
     evenhand         whether a module of evenhand was imported
     unexpected       keys of the file that did not arrive in the pipeline
     zero             keys of tensors that are zero everywhere
@@ -163,6 +164,7 @@ def answer(request):
     pipe = load_base(
         request["base"], request.get("scheduler"), request.get("scheduler_options"), device
     )
+    yield {"scheduler": type(pipe.scheduler).__name__}
     before = None
     if request.get("without") or not request.get("weights"):
         before = draw(pipe, rows, settings, "", os.path.join(out, "without-{}.png"))

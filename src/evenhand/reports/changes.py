@@ -1,7 +1,7 @@
 """What comparisons hold: the schema of `report.json` of two runs. Numbers as in `models`."""
 
 from evenhand.core.schema import Strict
-from evenhand.reports.models import ByClass, File, Measured, Report, Whole
+from evenhand.reports.models import ByClass, File, Measured, Report, Verdict, Whole
 
 
 class SplitChange(Strict):
@@ -106,11 +106,13 @@ class Comparison(File):
         before: the report of the first run, on the images that both have.
         after: of the second.
         change: between them.
+        accepted: the rules that it was held against, with the verdict of each.
     """
 
     before: Report
     after: Report
     change: Change
+    accepted: list[Verdict] = []
 
     @property
     def notes(self) -> list[str]:

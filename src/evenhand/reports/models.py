@@ -30,6 +30,20 @@ class File(Strict):
         return self.model_dump(mode="json", by_alias=True)
 
 
+class Verdict(Strict):
+    """Whether a report meets a rule.
+
+    Attributes:
+        rule: as it was written.
+        found: the number that it speaks of; None where the report has none, which is no pass.
+        passed: whether it holds.
+    """
+
+    rule: str
+    found: float | None
+    passed: bool
+
+
 class PromptReport(Strict):
     """One attribute in the images of one neutral prompt.
 
@@ -117,10 +131,16 @@ class SplitReport(Strict):
 
 
 class ExplicitReport(Strict):
-    """Of the images whose prompt says a class, the share perceived as it: of all, and by class."""
+    """Of the images whose prompt says a class, the share perceived as it: of all, and by class.
+
+    Attributes:
+        all, classes: the shares.
+        images: how many there are in all; None in files of before this was counted.
+    """
 
     all: Measured
     classes: ByClass
+    images: Whole | None = None
 
 
 class AttributeReport(Strict):
@@ -198,6 +218,7 @@ class Report(File):
         concept_fidelity: by split, the share of images whose concept is perceived as the prompt's.
         flagged: by split, the share of images at which the model's safety checker takes offence;
             empty of a model without one.
+        accepted: the rules that it was held against, with the verdict of each.
     """
 
     run: RunInfo
@@ -207,6 +228,7 @@ class Report(File):
     stopping: Stopping | None
     concept_fidelity: dict[str, Measured]
     flagged: dict[str, Measured]
+    accepted: list[Verdict] = []
 
     @property
     def cautions(self) -> list[str]:

@@ -22,6 +22,11 @@ class Plan:
     sets: dict[str, PromptSet]
 
     @property
+    def neutral(self) -> list[Prompt]:
+        """Training prompts that leave the class open."""
+        return [p for s in self.sets.values() for p in s.prompts(["train"])]
+
+    @property
     def explicit(self) -> list[Prompt]:
         """Training prompts that say a class of one of the targets' attributes, if any are drawn."""
         if not self.recipe.explicit_images:
