@@ -1,19 +1,25 @@
 """The card of an adapter: its header is what the Hub reads, its tables say what was measured."""
 
 import json
+import shlex
 import shutil
 
 import pytest
+import yaml
 from huggingface_hub import ModelCard
 from test_reports import record, run_of
+from typer.main import get_command
 
+from evenhand.cli import app
+from evenhand.cli.measure_settings import configured
 from evenhand.core.adapters import find_adapter
 from evenhand.core.errors import UserError
 from evenhand.core.files import write_json
 from evenhand.core.resources import ROOT
+from evenhand.measure.plan import plan
 from evenhand.reports.card import card_of, write_card
 from evenhand.reports.changes import Comparison
-from evenhand.reports.rendering import code, literal, markdown
+from evenhand.reports.rendering import code, commands, literal, markdown
 
 
 @pytest.fixture
@@ -44,26 +50,46 @@ def card(folder):
     return (folder / "README.md").read_text()
 
 
-def test_a_card_says_what_was_measured_at_every_strength(folder, comparison):
-    half = comparison.before.model_dump()
-    split = half["attributes"]["gender"]["splits"]["test"]
-    split["gap"]["value"] = 0.4321
-    split["corrected"] = None  # it lacks a line that the others have
-    write_card(folder, comparison, sweep={"0.5": type(comparison.before).model_validate(half)})
+def test_a_card_says_what_was_measured(folder, comparison):
+    write_card(folder, comparison)
     card = ModelCard.load(folder / "README.md")
     (result,) = card.data.eval_results
     after = comparison.after.attributes["gender"].splits["test"]
     assert result.metric_value == after.gap.value
-    (row,) = [
-        line
-        for line in card.text.splitlines()
-        if line.startswith("| gender, test | gap woman / man ")
-    ]
-    assert row.count("|") == 6 and " 0.43 " in row
+    (row,) = [line for line in card.text.splitlines() if "| gap woman / man |" in line]
+    assert row.count("|") == 8 and f" {after.gap} " in row
     assert "share woman" in card.text
     numbers = {x["what"]: x for x in find_adapter(folder).described["measured"]["numbers"]}
     assert numbers["gap woman / man"]["after"]["value"] == after.gap.value
     assert numbers["gap as found"]["change"] is None
+
+
+def test_a_fairness_card_holds_what_the_report_says(folder, comparison):
+    write_card(folder, comparison)
+    found = yaml.safe_load((folder / "fairness_card.yaml").read_text())
+    (gap,) = [x for x in found["metrics"] if x["what"] == "gap woman / man"]
+    after = comparison.after.attributes["gender"].splits["test"].gap
+    assert gap["after"] == {
+        "value": after.value, "low": after.low, "high": after.high, "n": 6, "level": 0.95
+    }  # fmt: skip
+    assert found["scorer"]["name"] == "emoji-judge" and found["scorer"]["licence"] == "apache-2.0"
+    assert found["reproducibility"]["total_samples"] == 2 * comparison.after.images
+    assert found["protected_attributes"] == {"gender": ["woman", "man", "person"]}
+    assert {"intended_use", "decision_rules", "prompt_suite", "decoding"} <= found.keys()
+
+
+def test_the_commands_of_a_card_are_the_measurement(folder, comparison):
+    """They give the settings that the card's report has."""
+    settings = comparison.after.run.settings
+    _, line, _ = commands({"folder": "adapters/emoji-gender"}, settings)
+    words = shlex.split(line)
+    assert words[:3] == ["evenhand", "measure", "emoji"]
+    given = get_command(app).commands["measure"].make_context("measure", words[2:]).params
+    config, _ = configured({**dict.fromkeys(given), **given})
+    asked = plan(config).settings
+    assert {k: asked[k] for k in ("texts", "splits", "images", "seed", "target", "settings")} == {
+        k: settings[k] for k in ("texts", "splits", "images", "seed", "target", "settings")
+    }
 
 
 @pytest.mark.parametrize(

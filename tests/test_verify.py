@@ -27,9 +27,10 @@ from evenhand.recipes.dft import load_recipe
 from evenhand.recipes.lora import Lora
 from evenhand.recipes.measure import Measure
 from evenhand.recipes.model import Settings, load_model
+from evenhand.reports.accept import held
 from evenhand.reports.again import again
 from evenhand.reports.card import cards, edited, write_card
-from evenhand.reports.html import write_comparison
+from evenhand.reports.comparison import compare
 from evenhand.reports.shipped import table
 from evenhand.stats.moments import of_counts, over_wordings
 from evenhand.stats.roots import change_of_roots
@@ -42,6 +43,19 @@ TINY = [
 ]  # fmt: skip
 
 
+TWO = """
+version: 1
+source: the tests
+licence: CC0-1.0
+family: occupations
+templates: ["an emoji of {a} {concept}"]
+concepts: {test: [pilot, firefighter]}
+explicit:
+  gender: {woman: "an emoji of a woman {concept}", man: "an emoji of a man {concept}"}
+  tone: {dark: "an emoji of {a} {concept} with dark skin"}
+"""
+
+
 def lora(folder, state):
     folder.mkdir()
     save_file(state, folder / LORA)
@@ -52,7 +66,10 @@ def lora(folder, state):
 def trained(tmp_path_factory):
     """Folders of two trainings and of their average, at toy length."""
     folder = tmp_path_factory.mktemp("training")
-    finetune(load_recipe("dft/emoji-gender", TINY), folder)
+    quick = folder / "quick.yaml"
+    quick.write_text("path: package:emoji/model\nsettings: {num_inference_steps: 2}\n")
+    finetune(load_recipe("dft/emoji-gender", [*TINY, f"model={quick}"]), folder / "run")
+    folder = folder / "run"
     return [folder / "seed-1" / "adapter", folder / "adapter"]
 
 
@@ -118,9 +135,10 @@ def verified(tmp_path_factory):
     """A copy of an adapter with a small card, verified, and what came of it."""
     top = tmp_path_factory.mktemp("verified")
     folder = shutil.copytree(ROOT / "adapters" / "emoji-gender", top / "mine")
+    (top / "two.yaml").write_text(TWO)
     config = Measure(
         model="emoji",
-        prompts=["emoji-occupations"],
+        prompts=[str(top / "two.yaml")],
         splits=["test"],
         attributes=["gender"],
         target={"gender": {"woman": 0.5, "man": 0.5}},
@@ -130,8 +148,8 @@ def verified(tmp_path_factory):
     )
     for name, adapter in (("before", None), ("after", str(folder))):
         measure(config.model_copy(update={"adapter": adapter}), top / name, pictures=False)
-    rule = "gap.gender.upper < 2"
-    write_card(folder, write_comparison(top / "before", top / "after", top / "c", accept=[rule]))
+    found, _ = held(compare(top / "before", top / "after"), ["gap.gender.upper < 2"])
+    write_card(folder, found)
     seen = []
     result = verify(
         verification(str(folder), runs=top / "runs"),
@@ -155,7 +173,7 @@ def test_a_verified_adapter_says_so_and_shows_the_fresh_numbers(verified):
     assert described["measured"]["seed"] == described["verified"]["seed"] == 1
     card = (folder / "README.md").read_text()
     assert "(made from 1, fresh: no setting was chosen on these images)" in card
-    assert "### Not in the target" in card and "| tone, test: 6 prompts, 12 images |" in card
+    assert "### Not in the target" in card and "| tone, test: 2 prompts, 4 images |" in card
     assert "`gap.gender.upper < 2`: met" in card and "--seed 1 " in card
     assert "by plain diffusers" not in card and "by diffusers 0." in card
     assert read_references(folder).drawn_from == "file"
@@ -227,7 +245,7 @@ def spoil_verdict(folder):
 
 EDITED = {
     "the card": (
-        lambda f: change(f / "README.md", "| gap woman / man | 0", "| gap woman / man | 9"),
+        lambda f: change(f / "README.md", "| gap woman / man | ", "| gap woman / man | 9"),
         r"README.md, line \d+, is not what its numbers say",
     ),
     "the fairness card": (
@@ -269,7 +287,7 @@ def code_of(monkeypatch, *words):
     monkeypatch.setattr("sys.argv", ["evenhand", *map(str, words)])
     with pytest.raises(SystemExit) as stop:
         main()
-    return stop.value.code
+    return stop.value.code or 0
 
 
 def test_another_picture_than_the_reference_fails_and_is_not_pushed(

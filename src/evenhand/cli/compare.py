@@ -66,13 +66,12 @@ def compare(
         raise UserError("--reference: say with --features in what the images are compared")
     adapter = card_of(card, before, after) if card else None
     near = _near(before, after, features, reference) if features else None
-    result = write_comparison(
-        before, after, out, closeness=near, pictures=not no_images, accept=rules
-    )
+    pictures = not no_images
+    result = write_comparison(before, after, out, closeness=near, pictures=pictures, accept=rules)
     tell([result.before, result.after], result.change, result.notes)
     if adapter:
         write_card(adapter, result)
-    tell_page(out / "report.html", [result.before, result.after], not no_images)
+    tell_page(out / "report.html", [result.before, result.after], pictures)
     hold(rules, result)
 
 

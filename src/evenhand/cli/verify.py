@@ -15,39 +15,46 @@ if TYPE_CHECKING:
     from evenhand.publish.verify import Verified
 
 
+Name = Annotated[str, Argument(help="An adapter that ships (`evenhand list`), or a folder.")]
+Model = Annotated[str | None, Option(help="Base model. Default: the one that the card names.")]
+Prompts = Annotated[
+    list[str] | None,
+    Option(
+        help="Prompt set; may be repeated. Default: the card's, or held-out prompts of the recipe "
+        "where there is no card yet."
+    ),
+]
+Images = Annotated[
+    int | None,
+    Option(help="Images of each prompt that leaves the class open. Default: the card's."),
+]
+Seed = Annotated[
+    int | None,
+    Option(help="Number that every image's seed is made from. Default: the card's plus 1."),
+]
+WriteReferences = Annotated[
+    bool,
+    Option(
+        "--write-references",
+        help="Where the adapter has no reference images, keep those that its file draws now.",
+    ),
+]
+OnlyCard = Annotated[
+    bool,
+    Option("--only-card", help="Measure nothing: write the cards anew, from the report."),
+]
+
+
 def verify(
-    adapter: Annotated[str, Argument(help="An adapter that ships (`evenhand list`), or a folder.")],
-    model: Annotated[
-        str | None, Option(help="Base model. Default: the one that the card names.")
-    ] = None,
-    prompts: Annotated[
-        list[str] | None,
-        Option(
-            help="Prompt set; may be repeated. Default: the card's, or held-out prompts of the "
-            "recipe where there is no card yet."
-        ),
-    ] = None,
-    images: Annotated[
-        int | None,
-        Option(help="Images of each prompt that leaves the class open. Default: the card's."),
-    ] = None,
+    adapter: Name,
+    model: Model = None,
+    prompts: Prompts = None,
+    images: Images = None,
     judge: opt.JudgeName = None,
-    seed: Annotated[
-        int | None,
-        Option(help="Number that every image's seed is made from. Default: the card's plus 1."),
-    ] = None,
+    seed: Seed = None,
     accept: Accept = None,
-    write_references: Annotated[
-        bool,
-        Option(
-            "--write-references",
-            help="Where the adapter has no reference images, keep those that its file draws now.",
-        ),
-    ] = False,
-    only_card: Annotated[
-        bool,
-        Option("--only-card", help="Measure nothing: write the cards anew, from the report."),
-    ] = False,
+    write_references: WriteReferences = False,
+    only_card: OnlyCard = False,
     dry_run: opt.DryRun = False,
 ) -> None:
     r"""Load an adapter by plain diffusers, measure it anew, and compare with its card.

@@ -11,7 +11,7 @@ import yaml
 
 from evenhand.core.adapters import Adapter
 from evenhand.reports.changes import Comparison
-from evenhand.reports.headlines import headlines
+from evenhand.reports.headlines import Headline, headlines
 from evenhand.reports.rendering import commands, named_off_target
 from evenhand.stats.shares import Estimate
 
@@ -44,17 +44,7 @@ def fairness_card(adapter: Adapter, comparison: Comparison) -> str:
         "protected_attributes": {
             name: entry.classes for name, entry in after.attributes.items() if not entry.parts
         },
-        "metrics": [
-            {
-                "subject": line.subject,
-                "what": line.what,
-                **dict(zip(("before", "after"), map(_plain, line.found), strict=True)),
-                "change": _plain(line.change),
-                "target": line.target,
-                "chance_floor": line.floor,
-            }
-            for line in lines
-        ],
+        "metrics": [_metric(line) for line in lines],
         "decision_rules": [x.model_dump() for x in comparison.accepted],
         "verification": {k: verified[k] for k in ("date", "passed", "said")} if verified else None,
         "reproducibility": {
@@ -78,6 +68,18 @@ def fairness_card(adapter: Adapter, comparison: Comparison) -> str:
         },
     }
     return yaml.safe_dump(card, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _metric(line: Headline) -> dict[str, Any]:
+    """One number of the card."""
+    return {
+        "subject": line.subject,
+        "what": line.what,
+        **dict(zip(("before", "after"), map(_plain, line.found), strict=True)),
+        "change": _plain(line.change),
+        "target": line.target,
+        "chance_floor": line.floor,
+    }
 
 
 def _plain(found: Estimate | float | None) -> Any:
