@@ -41,8 +41,11 @@ def write_card(folder: str | os.PathLike, comparison: Comparison, **entries: Any
     """
     folder = pathlib.Path(folder)
     adapter = find_adapter(folder)
+    run = comparison.after.run
+    settings = {**run.settings, "adapter": f"{_shown(folder)}@{adapter.digest}"}
+    after = {"run": run.model_copy(update={"settings": settings})}
+    comparison = comparison.model_copy(update={"after": comparison.after.model_copy(update=after)})
     write_json(folder / REPORT, comparison.as_json())
-    settings = comparison.after.run.settings
     model = load_model(settings["model"])
     trainer = adapter.described.get("classifier") or {}
     measured = {
