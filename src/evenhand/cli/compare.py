@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from evenhand.reports.changes import Closeness
 
 
+CardOf = Annotated[
+    Path | None, Option(help="Write the card of this adapter, which AFTER was measured with.")
+]
+
+
 def compare(
     before: Annotated[Path, Argument(help="Run directory of `evenhand measure`.")],
     after: Annotated[Path, Argument(help="Another, of the same prompts and seed.")],
@@ -29,10 +34,7 @@ def compare(
             "both runs are from it (KID, FID)."
         ),
     ] = None,
-    card: Annotated[
-        Path | None,
-        Option(help="Write the card of this adapter, which AFTER was measured with."),
-    ] = None,
+    card: CardOf = None,
     accept: Accept = None,
     no_images: NoImages = False,
     out: Annotated[Path | None, Option(help="Where the report goes.")] = None,
