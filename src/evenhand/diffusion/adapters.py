@@ -21,7 +21,7 @@ from evenhand.core.adapters import CLIP_NAMES, SCHEMA, Adapter, find_adapter
 from evenhand.core.errors import UserError, loading
 from evenhand.core.files import digest, whole, write_json
 
-MEASURED = ("measured", "verified", "sweep")  # what `adapter.json` says of images, by its key
+MEASURED = ("measured", "verified", "sweep", "seal")  # what `adapter.json` says of images
 
 
 def clip_encoders(pipe: Any) -> list[tuple[Any, Any]]:

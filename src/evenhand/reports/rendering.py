@@ -10,7 +10,7 @@ import re
 import shlex
 from typing import Any
 
-from evenhand.core.adapters import CLIP_NAMES, Adapter
+from evenhand.core.adapters import CLIP_NAMES, LORA, Adapter
 from evenhand.core.schema import flat
 from evenhand.reports.changes import Comparison
 from evenhand.reports.headlines import Headline, headlines, number
@@ -177,7 +177,8 @@ def _example(report: Report, described: dict[str, Any]) -> str:
 def _load(adapter: Adapter, folder: str) -> str:
     """The lines that load the weights in plain diffusers."""
     if adapter.is_lora:
-        return f"pipe.load_lora_weights({literal(folder)})"
+        more = f", weight_name={literal(name)}" if (name := adapter.weights.name) != LORA else ""
+        return f"pipe.load_lora_weights({literal(folder)}{more})"
     from safetensors import safe_open
 
     with safe_open(adapter.weights, "pt") as file:
