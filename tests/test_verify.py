@@ -173,7 +173,7 @@ def test_a_verified_adapter_says_so_and_shows_the_fresh_numbers(verified):
     assert described["measured"]["seed"] == described["verified"]["seed"] == 1
     card = (folder / "README.md").read_text()
     assert "(made from 1, fresh: no setting was chosen on these images)" in card
-    assert "### Not in the target" in card and "| tone, test: 2 prompts, 4 images |" in card
+    assert "### Not in the target" in card and "| tone, test: 2 prompts, 4 images" in card
     assert "`gap.gender.upper < 2`: met" in card and "--seed 1 " in card
     assert "by plain diffusers" not in card and "by diffusers 0." in card
     assert read_references(folder).drawn_from == "file"
@@ -208,7 +208,7 @@ def test_a_number_that_chance_does_not_explain_is_found(verified):
     entry["splits"]["test"]["shares"]["woman"]["value"] = 1.0
     other = type(result.comparison).model_validate(values)
     wrong = [x for x in again(other, result.comparison, read_run(run)[1]) if not x.agrees]
-    assert {x.run for x in wrong} == {"after"} and "share man" in {x.what for x in wrong}
+    assert {x.run for x in wrong} == {"after"} and "share woman" in {x.what for x in wrong}
     again_itself = again(result.comparison, result.comparison, read_run(run)[1])
     assert all(x.agrees and x.difference.value == 0 for x in again_itself)
 

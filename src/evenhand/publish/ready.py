@@ -4,7 +4,6 @@ import pathlib
 
 from evenhand.core.adapters import find_adapter
 from evenhand.core.errors import UserError
-from evenhand.reports.card import edited
 
 
 def refuse_unready(folder: pathlib.Path) -> None:
@@ -16,6 +15,8 @@ def refuse_unready(folder: pathlib.Path) -> None:
     """
     if not (folder / "adapter.json").is_file():
         return
+    from evenhand.reports.card import edited  # takes a second
+
     adapter = find_adapter(str(folder.resolve()))
     verified = adapter.described.get("verified")
     if not verified:

@@ -17,11 +17,12 @@ from evenhand.measure import measure
 from evenhand.measure.plan import GeneratorPlan, plan
 from evenhand.publish.file_checks import FileCheck, check_file, keep_references
 from evenhand.publish.verification import Verification
+from evenhand.reports.accept import held
 from evenhand.reports.again import Again, again
 from evenhand.reports.card import describe, write_card, write_cards
 from evenhand.reports.changes import Comparison
+from evenhand.reports.comparison import compare
 from evenhand.reports.headlines import number
-from evenhand.reports.html import write_comparison
 from evenhand.reports.shipped import write_table
 
 Progress = Callable[[str, int, int], None]  # what is measured, images done, images in all
@@ -87,9 +88,9 @@ def verify(
 
         trained = bool(asked.card and asked.card.after.run.settings.get("judge_is_trainer"))
         measure(config, folder, progress=tell, judge_may_be_trainer=trained, pictures=False)
-    comparison = write_comparison(
-        *folders, asked.folder / f"compared-{same}", accept=asked.before.accept
-    )
+    comparison, wrong = held(compare(*folders), asked.before.accept)
+    if wrong:
+        raise wrong
     return _written(asked, file, _judged(asked, file, comparison, folders[1]))
 
 
