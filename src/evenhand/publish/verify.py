@@ -73,7 +73,7 @@ def verify(
         )
         if write_references:
             keep_references(planned, asked.folder / "stock", file)
-    same = digest_of(asked.before.model_dump(mode="json"))
+    same = digest_of(asked.before.model_dump(mode="json", exclude={"accept"}))
     folders = asked.folder.parent / f"base-{same}", asked.folder / f"after-{same}"
     for label, config, folder in zip(
         ("without the adapter", "with the adapter"),
@@ -87,6 +87,7 @@ def verify(
                 progress(label, done, total)
 
         trained = bool(asked.card and asked.card.after.run.settings.get("judge_is_trainer"))
+        config = config.model_copy(update={"accept": []})  # rules are of both runs together
         measure(config, folder, progress=tell, judge_may_be_trainer=trained, pictures=False)
     comparison, wrong = held(compare(*folders), asked.before.accept)
     if wrong:
