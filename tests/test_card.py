@@ -13,6 +13,7 @@ from typer.main import get_command
 from evenhand.cli import app
 from evenhand.cli.measure_settings import configured
 from evenhand.core.adapters import find_adapter
+from evenhand.core.concept_targets import load_targets
 from evenhand.core.errors import UserError
 from evenhand.core.files import write_json
 from evenhand.core.resources import ROOT
@@ -62,6 +63,16 @@ def test_a_card_says_what_was_measured(folder, comparison):
     numbers = {x["what"]: x for x in find_adapter(folder).described["measured"]["numbers"]}
     assert numbers["gap woman / man"]["after"]["value"] == after.gap.value
     assert numbers["gap as found"]["change"] is None
+
+
+def test_a_card_names_the_table_of_a_target_by_concept(folder, comparison):
+    table = load_targets("us-labour-2022").model_dump(mode="json")
+    settings = json.loads((folder / "adapter.json").read_text())["settings"]
+    described(folder, settings={**settings, "target": {"shares": {"gender": table}}})
+    write_card(folder, comparison)
+    said = " ".join(card(folder).split())
+    assert r"gender: by concept, table us-labour-2022.yaml (US Bureau of Labor Statistics," in said
+    assert r"bls.gov/cps/aa2022/cpsaat11.htm), 2022). Weights" in said
 
 
 def test_a_fairness_card_holds_what_the_report_says(folder, comparison):

@@ -9,7 +9,8 @@ Writes adapters/NAME/ and eval/results/NAME.json. The recipe is train/dft/NAME.y
 runs/eval/NAME are continued when they were cut. The numbers are those of the adapter's file, loaded
 by the stock pipeline and judged by `emoji-judge`, which trained nothing. `evenhand verify` measures
 them a second time, from fresh seeds: these are the ones that the card and the result show. The exit
-code is 1 where one of them does not agree with the first.
+code is 1 where one of them does not agree with the first. `--only-sweep` draws the sweep alone;
+further options are those of `evenhand sweep`.
 """
 
 import argparse
@@ -36,6 +37,13 @@ from evenhand.reports.sheets import write_contact_sheet
 from evenhand.reports.tally import by_prompt
 
 RESULTS = ROOT / "eval" / "results"
+
+
+def sweep(name: str, *options: str) -> None:
+    """Runs `evenhand sweep`, which puts what it finds into adapter.json and the card."""
+    out = pathlib.Path("runs/eval") / name / "sweep"
+    command = [sys.executable, "-m", "evenhand", "sweep", name, "--out", str(out), *options]
+    subprocess.run(command, check=True)
 
 
 def verify(name: str) -> bool:
@@ -122,16 +130,23 @@ def main() -> None:
     parser.add_argument(
         "--only-verify", action="store_true", help="measure nothing but what the verification does"
     )
-    args = parser.parse_args()
+    parser.add_argument(
+        "--only-sweep", action="store_true", help="sweep the adapter that ships, write its card"
+    )
+    args, of_sweep = parser.parse_known_args()
     failed = []
     for name in args.names or shipped_adapters():
         recipe, runs = load_recipe(f"dft/{name}"), pathlib.Path("runs/eval") / name
         folder = ROOT / "adapters" / name
+        if args.only_sweep:
+            sweep(name, *of_sweep)
+            continue
         if not (args.only_measure or args.only_verify):
             trained(recipe, name, runs)
         if not args.only_verify:
             write_card(folder, measured(recipe, name, args.images, args.explicit, runs))
             picture(runs, folder)
+            sweep(name, *of_sweep)
         if not verify(name):
             failed.append(name)
     sys.exit(f"not verified: {', '.join(failed)}" if failed else 0)

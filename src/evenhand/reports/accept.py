@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 from evenhand.core.errors import UserError, unknown
 from evenhand.reports.changes import Comparison
-from evenhand.reports.models import Report, Verdict
+from evenhand.reports.models import Report
+from evenhand.reports.verdicts import Verdict
 
 R = TypeVar("R", Report, Comparison)
 COMPARE: dict[str, Callable[[float, float], bool]] = {

@@ -12,7 +12,7 @@ import pathlib
 from dataclasses import asdict
 from typing import Any
 
-from evenhand.core.adapters import SCHEMA, Adapter, find_adapter
+from evenhand.core.adapters import SCHEMA, Adapter, find_adapter, strengths_in
 from evenhand.core.errors import UserError
 from evenhand.core.files import digest, digest_of, write_json, write_text
 from evenhand.core.prompts import load_prompts
@@ -140,14 +140,17 @@ def card_of(
     """
     adapter = find_adapter(str(folder))
     runs = [read_run(run)[0]["settings"] for run in (before, after)]
-    loaded, strengths = [r.get("adapter") for r in runs], [r.get("adapter_scale") for r in runs]
-    if loaded[0] or not loaded[1] or loaded[1].rpartition("@")[2] != adapter.digest:
+    none, loaded = (strengths_in(r) for r in runs)
+    if none or list(loaded) != [adapter.digest]:
+        names = [r.get("adapter") or "none" for r in runs]
         raise UserError(
             f"--card {folder}: the first run must be without an adapter, the second with this one "
-            f"(digest {adapter.digest}); they have {loaded[0] or 'none'} and {loaded[1] or 'none'}"
+            f"(digest {adapter.digest}) alone; they have {names[0]} and {names[1]}"
         )
-    if strengths[1] not in (None, 1):
-        raise UserError(f"--card {folder}: the second run has it at strength {strengths[1]}, not 1")
+    if loaded[adapter.digest] != 1:
+        raise UserError(
+            f"--card {folder}: the second run has it at strength {loaded[adapter.digest]}, not 1"
+        )
     return adapter.folder
 
 

@@ -1,7 +1,8 @@
 """What comparisons hold: the schema of `report.json` of two runs. Numbers as in `models`."""
 
 from evenhand.core.schema import Strict
-from evenhand.reports.models import ByClass, File, Measured, Report, Verdict, Whole
+from evenhand.reports.models import ByClass, File, Measured, Report, Whole
+from evenhand.reports.verdicts import Verdict
 
 
 class SplitChange(Strict):

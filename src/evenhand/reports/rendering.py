@@ -15,6 +15,8 @@ from evenhand.core.schema import flat
 from evenhand.reports.changes import Comparison
 from evenhand.reports.headlines import Headline, headlines, number
 from evenhand.reports.models import Report
+from evenhand.reports.sweep.models import sweep_of
+from evenhand.reports.sweep.table import table_of
 
 
 def readme(adapter: Adapter, comparison: Comparison) -> str:
@@ -23,8 +25,9 @@ def readme(adapter: Adapter, comparison: Comparison) -> str:
     measured, trainer = described["measured"], described.get("classifier") or {}
     lines = headlines([comparison.before, comparison.after], comparison.change)
     off_target = named_off_target(comparison.after)
+    sweep = sweep_of(adapter)
     sampling = ("num_inference_steps", "guidance_scale")
-    text = _template().render(
+    text = card_template("card.md.j2").render(
         name=pathlib.PurePath(measured["folder"]).name,
         adapter=adapter,
         described=described,
@@ -45,6 +48,8 @@ def readme(adapter: Adapter, comparison: Comparison) -> str:
         off_target=off_target,
         off_lines=[line for line in lines if _is_of(line, off_target)],
         accepted=comparison.accepted,
+        sweep=sweep,
+        swept=table_of(sweep.points, sweep.suggested) if sweep else None,
         commands=commands(measured, settings),
     )
     return f"---\n{_header(adapter, comparison.after)}\n---\n{text}"
@@ -111,7 +116,8 @@ def literal(text: object) -> str:
     return json.dumps(str(text), ensure_ascii=False)
 
 
-def _template() -> Any:
+def card_template(name: str) -> Any:
+    """A card's template; names put into it pass a filter that makes them safe in Markdown."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -123,7 +129,7 @@ def _template() -> Any:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"number": number, "md": markdown, "code": code, "text": literal}
-    return environment.get_template("card.md.j2")
+    return environment.get_template(name)
 
 
 def _header(adapter: Adapter, after: Report) -> str:
