@@ -59,8 +59,7 @@ def check_file(
     Raises:
         UserError: the file is damaged, or the model's own loader does not take it.
     """
-    adapter = plan.adapter
-    assert adapter is not None
+    ((adapter, _),) = plan.adapters.parts
     refuse_damaged(adapter)
     if references and references.digest == adapter.digest:
         settings, dtype = Settings(**references.settings), references.dtype
@@ -161,8 +160,7 @@ def keep_references(plan: GeneratorPlan, drawn: pathlib.Path, file: FileCheck) -
         drawn: folder of the images.
         file: what came of them.
     """
-    adapter = plan.adapter
-    assert adapter is not None
+    ((adapter, _),) = plan.adapters.parts
     (adapter.folder / FOLDER).mkdir(exist_ok=True)
     images = []
     for i, (prompt, seed) in enumerate(file.rows):
