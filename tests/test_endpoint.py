@@ -20,8 +20,10 @@ from evenhand.diffusion.generators import load_generator
 from evenhand.diffusion.pipeline import load_diffusion
 from evenhand.diffusion.sampling import draw
 from evenhand.diffusion.saving import place
+from evenhand.generate import generate
 from evenhand.measure import measure, plan
 from evenhand.recipes.dft import load_recipe
+from evenhand.recipes.generate import Generate
 from evenhand.recipes.measure import Measure
 from evenhand.recipes.model import Model, load_model
 
@@ -236,3 +238,21 @@ def test_training_saves_memory_otherwise(tmp_path):
     (tmp_path / "m.yaml").write_text("path: package:emoji/model\noffload: sequential\n")
     with pytest.raises(UserError, match="offload and quantise are for drawing"):
         plan_training(load_recipe("dft/emoji-gender", [f"model={tmp_path / 'm.yaml'}"]))
+
+
+def test_a_service_draws_a_set_and_what_it_refuses_is_counted(tmp_path):
+    model = tmp_path / "service.yaml"
+    values = {
+        "model": str(model), "cells": {"gender": ["woman", "man", "person"]}, "per_cell": 1,
+        "cells_by": "neutral", "prompt": "an emoji of {a} {title}", "budget": 6, "batch": 3,
+        "contexts": {"vocabulary": {"title": ["cook"]}},
+        "filter": {"confidence": 0.0, "duplicates": None},
+    }  # fmt: skip
+    with Images(["draw", "refuse", "draw"]) as service:
+        model.write_text(MODEL.format(url=service.url))
+        report = generate(check(Generate, values, where="set"), tmp_path / "set")
+        asked = len(service.asked)
+        assert generate(check(Generate, values, where="set"), tmp_path / "set") == report
+        assert len(service.asked) == asked <= 6
+    assert report.rejected["refused"] == 1 and report.images >= 1
+    assert not (tmp_path / "set" / ".answers").exists()

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from evenhand.generate.stages import Stage, claim_sizes, sizes_with
 from evenhand.recipes.generate import Generate
 
 if TYPE_CHECKING:
-    from evenhand.diffusion.pipeline import Diffusion
+    from evenhand.diffusion.generators import Generator
 
 __all__ = ["generate", "plan", "preview"]
 
@@ -47,6 +48,7 @@ def generate(
         UserError: bad settings, another set's folder, or a judge that trained an adapter.
     """
     from evenhand.generate.finish import finish
+    from evenhand.measure.generator import ANSWERS
 
     share = share or share_of()
     planned, stages, do, settings = _started(config, folder, judge_may_be_trainer)
@@ -58,6 +60,7 @@ def generate(
             planned, stages, filled, folder, settings, command=command, pictures=pictures
         )
         if found:
+            shutil.rmtree(folder / ANSWERS, ignore_errors=True)
             return found
 
 
@@ -104,6 +107,7 @@ def _started(
     from evenhand.generate.writing import written
     from evenhand.judges.perceive import judge_is_trainer, with_digest
     from evenhand.judges.registry import load_judge
+    from evenhand.measure.generator import ANSWERS
     from evenhand.training.run_directory import check_run, claim_run
 
     if config.from_images:
@@ -113,13 +117,13 @@ def _started(
     else:
         contexts = written(config, pathlib.Path(folder))
         planned, pictures = plan(config, contexts.texts if contexts else None), []
-        generator = generators(planned)
-        diffusion = generator(planned.streams[0].adapter)
-        _refuse_cut(diffusion, planned)
-        judge = load_judge(planned.judge, device=diffusion.pipe.device)
+        generator = generators(planned, pathlib.Path(folder) / ANSWERS)
+        first = generator(planned.streams[0].adapter)
+        _refuse_cut(first, planned)
+        judge = load_judge(planned.judge, device=first.device)
         trained = judge_is_trainer(judge, planned.adapters, allowed=judge_may_be_trainer)
         told = {"refused_contexts": dict(contexts.refused)} if contexts else {}
-        source = {"source": diffusion.source, **told}
+        source = {"source": first.source, **told}
         settings = {**with_digest(planned.settings, judge), **trained, **source}
     folder = check_run(folder, settings)
     stages = sizes_with(folder, Stage(planned.quotas, planned.budget))
@@ -133,12 +137,13 @@ def _started(
     return planned, stages, Drawer(planned, judge, settings, folder, generator, claim), settings
 
 
-def _refuse_cut(diffusion: "Diffusion", planned: SetPlan) -> None:
+def _refuse_cut(generator: "Generator", planned: SetPlan) -> None:
     """Raises UserError where the model does not read a prompt to its end: it may say the class."""
+    from evenhand.diffusion.pipeline import Diffusion
     from evenhand.diffusion.tokens import cut_short
 
     texts = [prompt.text for stream in planned.streams for prompt in stream.prompts]
-    if cut := cut_short(diffusion, texts):
+    if isinstance(generator, Diffusion) and (cut := cut_short(generator, texts)):
         raise UserError(
             f"contexts: the model does not read all of {len(cut)} prompts, such as {cut[0]!r}; "
             "shorten the contexts, or the prompt"

@@ -1,6 +1,7 @@
 """What a set would be and cost, before it is drawn."""
 
 import pathlib
+import tempfile
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,11 +53,12 @@ def planned_cost(config: Generate, folder: pathlib.Path) -> Cost:
     contexts = written(config, folder)
     planned = plan(config, contexts.texts if contexts else None)
     stream = planned.streams[0]
-    diffusion = generators(planned)(stream.adapter)
-    judge = load_judge(planned.judge, device=diffusion.pipe.device)
     turns = next_round(planned.streams, planned.names, planned.quotas, Tally(), config.batch)
     rows = planned.rows(turns, {})[0]
-    seconds = seconds_of(diffusion, judge, rows, planned.settings)
+    with tempfile.TemporaryDirectory() as answers:
+        generator = generators(planned, pathlib.Path(answers))(stream.adapter)
+        judge = load_judge(planned.judge, device=generator.device)
+        seconds = seconds_of(generator, judge, rows, planned.settings)
     return _cost(planned, seconds * sum(planned.quotas.values()), peak_memory())
 
 

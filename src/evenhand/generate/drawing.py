@@ -13,9 +13,9 @@ from torch.nn import functional as F
 
 from evenhand.core.adapters import Mix
 from evenhand.core.files import digest
-from evenhand.core.prompts import Row
+from evenhand.core.prompts import Prompt, Row
 from evenhand.core.records import Record, key
-from evenhand.diffusion.pipeline import Diffusion, load_diffusion
+from evenhand.diffusion.generators import Generator, load_generator
 from evenhand.diffusion.sampling import draw
 from evenhand.features.networks import load_features
 from evenhand.generate.drawn import Drawn, drawn_lines, light_of, packed
@@ -38,7 +38,7 @@ class Drawer:
         judge: who decides what an image shows.
         settings: of the run, with what only the loaded models know.
         folder: run directory.
-        generator: the pipeline with an adapter of the plan, by its number.
+        generator: what draws with an adapter of the plan, by its number.
         claim: called before the first file is written.
     """
 
@@ -46,7 +46,7 @@ class Drawer:
     judge: Judge
     settings: dict[str, Any]
     folder: pathlib.Path
-    generator: Callable[[int | None], Diffusion]
+    generator: Callable[[int | None], Generator]
     claim: Callable[[], None]
 
     @functools.cached_property
@@ -56,17 +56,19 @@ class Drawer:
 
     def __call__(self, rows: list[Row], streams: Mapping[tuple[str, int], int]) -> str:
         """Draws a unit, all of whose rows are drawn by one adapter; returns its part."""
-        diffusion = self.generator(self.plan.streams[streams[key(*rows[0])]].adapter)
-        ((_, images),) = draw(diffusion, rows)
-        flagged = diffusion.safety(images) if diffusion.safety else None
-        records = judged(
-            rows,
-            images,
-            self.judge,
-            self.settings["attributes"],
-            diffusion.source,
-            flagged=flagged,
-        )
+        generator = self.generator(self.plan.streams[streams[key(*rows[0])]].adapter)
+        found: dict[tuple[str, int], Drawn] = {}
+        for batch, images in draw(generator, rows):
+            for x in self._batch(generator, batch, images):
+                found[key(x.record, x.record.seed)] = x
+        self.claim()
+        return drawn_lines([found.get(key(*row)) or self._refused(*row, generator) for row in rows])
+
+    def _batch(self, generator: Generator, rows: list[Row], images: Tensor) -> list[Drawn]:
+        """Judges images of one size, and writes those that are kept."""
+        flagged = generator.safety(images) if generator.safety else None
+        known = self.settings["attributes"]
+        records = judged(rows, images, self.judge, known, generator.source, flagged=flagged)
         drawn = looked_at(records, images, self.plan.config.filter, self.plan.names, self.embed)
         self.claim()
         keep = self.plan.config.filter.rejected == "keep"
@@ -75,20 +77,34 @@ class Drawer:
             save_images(images[kept], [self.folder / drawn[i].record.image for i in kept])
         for i in kept:
             drawn[i] = with_file(drawn[i], self.folder)
-        return drawn_lines(drawn)
+        return drawn
+
+    def _refused(self, prompt: Prompt, seed: int, generator: Generator) -> Drawn:
+        """The row of an image that a service did not draw."""
+        record = Record(
+            prompt.text, prompt.concept, prompt.family, prompt.split, seed, generator.source, "",
+            {}, seen=False, states=prompt.states,
+        )  # fmt: skip
+        return Drawn(record, "refused", "", 0, 0.0, 0.0)
 
 
-def generators(plan: SetPlan) -> Callable[[int | None], Diffusion]:
-    """The pipeline with an adapter by its number; one at a time is held."""
+def generators(plan: SetPlan, answers: pathlib.Path) -> Callable[[int | None], Generator]:
+    """What draws, with an adapter by its number; one at a time is held.
+
+    Args:
+        plan: of the set.
+        answers: folder in which a service's answers are kept until the run is done.
+    """
     assert plan.model
     model = plan.model
 
     @functools.lru_cache(maxsize=1)
-    def load(number: int | None) -> Diffusion:
+    def load(number: int | None) -> Generator:
         adapters = Mix()
         if number is not None:
             adapters = Mix(((plan.adapters[number], plan.config.adapters[number].scale),))
-        return load_diffusion(model, adapter=adapters, settings=plan.settings["settings"])
+        settings = plan.settings["settings"]
+        return load_generator(model, answers=answers, adapter=adapters, settings=settings)
 
     return load
 

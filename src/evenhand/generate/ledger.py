@@ -14,6 +14,7 @@ from evenhand.generate.quotas import Cell, Quotas, Stream, Tally
 
 DUPLICATE, SURPLUS, OTHER = "duplicate", "surplus", "no cell"
 REASONS = {
+    "refused": "the service refused to draw it",
     "unreadable": "the file cannot be read as an image",
     "size": "smaller than asked for",
     "black": "black, or empty",

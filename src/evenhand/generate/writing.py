@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from evenhand.core import services
 from evenhand.core.errors import UserError, loading
 from evenhand.core.files import digest_of, write_text
 from evenhand.core.locks import lease
@@ -85,7 +86,7 @@ def _row(
             _check(text, found.texts, linter)
             return text
         except (Nonsense, UserError) as error:
-            if isinstance(error, UserError) and not isinstance(error, Refused):
+            if isinstance(error, UserError) and not isinstance(error, Refused | services.Refused):
                 raise
             reasons.append(str(error))
             found.refused[error.why if isinstance(error, Refused) else "no answer"] += 1
