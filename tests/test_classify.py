@@ -532,7 +532,7 @@ def test_the_command_shows_groups_shortcuts_and_cost_before_it_trains(
     with pytest.raises(SystemExit) as stop:
         main()
     out = capsys.readouterr().out
-    assert stop.value.code == 0 and not (tmp_path / "run").exists()
+    assert not stop.value.code and not (tmp_path / "run").exists()
     assert "woman, lighter" in out and "usb: the protected attribute and whether an image" in out
     assert "asb:" not in out and "36 variants, 5 seeds" in out and "minutes" in out
     monkeypatch.setattr(sys, "argv", ["evenhand", "classify", "emojo", str(data[0])])

@@ -47,14 +47,8 @@ def labelled(
             "owner's name in front (owner/name)"
         )
     datasets.disable_progress_bars()
-    kind = pathlib.Path(path).suffix.lower()
+    found = _loaded(path, image)
     with loading(f"{path}: labelled images"):
-        if kind in {".csv", ".jsonl", ".ndjson"}:
-            found = {"all": _of_table(pathlib.Path(path), image)}
-        elif kind == ".parquet":
-            found = datasets.load_dataset("parquet", data_files=path)
-        else:
-            found = datasets.load_dataset(path)
         whole = datasets.concatenate_datasets(list(found.values()))
     if image not in whole.column_names:
         raise UserError(
@@ -89,6 +83,19 @@ def labelled(
         "test": (int(0.9 * n), n),
     }
     return {name: whole.select(order[a:b]) for name, (a, b) in cuts.items()}
+
+
+def _loaded(path: str, image: str) -> dict[str, Any]:
+    """The data's own splits."""
+    import datasets
+
+    kind = pathlib.Path(path).suffix.lower()
+    with loading(f"{path}: labelled images"):
+        if kind in {".csv", ".jsonl", ".ndjson"}:
+            return {"all": _of_table(pathlib.Path(path), image)}
+        if kind == ".parquet":
+            return dict(datasets.load_dataset("parquet", data_files=path))
+        return dict(datasets.load_dataset(path))
 
 
 def _of_table(path: pathlib.Path, image: str) -> Any:
