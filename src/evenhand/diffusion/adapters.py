@@ -7,9 +7,9 @@ Soft tokens are textual-inversion files.
 
 import contextlib
 import hashlib
-import math
 import os
 import pathlib
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evenhand.core.adapters import CLIP_NAMES, SCHEMA, Adapter, find_adapter
+from evenhand.core.adapters import CLIP_NAMES, SCHEMA, Adapter, Mix, find_adapter
 from evenhand.core.errors import UserError, loading
 from evenhand.core.files import digest, whole, write_json
 
@@ -74,8 +74,8 @@ def save_adapter(
         # one entry: the order of several, and so the file's digest, is another in every process
         save_file(state, temporary, metadata={"format": "pt"})
     facts = {"weights": file, "digest": digest(folder / file)}
-    if "measured" in before and before.get("digest") == facts["digest"]:
-        facts["measured"] = before["measured"]
+    if before.get("digest") == facts["digest"]:
+        facts |= {k: before[k] for k in ("measured", "sweep") if k in before}
     write_json(folder / "adapter.json", {"schema": SCHEMA, **description, **facts})
 
 
@@ -99,31 +99,48 @@ def average_lora(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def load_adapter(pipe: Any, adapter: Adapter, *, scale: float = 1.0) -> tuple[str, str]:
-    """Loads an adapter into a stock pipeline with its own loader.
+    """Loads one adapter into a stock pipeline, as `load_adapters`."""
+    return load_adapters(pipe, Mix(((adapter, scale),)))
+
+
+def load_adapters(pipe: Any, adapters: Mix) -> tuple[str, str]:
+    """Loads adapters into a stock pipeline with its own loaders.
 
     Returns:
-        `name@digest`, for the source of records; and what must stand in front of every prompt (""
-        with LoRA).
+        their part of the source of records; and what must stand in front of every prompt: the names
+        of soft tokens, each with a blank ("" with LoRA alone).
 
     Raises:
-        UserError: damaged, not of this model, loaded in part only, or with weights that are not
-            finite.
+        UserError: one of them is damaged, not of this model, loaded in part only, or has weights
+            that are not finite.
     """
-    prefix, what = "", f"adapter {adapter.name!r}"
-    if not math.isfinite(scale):
-        raise UserError(f"{what}: its strength is {scale}; it is a number, usually from 0 to 1")
-    if not adapter.is_lora and scale != 1:
-        raise UserError(f"{what}: soft tokens have no strength; leave --adapter-scale at 1")
-    with loading(f"{what}: {adapter.weights}", advice=f"Is it one of {type(pipe).__name__}?"):
-        if adapter.is_lora:
-            pipe.load_lora_weights(
-                str(adapter.folder), weight_name=adapter.weights.name, adapter_name="evenhand"
-            )
-            _check_loaded(pipe, adapter)
-            pipe.set_adapters("evenhand", scale)
-        else:
-            prefix = _load_soft_tokens(pipe, adapter)
-    return adapter.source + (f"*{scale:g}" if scale != 1 else ""), prefix
+    soft = [adapter for adapter, _ in adapters.parts if not adapter.is_lora]
+    lora = {_name(adapter): strength for adapter, strength in adapters.parts if adapter.is_lora}
+    prefix = ""
+    for adapter, _ in adapters.parts:
+        with loading(
+            f"adapter {adapter.name!r}: {adapter.weights}",
+            advice=f"Is it one of {type(pipe).__name__}?",
+        ):
+            if adapter.is_lora:
+                with warnings.catch_warnings():  # of the second: there is one already
+                    warnings.filterwarnings("ignore", "Already found a `peft_config`", UserWarning)
+                    pipe.load_lora_weights(
+                        str(adapter.folder),
+                        weight_name=adapter.weights.name,
+                        adapter_name=_name(adapter),
+                    )
+                _check_loaded(pipe, adapter)
+            else:
+                prefix += _load_soft_tokens(pipe, adapter, alone=len(soft) == 1)
+    if lora:
+        pipe.set_adapters(list(lora), list(lora.values()))
+    return adapters.source, prefix
+
+
+def _name(adapter: Adapter) -> str:
+    """What a LoRA is called in the pipeline; no two that are loaded together are called alike."""
+    return f"evenhand-{adapter.digest}"
 
 
 def _check_loaded(pipe: Any, adapter: Adapter) -> None:
@@ -142,8 +159,8 @@ def _check_loaded(pipe: Any, adapter: Adapter) -> None:
     loaded = {
         f"{name}.{key}": value
         for name, module in pipe.components.items()
-        if "evenhand" in getattr(module, "peft_config", {})
-        for key, value in get_peft_model_state_dict(module, adapter_name="evenhand").items()
+        if _name(adapter) in getattr(module, "peft_config", {})
+        for key, value in get_peft_model_state_dict(module, adapter_name=_name(adapter)).items()
     }
     _check_finite(loaded, adapter)
     read = pipe.lora_state_dict(str(adapter.folder), weight_name=adapter.weights.name)
@@ -186,8 +203,11 @@ def _check_finite(state: dict[str, Tensor], adapter: Adapter) -> None:
             )
 
 
-def _load_soft_tokens(pipe: Any, adapter: Adapter) -> str:
+def _load_soft_tokens(pipe: Any, adapter: Adapter, *, alone: bool) -> str:
     """Puts the tokens of a file into every text encoder.
+
+    The tokens are called as their maker called them; beside others, which may be called alike, by
+    their digest.
 
     Returns the prefix that stands for them.
     """
@@ -200,7 +220,7 @@ def _load_soft_tokens(pipe: Any, adapter: Adapter) -> str:
             f"{adapter.weights} holds tokens for {len(state)} text encoders, "
             f"{type(pipe).__name__} has {len(pairs)}"
         )
-    token = adapter.described.get("token", next(iter(state)))
+    token = adapter.described.get("token", next(iter(state))) if alone else f"<{adapter.digest}>"
     tensors = (
         [state[name] for name in CLIP_NAMES]
         if set(CLIP_NAMES) <= state.keys()

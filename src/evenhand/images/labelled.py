@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 
 from evenhand.core.errors import UserError, loading
 from evenhand.images.io import Pixels, Unreadable, read_image
-from evenhand.images.tables import rows_of
+from evenhand.images.tables import rows_of_file
 from evenhand.images.tensors import to_float, to_uint8
 
 
@@ -102,7 +102,7 @@ def _of_table(path: pathlib.Path, image: str) -> Any:
     """The rows of a table, their files as absolute paths."""
     import datasets
 
-    rows = list(rows_of(path))
+    rows = list(rows_of_file(path))
     for number, row in enumerate(rows, start=1):
         if not isinstance(row, dict) or not isinstance(row.get(image), str):
             raise UserError(f"{path}, row {number}: names no file in a column {image!r}")
