@@ -47,16 +47,9 @@ def labelled(
             "owner's name in front (owner/name)"
         )
     datasets.disable_progress_bars()
-    found = _loaded(path, image)
+    found = _with_images(_loaded(path, image), path, image)
     with loading(f"{path}: labelled images"):
         whole = datasets.concatenate_datasets(list(found.values()))
-    if image not in whole.column_names:
-        raise UserError(
-            f"{path}: has no column {image!r}; its columns are {', '.join(whole.column_names)}"
-        )
-    if image != "image":
-        found = {name: part.rename_column(image, "image") for name, part in found.items()}
-        whole = whole.rename_column(image, "image")
     with loading(f"{path}: column 'image'", advice="It shall hold images, or paths of files"):
         whole = whole.cast_column("image", datasets.Image(decode=False))
     if split:
@@ -83,6 +76,22 @@ def labelled(
         "test": (int(0.9 * n), n),
     }
     return {name: whole.select(order[a:b]) for name, (a, b) in cuts.items()}
+
+
+def _with_images(found: dict[str, Any], path: str, image: str) -> dict[str, Any]:
+    """The splits with the column of images called `image`.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    for part in found.values():
+        if image not in part.column_names:
+            raise UserError(
+                f"{path}: has no column {image!r}; its columns are {', '.join(part.column_names)}"
+            )
+    if image == "image":
+        return found
+    return {name: part.rename_column(image, "image") for name, part in found.items()}
 
 
 def _loaded(path: str, image: str) -> dict[str, Any]:
