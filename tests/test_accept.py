@@ -1,5 +1,7 @@
 """Rules that a report must meet: what passes, what does not, and what is no rule."""
 
+import json
+
 import pytest
 from test_reports import built, record, run_of
 from test_sentence import images
@@ -7,6 +9,12 @@ from test_sentence import images
 from evenhand.cli import main
 from evenhand.core.errors import UserError
 from evenhand.reports.accept import verdict
+from evenhand.reports.models import Report
+
+
+def read_report(run):
+    return Report.model_validate(json.loads((run / "report.json").read_text()))
+
 
 PROMPTS = [f"a {x}" for x in ("nurse", "cook", "guard", "judge", "pilot", "farmer")]
 SKEWED = [0.05, 0.95, 0.0, 0.1, 0.9, 1.0]
@@ -65,6 +73,19 @@ def test_the_command_says_it_and_exits_with_1_where_a_rule_fails(
     assert (stop.value.code or 0) == code
     said = capsys.readouterr().out
     assert f"{'NOT accepted' if code else 'accepted'}: {rule} (found: " in said
+    (found,) = read_report(run).accepted
+    assert found.rule == rule and found.passed == (not code)
+    page = (run / "report.html").read_text()
+    assert f"</code>: {'NOT met' if code else 'met'} (found: " in page
+
+
+def test_a_rule_that_names_no_number_does_not_cost_the_report(tmp_path, monkeypatch):
+    run = run_of(tmp_path / "run", images(SKEWED, PROMPTS, each=4))
+    rules = ["--accept", "images > 1", "--accept", "gap.colour.upper < 1"]
+    monkeypatch.setattr("sys.argv", ["evenhand", "report", str(run), *rules])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2 and [x.rule for x in read_report(run).accepted] == ["images > 1"]
 
 
 def test_a_rule_that_cannot_be_read_is_said_before_anything_is_drawn(tmp_path, monkeypatch, capsys):

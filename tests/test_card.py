@@ -1,19 +1,26 @@
 """The card of an adapter: its header is what the Hub reads, its tables say what was measured."""
 
 import json
+import shlex
 import shutil
 
 import pytest
+import yaml
 from huggingface_hub import ModelCard
 from test_reports import record, run_of
+from typer.main import get_command
 
+from evenhand.cli import app
+from evenhand.cli.measure_settings import configured
 from evenhand.core.adapters import find_adapter
 from evenhand.core.concept_targets import load_targets
 from evenhand.core.errors import UserError
 from evenhand.core.files import write_json
 from evenhand.core.resources import ROOT
-from evenhand.reports.card import card_of, code, literal, markdown, write_card
+from evenhand.measure.plan import plan
+from evenhand.reports.card import card_of, write_card
 from evenhand.reports.changes import Comparison
+from evenhand.reports.rendering import code, commands, literal, markdown
 
 
 @pytest.fixture
@@ -50,6 +57,8 @@ def test_a_card_says_what_was_measured(folder, comparison):
     (result,) = card.data.eval_results
     after = comparison.after.attributes["gender"].splits["test"]
     assert result.metric_value == after.gap.value
+    (row,) = [line for line in card.text.splitlines() if "| gap woman / man |" in line]
+    assert row.count("|") == 8 and f" {after.gap} " in row
     assert "share woman" in card.text
     numbers = {x["what"]: x for x in find_adapter(folder).described["measured"]["numbers"]}
     assert numbers["gap woman / man"]["after"]["value"] == after.gap.value
@@ -64,6 +73,34 @@ def test_a_card_names_the_table_of_a_target_by_concept(folder, comparison):
     said = " ".join(card(folder).split())
     assert r"gender: by concept, table us-labour-2022.yaml (US Bureau of Labor Statistics," in said
     assert r"bls.gov/cps/aa2022/cpsaat11.htm), 2022). Weights" in said
+
+
+def test_a_fairness_card_holds_what_the_report_says(folder, comparison):
+    write_card(folder, comparison)
+    found = yaml.safe_load((folder / "fairness_card.yaml").read_text())
+    (gap,) = [x for x in found["metrics"] if x["what"] == "gap woman / man"]
+    after = comparison.after.attributes["gender"].splits["test"].gap
+    assert gap["after"] == {
+        "value": after.value, "low": after.low, "high": after.high, "n": 6, "level": 0.95
+    }  # fmt: skip
+    assert found["scorer"]["name"] == "emoji-judge" and found["scorer"]["licence"] == "apache-2.0"
+    assert found["reproducibility"]["total_samples"] == 2 * comparison.after.images
+    assert found["protected_attributes"] == {"gender": ["woman", "man", "person"]}
+    assert {"intended_use", "decision_rules", "prompt_suite", "decoding"} <= found.keys()
+
+
+def test_the_commands_of_a_card_are_the_measurement(folder, comparison):
+    """They give the settings that the card's report has."""
+    settings = comparison.after.run.settings
+    _, line, _ = commands({"folder": "adapters/emoji-gender"}, settings)
+    words = shlex.split(line)
+    assert words[:3] == ["evenhand", "measure", "emoji"]
+    given = get_command(app).commands["measure"].make_context("measure", words[2:]).params
+    config, _ = configured({**dict.fromkeys(given), **given})
+    asked = plan(config).settings
+    assert {k: asked[k] for k in ("texts", "splits", "images", "seed", "target", "settings")} == {
+        k: settings[k] for k in ("texts", "splits", "images", "seed", "target", "settings")
+    }
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from hub_server import TOKEN, Hub, Repo
 
 from evenhand.core.adapters import find_adapter
 from evenhand.core.resources import ROOT
+from evenhand.reports.card import describe, write_cards
 
 NAME = "tester/mine"
 
@@ -37,7 +38,13 @@ def evenhand(hub, *arguments, **environment):
 
 @pytest.fixture
 def adapter(tmp_path):
-    return shutil.copytree(ROOT / "adapters" / "emoji-gender", tmp_path / "adapter")
+    """One that says that it is verified."""
+    folder = shutil.copytree(ROOT / "adapters" / "emoji-gender", tmp_path / "adapter")
+    found = find_adapter(folder)
+    said = {"date": "2026-11-26", "digest": found.digest, "passed": True, "said": ["x"], "seed": 1}
+    describe(folder, {**found.described, "verified": {**said, "scheduler": None}})
+    write_cards(folder)
+    return folder
 
 
 @pytest.fixture
@@ -53,7 +60,8 @@ def held(hub, kind="model", name=NAME):
 
 
 def local(folder):
-    return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+    files = (p for p in folder.rglob("*") if p.is_file() and ".cache" not in p.parts)
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
 
 
 def test_a_push_is_one_commit_and_a_second_one_none(hub, adapter, tmp_path):
@@ -65,7 +73,9 @@ def test_a_push_is_one_commit_and_a_second_one_none(hub, adapter, tmp_path):
     assert evenhand(hub, "push", adapter, NAME)[0] == 0 and len(repo.commits) == 2
     (adapter / "before-after.jpg").unlink()
     (adapter / "README.md").write_text((adapter / "README.md").read_text() + "\nMore.\n")
-    assert evenhand(hub, "push", adapter, NAME)[0] == 0
+    code, _, err = evenhand(hub, "push", adapter, NAME)
+    assert code == 2 and "README.md, line" in err and len(repo.commits) == 2
+    assert evenhand(hub, "push", adapter, NAME, "--force")[0] == 0
     assert held(hub) == local(adapter) and len(repo.commits) == 3
     assert set(hub.uploads.values()) == {1, 2} and hub.uploads["README.md"] == 2
     code, out, err = evenhand(hub, "pull", NAME, "--out", tmp_path / "there")
@@ -85,7 +95,7 @@ def test_a_repository_of_something_else_is_not_replaced(hub, adapter):
 def test_a_dry_run_changes_nothing(hub, adapter):
     code, out, _ = evenhand(hub, "push", adapter, "mine", "--dry-run")
     assert code == 0 and not hub.repos and "upload  adapter.json" in out
-    assert "tester/mine, which would be made: 4 to upload, 0 there already" in out
+    assert f"tester/mine, which would be made: {len(local(adapter))} to upload, 0 there" in out
 
 
 @pytest.mark.parametrize(
@@ -159,6 +169,12 @@ def test_a_report_goes_to_a_dataset(hub, tmp_path):
         (lambda a: shutil.rmtree(a), "holds no adapter (adapter.json) and no report"),
         (lambda a: (a / "README.md").unlink(), "the adapter has no card"),
         (lambda a: (a / "adapter.json").write_text("{"), "adapter.json"),
+        (
+            lambda a: describe(
+                a, {k: v for k, v in find_adapter(a).described.items() if k != "verified"}
+            ),
+            "it is not verified; `evenhand verify",
+        ),
     ],
 )
 def test_what_cannot_be_pushed_is_said_before_the_hub_is_asked(hub, adapter, spoil, message):

@@ -1,15 +1,16 @@
-"""Trains an adapter of the embedded model, measures it on held-out occupations, writes its card.
+"""Trains an adapter of the embedded model, measures it on held-out occupations, and verifies it.
 
     python eval/emoji/adapter.py emoji-gender
     python eval/emoji/adapter.py emoji-gender-tone --images 300
     python eval/emoji/adapter.py emoji-gender --only-measure    # the adapter that ships, as it is
-    python eval/emoji/adapter.py emoji-gender --only-sweep --strength .5,1 --guidance 1,2,4
+    python eval/emoji/adapter.py --only-verify                  # all that ship, as they are
 
 Writes adapters/NAME/ and eval/results/NAME.json. The recipe is train/dft/NAME.yaml. Runs in
 runs/eval/NAME are continued when they were cut. The numbers are those of the adapter's file, loaded
-by the stock pipeline and judged by `emoji-judge`, which trained nothing. `--only-sweep` draws the
-sweep alone: the card's other numbers are those of eval/results/NAME.json. Further options are those
-of `evenhand sweep`.
+by the stock pipeline and judged by `emoji-judge`, which trained nothing. `evenhand verify` measures
+them a second time, from fresh seeds: these are the ones that the card and the result show. The exit
+code is 1 where one of them does not agree with the first. `--only-sweep` draws the sweep alone;
+further options are those of `evenhand sweep`.
 """
 
 import argparse
@@ -19,15 +20,15 @@ import subprocess
 import sys
 import time
 
-from evenhand.cli.show import console, progress, summary
+from evenhand.cli.show import progress
 from evenhand.cli.train import run as train
-from evenhand.core.adapters import find_adapter
+from evenhand.core.adapters import find_adapter, shipped_adapters
 from evenhand.core.files import write_json
 from evenhand.core.records import read_run
 from evenhand.core.resources import ROOT
-from evenhand.core.schema import check, read_json
+from evenhand.core.schema import read_json
 from evenhand.measure import measure
-from evenhand.recipes.dft import load_recipe
+from evenhand.recipes.dft import Dft, load_recipe
 from evenhand.recipes.measure import Measure
 from evenhand.reports.card import write_card
 from evenhand.reports.changes import Comparison
@@ -39,10 +40,27 @@ RESULTS = ROOT / "eval" / "results"
 
 
 def sweep(name: str, *options: str) -> None:
-    """Runs `evenhand sweep`, which puts what it finds into adapter.json."""
+    """Runs `evenhand sweep`, which puts what it finds into adapter.json and the card."""
     out = pathlib.Path("runs/eval") / name / "sweep"
     command = [sys.executable, "-m", "evenhand", "sweep", name, "--out", str(out), *options]
     subprocess.run(command, check=True)
+
+
+def verify(name: str) -> bool:
+    """Runs `evenhand verify` on an adapter that ships; its fresh numbers become the result."""
+    folder = ROOT / "adapters" / name
+    more = [] if (folder / "references.json").exists() else ["--write-references"]
+    done = subprocess.run([sys.executable, "-m", "evenhand", "verify", name, *more])
+    if done.returncode == 0:
+        write_result(name)
+    return done.returncode == 0
+
+
+def write_result(name: str) -> None:
+    """Writes eval/results/NAME.json: the recipe, and the report in the adapter's folder."""
+    recipe = load_recipe(f"dft/{name}").model_dump(mode="json")
+    found = read_json(ROOT / "adapters" / name / "report.json", what="a report")
+    write_json(RESULTS / f"{name}.json", {"recipe": recipe, **found})
 
 
 def picture(runs: pathlib.Path, folder: pathlib.Path) -> None:
@@ -64,43 +82,8 @@ def picture(runs: pathlib.Path, folder: pathlib.Path) -> None:
     write_contact_sheet(folder / "before-after.jpg", rows[:-1])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("name")
-    parser.add_argument("--images", type=int, default=100, help="of each held-out prompt")
-    parser.add_argument(
-        "--explicit", type=int, default=16, help="of each held-out prompt that says a class"
-    )
-    parser.add_argument(
-        "--only-measure", action="store_true", help="train nothing: measure the adapter that ships"
-    )
-    parser.add_argument(
-        "--only-sweep", action="store_true", help="sweep the adapter that ships, write its card"
-    )
-    args, of_sweep = parser.parse_known_args()
-    recipe, runs, folder = (
-        load_recipe(f"dft/{args.name}"),
-        pathlib.Path("runs/eval") / args.name,
-        ROOT / "adapters" / args.name,
-    )
-    if args.only_sweep:
-        sweep(args.name, *of_sweep)
-        found = read_json(RESULTS / f"{args.name}.json", what="a result")
-        found.pop("recipe")
-        write_card(folder, check(Comparison, found, where=args.name))
-        return
-    if not args.only_measure:
-        started = time.monotonic()
-        trained = train(recipe, runs / "training", f"dft/{args.name}")
-        print(
-            f"training took {(time.monotonic() - started) / 60:.1f} minutes (nothing when the "
-            "run was finished before)"
-        )
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in (find_adapter(trained).weights.name, "adapter.json"):
-            shutil.copy(trained / file, folder / file)
+def measured(recipe: Dft, name: str, images: int, explicit: int, runs: pathlib.Path) -> Comparison:
+    """The model without and with the adapter on held-out prompts."""
     prompts, wished = recipe.prompts, recipe.target
     config = Measure(
         model=recipe.model,
@@ -109,24 +92,64 @@ def main() -> None:
         attributes=wished.attributes,
         joint=len(wished.attributes) > 1,
         target=wished.shares,
-        images=args.images,
-        explicit_images=args.explicit,
+        images=images,
+        explicit_images=explicit,
         batch=32,
         seed=2024,
     )
-    for label, adapter in (("before", None), ("after", args.name)):
+    for label, adapter in (("before", None), ("after", name)):
         with progress(label) as update:
             measure(config.model_copy(update={"adapter": adapter}), runs / label, progress=update)
-    result = write_comparison(runs / "before", runs / "after", runs)
-    sweep(args.name, *of_sweep)
-    write_card(folder, result)
-    picture(runs, folder)
-    write_json(
-        RESULTS / f"{args.name}.json",
-        {"recipe": recipe.model_dump(mode="json"), **result.as_json()},
+    return write_comparison(runs / "before", runs / "after", runs)
+
+
+def trained(recipe: Dft, name: str, runs: pathlib.Path) -> None:
+    """Trains the recipe, and puts the adapter where the others are that ship."""
+    started, folder = time.monotonic(), ROOT / "adapters" / name
+    adapter = train(recipe, runs / "training", f"dft/{name}")
+    minutes = (time.monotonic() - started) / 60
+    print(f"training took {minutes:.1f} minutes (nothing when the run was finished before)")
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in (find_adapter(adapter).weights.name, "adapter.json", "references.json"):
+        shutil.copy(adapter / file, folder / file)
+    shutil.copytree(adapter / "references", folder / "references", dirs_exist_ok=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    console.print(summary([result.before, result.after], result.change))
-    print(f"adapter: {folder}")
+    parser.add_argument("names", nargs="*", help="of adapters; all that ship when none is given")
+    parser.add_argument("--images", type=int, default=100, help="of each held-out prompt")
+    parser.add_argument(
+        "--explicit", type=int, default=16, help="of each held-out prompt that says a class"
+    )
+    parser.add_argument(
+        "--only-measure", action="store_true", help="train nothing: measure the adapter that ships"
+    )
+    parser.add_argument(
+        "--only-verify", action="store_true", help="measure nothing but what the verification does"
+    )
+    parser.add_argument(
+        "--only-sweep", action="store_true", help="sweep the adapter that ships, write its card"
+    )
+    args, of_sweep = parser.parse_known_args()
+    failed = []
+    for name in args.names or shipped_adapters():
+        recipe, runs = load_recipe(f"dft/{name}"), pathlib.Path("runs/eval") / name
+        folder = ROOT / "adapters" / name
+        if args.only_sweep:
+            sweep(name, *of_sweep)
+            continue
+        if not (args.only_measure or args.only_verify):
+            trained(recipe, name, runs)
+        if not args.only_verify:
+            write_card(folder, measured(recipe, name, args.images, args.explicit, runs))
+            picture(runs, folder)
+            sweep(name, *of_sweep)
+        if not verify(name):
+            failed.append(name)
+    sys.exit(f"not verified: {', '.join(failed)}" if failed else 0)
 
 
 if __name__ == "__main__":

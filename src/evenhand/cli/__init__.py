@@ -26,6 +26,7 @@ from evenhand.cli import (
     report,
     sweep,
     train,
+    verify,
 )
 from evenhand.cli.catalogue import catalogue
 from evenhand.cli.classify import classify
@@ -62,6 +63,7 @@ _add(app, classifier.calibrate)
 app.add_typer(classifier.app, name="classifier")
 _add(classifier.app, classifier.train)
 _add(app, sweep.sweep)
+_add(app, verify.verify)
 _add(app, publish.push)
 _add(app, publish.pull)
 _add(app, catalogue, "list")

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from evenhand.reports.changes import Closeness
 
 
+CardOf = Annotated[
+    Path | None, Option(help="Write the card of this adapter, which AFTER was measured with.")
+]
+
+
 def compare(
     before: Annotated[Path, Argument(help="Run directory of `evenhand measure`.")],
     after: Annotated[Path, Argument(help="Another, of the same prompts and seed.")],
@@ -23,10 +28,7 @@ def compare(
             "both runs are from it (KID, FID)."
         ),
     ] = None,
-    card: Annotated[
-        Path | None,
-        Option(help="Write the card of this adapter, which AFTER was measured with."),
-    ] = None,
+    card: CardOf = None,
     accept: Accept = None,
     no_images: NoImages = False,
     out: Annotated[Path | None, Option(help="Where the report goes.")] = None,
@@ -60,11 +62,12 @@ def compare(
         raise UserError("--reference: say with --features in what the images are compared")
     adapter = card_of(card, before, after) if card else None
     near = _near(before, after, features, reference) if features else None
-    result = write_comparison(before, after, out, closeness=near, pictures=not no_images)
+    pictures = not no_images
+    result = write_comparison(before, after, out, closeness=near, pictures=pictures, accept=rules)
     tell([result.before, result.after], result.change, result.notes)
     if adapter:
         write_card(adapter, result)
-    tell_page(out / "report.html", [result.before, result.after], not no_images)
+    tell_page(out / "report.html", [result.before, result.after], pictures)
     hold(rules, result)
 
 

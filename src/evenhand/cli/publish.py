@@ -14,16 +14,21 @@ def push(
     private: Annotated[
         bool, Option("--private", help="Make the repository private, if it is made.")
     ] = False,
+    force: Annotated[
+        bool,
+        Option("--force", help="Push an adapter that is not verified, or whose card was changed."),
+    ] = False,
     dry_run: Annotated[
         bool, Option("--dry-run", help="Say what would be uploaded, and upload nothing.")
     ] = False,
 ) -> None:
     """Upload an adapter, a report or an image set to the Hub, in one commit.
 
-    It can be repeated after any failure: what is there is not uploaded again. An adapter goes to a
-    model repository; a report with its records and images, and an image set with its shards, go to
-    a dataset repository. The token is the one that `hf auth login` keeps, or HF_TOKEN. **A report
-    embeds the images it shows**: look at it before you share it.
+    It can be repeated after any failure: what is there is not uploaded again. An adapter that is
+    not verified (`evenhand verify`), or in whose card a number was typed over, is refused. It goes
+    to a model repository; a report with its records and images, and an image set with its shards,
+    go to a dataset repository. The token is the one that `hf auth login` keeps, or HF_TOKEN. **A
+    report embeds the images it shows**: look at it before you share it.
 
     Examples:
         evenhand push runs/train/dft/gender-sd15/adapter my-adapter --dry-run
@@ -36,10 +41,12 @@ def push(
     from evenhand.publish import hub
 
     if not dry_run:
-        address = hub.push(what, repo, private=private, say=lambda line: console.print(line))
+        address = hub.push(
+            what, repo, private=private, force=force, say=lambda line: console.print(line)
+        )
         print(address)
         return
-    left = hub.compare(what, repo)
+    left = hub.compare(what, repo, force=force)
     for path, file in left.add.items():
         print(f"upload  {path}  ({file.stat().st_size:,} bytes)")
     for path in left.delete:

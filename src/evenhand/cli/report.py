@@ -27,7 +27,7 @@ def report(
     from evenhand.reports.html import write_report
 
     rules = readable(accept)
-    found = write_report(run, pictures=not no_images)
+    found = write_report(run, pictures=not no_images, accept=rules)
     tell([found], None, found.notes)
     tell_page(run / "report.html", [found], not no_images)
     hold(rules, found)

@@ -93,6 +93,10 @@ class Adapter:
         """Its part of the source of records: `folder's name@digest`."""
         return f"{self.folder.resolve().name}@{self.digest}"
 
+    def at(self, strength: float) -> "Mix":
+        """This one alone, at a strength."""
+        return Mix(((self, strength),))
+
 
 @dataclass(frozen=True)
 class Mix:

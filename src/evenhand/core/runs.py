@@ -43,7 +43,7 @@ class MeasureInfo(_Open):
     source: str | None = None
     concept: str | None = None
     domain: str | None = None
-    joint: bool = False
+    joint: bool | list[str] = False
     target: WrittenShares | None = None
     until: Until | None = None
     calibration: dict[str, Any] | None = None

@@ -21,6 +21,8 @@ from evenhand.core.adapters import CLIP_NAMES, SCHEMA, Adapter, Mix, find_adapte
 from evenhand.core.errors import UserError, loading
 from evenhand.core.files import digest, whole, write_json
 
+MEASURED = ("measured", "verified", "sweep", "seal")  # what `adapter.json` says of images
+
 
 def clip_encoders(pipe: Any) -> list[tuple[Any, Any]]:
     """The pipeline's (tokenizer, CLIP text encoder) pairs, which its own loader gives soft tokens.
@@ -75,7 +77,7 @@ def save_adapter(
         save_file(state, temporary, metadata={"format": "pt"})
     facts = {"weights": file, "digest": digest(folder / file)}
     if before.get("digest") == facts["digest"]:
-        facts |= {k: before[k] for k in ("measured", "sweep") if k in before}
+        facts |= {key: before[key] for key in MEASURED if key in before}
     write_json(folder / "adapter.json", {"schema": SCHEMA, **description, **facts})
 
 
@@ -100,7 +102,7 @@ def average_lora(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 def load_adapter(pipe: Any, adapter: Adapter, *, scale: float = 1.0) -> tuple[str, str]:
     """Loads one adapter into a stock pipeline, as `load_adapters`."""
-    return load_adapters(pipe, Mix(((adapter, scale),)))
+    return load_adapters(pipe, adapter.at(scale))
 
 
 def load_adapters(pipe: Any, adapters: Mix) -> tuple[str, str]:

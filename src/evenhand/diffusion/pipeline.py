@@ -170,7 +170,7 @@ def load_diffusion(
             path,
             revision=None if local else model.revision,
             dtype=getattr(torch, model.dtype),
-            variant=model.variant or (_only_variant(pathlib.Path(path)) if local else None),
+            variant=model.variant or (only_variant(pathlib.Path(path)) if local else None),
             **fewer_bits,
         )
     if local and not model.path.startswith("package:"):
@@ -179,7 +179,7 @@ def load_diffusion(
     source = f"{model.path}@{digest_of_folder(path) if local else _commit(model)}"
     source += f"+{model.quantise.backend}" if model.quantise else ""
     if isinstance(adapter, Adapter):
-        adapter = Mix(((adapter, 1.0),))
+        adapter = adapter.at(1.0)
     loaded, prefix = load_adapters(pipe, adapter or Mix())
     source = "+".join(filter(None, (source, loaded)))
     place(pipe, model, torch.device(device or default_device()))
@@ -192,7 +192,7 @@ def load_diffusion(
     )
 
 
-def _only_variant(folder: pathlib.Path) -> str | None:
+def only_variant(folder: pathlib.Path) -> str | None:
     """The variant (`fp16` in `*.fp16.safetensors`) of which alone a folder's denoiser has files."""
     files = [p for name in DENOISERS for p in (folder / name).glob("diffusion_pytorch_model*")]
     kinds = {p.name.split(".")[1] for p in files if p.suffix in (".safetensors", ".bin")}

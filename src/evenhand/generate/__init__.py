@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from evenhand.core.errors import UserError
 from evenhand.core.work import Share, share_of
-from evenhand.generate.fill import Filled, Tell, fill
+from evenhand.generate.fill import Filled, Tell, fill, quiet
 from evenhand.generate.plan import SetPlan, plan
 from evenhand.generate.report import SetReport
 from evenhand.generate.stages import Stage, claim_sizes, sizes_with
@@ -18,15 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["generate", "plan", "preview"]
 
-QUIET: Tell = lambda done, total, note: None  # noqa: E731
-
 
 def generate(
     config: Generate,
     folder: str | os.PathLike,
     *,
     share: Share | None = None,
-    progress: Tell = QUIET,
+    progress: Tell = quiet,
     judge_may_be_trainer: bool = False,
     pictures: bool = True,
     command: str = "",
@@ -68,7 +66,7 @@ def preview(
     folder: str | os.PathLike,
     images: int,
     *,
-    progress: Tell = QUIET,
+    progress: Tell = quiet,
     judge_may_be_trainer: bool = False,
 ) -> pathlib.Path:
     """Draws a few images of each cell into a page, taken or not; returns the page.

@@ -9,7 +9,7 @@ from evenhand.generate.plan import SetPlan
 from evenhand.generate.report import SetReport
 from evenhand.generate.writers import WRITERS
 from evenhand.recipes.generate import Format
-from evenhand.reports.card import card_template
+from evenhand.reports.rendering import card_template
 from evenhand.stats.shares import Estimate
 
 

@@ -21,6 +21,10 @@ from evenhand.measure.rows import units_of
 Tell = Callable[[int, int, str], None]
 
 
+def quiet(done: int, total: int, note: str) -> None:
+    """Tells nobody how far the work is."""
+
+
 @dataclass
 class Filled:
     """What came of the rounds.
@@ -45,7 +49,7 @@ def fill(
     do: Callable[[list[Row], Mapping[tuple[str, int], int]], str],
     *,
     share: Share = Share(),
-    tell: Tell = lambda done, total, note: None,
+    tell: Tell = quiet,
     rounds: int | None = None,
 ) -> Filled:
     """Draws and takes until the set is as large as it was asked to be.
@@ -73,7 +77,10 @@ def fill(
             def count(done: int, before: int = before, n: int = len(rows), note: str = note):
                 tell(before + done, before + n, f"{note} taken before this round")
 
-            parts = _done(units, folder, lambda part, of=of: do(part, of), share, count)
+            def draw(part: list[Row], of: Mapping[tuple[str, int], int] = of) -> str:
+                return do(part, of)
+
+            parts = _done(units, folder, draw, share, count)
             for name, drawn in parts.items():
                 ledger.add(drawn, [of[key(*row)] for row in units[name]])
                 found.part_of |= {x.record.image: name for x in drawn}

@@ -75,7 +75,7 @@ def measure_folder(
         if len(skipped) == len(plan.pictures) + len(plan.left_out):
             raise UserError(message)
         warnings.warn(message, stacklevel=2)
-    return write_report(folder, pictures=pictures)
+    return write_report(folder, pictures=pictures, accept=plan.config.accept)
 
 
 def _judge(

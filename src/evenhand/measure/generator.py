@@ -92,7 +92,11 @@ def measure_generator(
                 records[key(prompt, seed)] = record
                 of_prompt[prompt.text].append(record)
     _put_together(folder, [records[key(*row)] for row in plan.rows if key(*row) in records])
-    return write_report(folder, pictures=pictures) if share.only or share.rank == 0 else None
+    return (
+        write_report(folder, pictures=pictures, accept=plan.config.accept)
+        if share.only or share.rank == 0
+        else None
+    )
 
 
 def _unit(

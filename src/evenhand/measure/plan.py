@@ -194,6 +194,9 @@ def _judge(config: Measure, name: str | None, missing: str) -> JudgeConfig:
                 f"target of {attribute!r}: it is not among the attributes measured "
                 f"({', '.join(names)}); add it to --attributes, or leave the target out"
             )
+    for attribute in config.joint if isinstance(config.joint, list) else []:
+        if attribute not in names:
+            raise unknown("attribute", attribute, names, where="joint")
     if config.joint and len(names) < 2:
         raise UserError(
             f"--joint counts the combinations of several attributes, and {names[0]!r} is measured "
@@ -230,7 +233,7 @@ def _judging(config: Measure, judge: JudgeConfig, domain: str) -> dict[str, Any]
         "attributes": {name: judge.attributes[name] for name in names},
         "calibration": calibration.model_dump(mode="json") if calibration else None,
         **({"calibration_left_out": True} if left_out else {}),
-        **({"joint": True} if config.joint else {}),
+        **({"joint": config.joint} if config.joint else {}),
     }
 
 

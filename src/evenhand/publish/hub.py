@@ -14,7 +14,9 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, sn
 
 from evenhand.core.adapters import find_adapter
 from evenhand.core.errors import UserError
+from evenhand.core.references import FOLDER
 from evenhand.core.schema import read_json
+from evenhand.publish.ready import refuse_unready
 from evenhand.publish.requests import LOGIN, NotThere, Say, refuse_without_token, tried
 
 KEPT = {".gitattributes"}  # the Hub's own
@@ -58,10 +60,10 @@ def contents(folder: pathlib.Path) -> tuple[str, dict[str, pathlib.Path]]:
         find_adapter(str(folder.resolve()))  # refuses one that is not complete
         if not (folder / "README.md").is_file():
             raise UserError(
-                f"{folder}: the adapter has no card (README.md); measure the model without and "
-                f"with it, then `evenhand compare BEFORE AFTER --card {folder}`"
+                f"{folder}: the adapter has no card (README.md); `evenhand verify {folder}` "
+                "measures it and writes one"
             )
-        files = [p for p in folder.iterdir() if p.name[0] != "."]
+        files = [p for p in (*folder.iterdir(), *folder.glob(f"{FOLDER}/*")) if p.name[0] != "."]
     elif (folder / "dataset.json").is_file():
         shards = read_json(folder / "dataset.json", what="a set's report").get("shards", [])
         paths = [folder / shard["path"] for shard in shards]
@@ -78,13 +80,15 @@ def contents(folder: pathlib.Path) -> tuple[str, dict[str, pathlib.Path]]:
     return kind, {p.relative_to(folder).as_posix(): p for p in sorted(files) if p.is_file()}
 
 
-def compare(folder: pathlib.Path, repo: str) -> Difference:
+def compare(folder: pathlib.Path, repo: str, *, force: bool = False) -> Difference:
     """What a push would do; asks the Hub and changes nothing.
 
     Raises:
         UserError: as `push`.
     """
     kind, files = contents(folder)
+    if not force:
+        refuse_unready(folder)
     refuse_without_token()
     api = HfApi()
     name = repo if "/" in repo else f"{tried(repo, api.whoami)['name']}/{repo}"
@@ -95,7 +99,12 @@ def compare(folder: pathlib.Path, repo: str) -> Difference:
 
 
 def push(
-    folder: pathlib.Path, repo: str, *, private: bool = False, say: Say = lambda _: None
+    folder: pathlib.Path,
+    repo: str,
+    *,
+    private: bool = False,
+    force: bool = False,
+    say: Say = lambda _: None,
 ) -> str:
     """Makes a repository of the Hub hold exactly what a folder holds.
 
@@ -106,6 +115,7 @@ def push(
         folder: of an adapter, or of a report.
         repo: `name` or `owner/name`; made when it is not there.
         private: of a repository that is made.
+        force: push an adapter that is not verified, or whose card was changed.
         say: called with what happens.
 
     Returns:
@@ -116,6 +126,8 @@ def push(
             refuses, in one line.
     """
     kind, files = contents(folder)
+    if not force:
+        refuse_unready(folder)
     refuse_without_token()
     api = HfApi()
     made = tried(

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from evenhand.core.adapters import Adapter, find_mix
 from evenhand.core.errors import UserError
-from evenhand.core.files import write_json
 from evenhand.core.records import Run, read_run
 from evenhand.core.work import share_of
 from evenhand.measure import measure, plan
@@ -19,6 +18,7 @@ from evenhand.measure.plan import GeneratorPlan
 from evenhand.recipes.features import Feature
 from evenhand.recipes.measure import Measure
 from evenhand.recipes.sweep import Sweep
+from evenhand.reports.card import REPORT, describe, write_cards
 from evenhand.reports.sweep.models import Point, SweepReport
 from evenhand.reports.sweep.page import write_sweep
 from evenhand.reports.sweep.plot import write_plot
@@ -91,7 +91,9 @@ def sweep(
 
 def put(adapter: Adapter, report: SweepReport) -> None:
     """Puts a sweep into the adapter's folder: its description, and the picture for its card."""
-    write_json(adapter.folder / "adapter.json", {**adapter.described, "sweep": report.as_json()})
+    describe(adapter.folder, {**adapter.described, "sweep": report.as_json()})
+    if (adapter.folder / REPORT).is_file():
+        write_cards(adapter.folder)
     write_plot(adapter.folder / "sweep.png", report)
 
 

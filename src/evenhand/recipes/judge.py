@@ -52,7 +52,7 @@ class Network(Strict):
     labels: dict[str, str]
 
 
-OF_ALL = ("kind", "attributes")  # settings of every judge
+OF_ALL = ("kind", "attributes", "licence")  # settings of every judge
 OF_KIND = {
     "emoji": ("path", "concept", "seen"),
     "clip": ("model", "weights", "templates", "descriptions", "faces", "mirror"),
@@ -69,6 +69,7 @@ class JudgeConfig(Strict):
             transformers), `vlm` (a vision-language model of transformers that is asked; it judges
             only, no gradient passes).
         attributes: what it perceives, by name.
+        licence: of its weights, for the cards of adapters; None where it is not known.
         path: `emoji`: folder or `package:...`.
         concept: `emoji`: the attribute that names a prompt's concept, for prompt fidelity.
         seen: `emoji`: least probability of the concept's best class at which an image counts as
@@ -86,6 +87,7 @@ class JudgeConfig(Strict):
 
     kind: Literal["emoji", "clip", "hub", "vlm"]
     attributes: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+    licence: str | None = None
     path: str = ""
     concept: str | None = None
     seen: Share = 0.0

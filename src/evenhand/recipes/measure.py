@@ -27,6 +27,7 @@ class Measure(Strict):
         adapter_scale: strength of an adapter that is the only one and carries none.
         calibration: file that `evenhand calibrate` wrote; the one beside the judge when None;
             `none` (a file of that name is `./none`): shares stay as they are called.
+        joint: count the combinations of the attributes as well: of all, or of those named.
         domain: what kind of images these are, in words, to be compared with the calibration's.
         accept: rules that the report must meet (`evenhand.reports.accept`).
     """
@@ -38,7 +39,7 @@ class Measure(Strict):
     judge: str | None = None
     adapter: str | list[str] | dict[str, float] | None = None
     adapter_scale: float = 1.0
-    joint: bool = False
+    joint: bool | list[str] = False
     splits: list[str] = []
     images: Count = 32
     explicit_images: int = Field(default=4, ge=0)

@@ -8,14 +8,15 @@ upper end must be below a number, or the lower end above it. No torch.
 import math
 import operator
 import re
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from evenhand.core.errors import UserError, unknown
-from evenhand.core.schema import Strict
 from evenhand.reports.changes import Comparison
 from evenhand.reports.models import Report
+from evenhand.reports.verdicts import Verdict
 
+R = TypeVar("R", Report, Comparison)
 COMPARE: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
@@ -24,20 +25,6 @@ COMPARE: dict[str, Callable[[float, float], bool]] = {
 }
 ENDS = {"upper": "high", "lower": "low"}
 RULE = re.compile(r"\s*(?P<path>[^<>=]+?)\s*(?P<sign><=|>=|<|>)\s*(?P<number>[^<>=\s]+)\s*")
-
-
-class Verdict(Strict):
-    """Whether a report meets a rule.
-
-    Attributes:
-        rule: as it was written.
-        found: the number that it speaks of; None where the report has none, which is no pass.
-        passed: whether it holds.
-    """
-
-    rule: str
-    found: float | None
-    passed: bool
 
 
 def verdict(rule: str, report: Report | Comparison) -> Verdict:
@@ -69,6 +56,20 @@ def verdict(rule: str, report: Report | Comparison) -> Verdict:
         )
     passed = found is not None and COMPARE[sign](found, number)
     return Verdict(rule=rule, found=found, passed=passed)
+
+
+def held(report: R, rules: Sequence[str]) -> tuple[R, UserError | None]:
+    """The report with the verdict of every rule; and what is wrong with a rule, if one is.
+
+    A report whose images are drawn is not lost because a rule names a number that it lacks.
+    """
+    found, wrong = [], None
+    for rule in rules:
+        try:
+            found.append(verdict(rule, report))
+        except UserError as error:
+            wrong = wrong or error
+    return report.model_copy(update={"accepted": found}), wrong
 
 
 def parsed(rule: str) -> tuple[list[str], str, float]:

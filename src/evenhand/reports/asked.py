@@ -202,7 +202,9 @@ def asked_of(settings: dict[str, Any], *runs: list[Record]) -> dict[str, Asked]:
             calibration holds for the images of every one of them.
     """
     known = attributes_of(settings["attributes"])
-    joint = intersection(list(known.values())) if settings.get("joint") else None
+    named = settings.get("joint")
+    parts = [known[n] for n in (named if isinstance(named, list) else known)]
+    joint = intersection(parts) if named else None
     known = known if joint is None else {**known, joint.name: joint}
     shares, counted = settings.get("target"), settings.get("calibration")
     target = check(Target, {"shares": shares}, where="the run's target") if shares else None

@@ -1,72 +1,132 @@
-"""The card of an adapter: how to load it, what was measured, what was not.
+"""What an adapter's folder says of itself: its report, its numbers, its two cards.
 
-Markdown with a model-index, after `templates/card.md.j2`.
+`report.json` is the comparison of the base model with the adapter. The numbers in `adapter.json`
+are taken from it, and both cards (`README.md` for readers, `fairness_card.yaml` for programs) from
+these two files and from nothing else. So a number that somebody typed over is found by writing them
+anew: `edited`.
 """
 
 import json
 import os
 import pathlib
-import re
 from dataclasses import asdict
 from typing import Any
 
-from evenhand.core.adapters import CLIP_NAMES, Adapter, find_adapter, strengths_in
+from evenhand.core.adapters import SCHEMA, Adapter, find_adapter, strengths_in
 from evenhand.core.errors import UserError
-from evenhand.core.files import write_json, write_text
+from evenhand.core.files import digest, digest_of, write_json, write_text
+from evenhand.core.prompts import load_prompts
 from evenhand.core.records import read_run
 from evenhand.core.resources import ROOT
-from evenhand.recipes.model import Model, load_model
+from evenhand.core.schema import check, flat, read_json
+from evenhand.recipes.judge import find_judge
+from evenhand.recipes.model import load_model
 from evenhand.reports.changes import Comparison
-from evenhand.reports.headlines import Found, Headline, headlines, number
-from evenhand.reports.models import Report
-from evenhand.reports.sweep.models import sweep_of
-from evenhand.reports.sweep.table import table_of
+from evenhand.reports.fairness import fairness_card
+from evenhand.reports.headlines import Found, headlines
+from evenhand.reports.rendering import readme
 from evenhand.stats.shares import Estimate
 
+REPORT, README, FAIRNESS = "report.json", "README.md", "fairness_card.yaml"
+KEPT = ("prompts", "splits", "images", "explicit_images", "seed", "judge", "settings")
 
-def write_card(folder: str | os.PathLike, comparison: Comparison) -> None:
-    """Writes an adapter's `README.md` and puts the numbers into its `adapter.json`.
 
-    What `evenhand sweep` found of these weights stands there already, and is put into the card.
+def write_card(folder: str | os.PathLike, comparison: Comparison, **entries: Any) -> None:
+    """Writes an adapter's report, the numbers in its `adapter.json`, and its cards.
 
     Args:
         folder: of the adapter.
         comparison: of the base model with the adapter; the adapter was loaded from its file.
+        entries: of `adapter.json`, to be written as well; others stay as they are.
     """
     folder = pathlib.Path(folder)
-    lines = headlines([comparison.before, comparison.after], comparison.change)
     adapter = find_adapter(folder)
-    described = {k: v for k, v in adapter.described.items() if k != "measured"}
-    settings = comparison.after.run.settings
-    write_json(folder / "adapter.json", {**described, "measured": _measured(settings, lines)})
+    run = comparison.after.run
+    settings = {**run.settings, "adapter": f"{_shown(folder)}@{adapter.digest}"}
+    after = {"run": run.model_copy(update={"settings": settings})}
+    comparison = comparison.model_copy(update={"after": comparison.after.model_copy(update=after)})
+    write_json(folder / REPORT, comparison.as_json())
     model = load_model(settings["model"])
-    sweep = sweep_of(adapter)
-    trainer = described.get("classifier", {})
-    text = card_template("card.md.j2").render(
-        name=folder.name,
-        adapter=adapter,
-        trained_by=described.get("versions", {}).get("evenhand"),
-        target=described.get("settings", {}).get("target", {}).get("shares", {}),
-        base=model.path.replace("package:", "src/evenhand/"),
-        load=_load(adapter, _shown(folder)),
-        prompt=_example(comparison.after, described),
-        sampling=[
-            option
-            for option in ("num_inference_steps", "guidance_scale")
-            if settings["settings"][option] is not None
-        ],
-        settings=settings,
-        notes=[*comparison.after.cautions, *comparison.notes],
-        trainer=trainer.get("name"),
-        judge_is_trainer=settings.get("judge_is_trainer")
-        or trainer.get("digest") == settings["judge"]["digest"],
-        lines=lines,
-        sweep=sweep,
-        swept=table_of(sweep.points, sweep.suggested) if sweep else None,
-        licence=model.licence,
-    )
-    header = _header(adapter, model, comparison.after)
-    write_text(folder / "README.md", f"---\n{header}\n---\n{text}")
+    trainer = adapter.described.get("classifier") or {}
+    measured = {
+        **_measured(comparison),
+        "report": digest(folder / REPORT),
+        "folder": _shown(folder),
+        "base": {"path": model.path, "revision": model.revision, "licence": model.licence},
+        "licences": {
+            "prompts": {name: _licence(load_prompts, name) for name in settings["prompts"]},
+            "judges": {
+                name: _licence(find_judge, name)
+                for name in dict.fromkeys([settings["judge"]["name"], trainer.get("name")])
+                if name
+            },
+        },
+    }
+    describe(folder, {**adapter.described, "measured": measured, **entries})
+    write_cards(folder)
+
+
+def describe(folder: pathlib.Path, described: dict[str, Any]) -> None:
+    """Writes `adapter.json` with a seal, by which a change of it is noticed."""
+    facts = {"schema": SCHEMA, **described} if "recipe" not in described else described
+    values = {k: v for k, v in facts.items() if k != "seal"}
+    write_json(folder / "adapter.json", {**values, "seal": _seal(values)})
+
+
+def write_cards(folder: pathlib.Path) -> None:
+    """Writes the cards anew, of what the folder holds.
+
+    Raises:
+        UserError: it holds no report.
+    """
+    for name, text in cards(find_adapter(folder)).items():
+        write_text(folder / name, text)
+
+
+def cards(adapter: Adapter) -> dict[str, str]:
+    """The texts of both cards by the names of their files.
+
+    Raises:
+        UserError: the folder holds no report.
+    """
+    comparison = read_report(adapter)
+    if comparison is None:
+        raise UserError(f"{adapter.folder}: holds no {REPORT}, of which its card could be written")
+    return {README: readme(adapter, comparison), FAIRNESS: fairness_card(adapter, comparison)}
+
+
+def read_report(adapter: Adapter) -> Comparison | None:
+    """The comparison that the adapter's numbers are of; None where its folder holds none.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = adapter.folder / REPORT
+    if not path.is_file() or "measured" not in adapter.described:
+        return None
+    values = read_json(path, what="an adapter's report", advice="verify the adapter anew")
+    return check(Comparison, values, where=str(path))
+
+
+def edited(adapter: Adapter) -> list[str]:
+    """What in an adapter's folder is not as it was written, in one phrase each."""
+    described, comparison = adapter.described, read_report(adapter)
+    if comparison is None:
+        return [f"{REPORT} is not there, so nothing shows where the numbers are from"]
+    measured, found = described["measured"], []
+    if measured.get("report") != digest(adapter.folder / REPORT):
+        found.append(f"{REPORT} is another than the one that was measured")
+    old, new = (flat(_by_name(x)) for x in (measured, _measured(comparison)))
+    found += [
+        f"adapter.json says {old.get(k)} for {k}, its report {value}"
+        for k, value in new.items()
+        if old.get(k) != value
+    ]
+    if not found and described.get("seal") != _seal(described):
+        found.append("adapter.json was changed after it was written (its seal is of other values)")
+    return found or [
+        phrase for name, text in cards(adapter).items() for phrase in _other(adapter, name, text)
+    ]
 
 
 def card_of(
@@ -94,122 +154,24 @@ def card_of(
     return adapter.folder
 
 
-def card_template(name: str) -> Any:
-    """A card's template; names put into it pass a filter that makes them safe in Markdown."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("evenhand.reports", "templates"),
-        autoescape=False,  # the filters below make names safe in Markdown
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {"number": number, "md": markdown, "code": code, "text": literal}
-    return environment.get_template(name)
+def _other(adapter: Adapter, name: str, text: str) -> list[str]:
+    """The first line in which a card is another than the text that it should be."""
+    path = adapter.folder / name
+    if not path.is_file():
+        return [f"{name} is not there"]
+    there, right = path.read_text(encoding="utf-8").split("\n"), text.split("\n")
+    pairs = zip([*there, ""], [*right, ""], strict=False)
+    line = next((i for i, (a, b) in enumerate(pairs, 1) if a != b), None)
+    return [f"{name}, line {line}, is not what its numbers say"] if there != right else []
 
 
-def markdown(text: object) -> str:
-    """Text as Markdown that shows it as it is, in one line, in a table too."""
-    line = " ".join(str(text).split())
-    return re.sub(
-        r"[\\`*_\[\]|#~<>&$]",
-        lambda sign: f"&#{ord(sign[0])};" if sign[0] in "<>&$" else f"\\{sign[0]}",
-        line,
-    )
-
-
-def code(text: object) -> str:
-    """Text as inline code of Markdown, whatever backticks it holds."""
-    line = " ".join(str(text).split())
-    fence = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
-    return f"{fence} {line} {fence}" if len(fence) > 1 else f"`{line}`"
-
-
-def literal(text: object) -> str:
-    """Text as a string literal of Python."""
-    return json.dumps(str(text), ensure_ascii=False)
-
-
-def _header(adapter: Adapter, model: Model, after: Report) -> str:
-    """What the Hub reads, as YAML."""
-    from huggingface_hub import EvalResult, ModelCardData
-
-    sets = ", ".join(after.run.settings["prompts"])
-    results = [
-        EvalResult(
-            task_type="text-to-image",
-            dataset_type="prompts",
-            dataset_name=f"{sets} ({split})",
-            metric_type=f"gap-{a}",
-            metric_value=s.gap.value,
-            metric_name=f"gap {entry.among}",
-        )
-        for a, entry in after.attributes.items()
-        for split, s in entry.splits.items()
-        if s.gap.value is not None
-    ]
-    licence, _, licence_name = (model.licence or "").partition("/")
-    header = ModelCardData(
-        library_name="diffusers",
-        base_model=model.path.removeprefix("package:"),
-        license=licence or None,
-        tags=[
-            "lora" if adapter.is_lora else "textual_inversion",
-            "text-to-image",
-            "evenhand",
-            "distributional-alignment",
-        ],
-        model_name=adapter.folder.name,
-        eval_results=results or None,
-    )
-    if licence_name:  # fields that the Hub wants beside `other`
-        header["license_name"] = licence_name
-        header["license_link"] = f"https://huggingface.co/{model.path}"
-    return header.to_yaml()
-
-
-def _shown(folder: pathlib.Path) -> str:
-    """The folder as a reader would name it: no paths of this machine."""
-    outside = folder.name if folder.is_absolute() else folder.as_posix()
-    return folder.relative_to(ROOT).as_posix() if folder.is_relative_to(ROOT) else outside
-
-
-def _example(report: Report, described: dict[str, Any]) -> str:
-    """A prompt that was measured, with the token that stands in front of it."""
-    prompts = [p.prompt for entry in report.attributes.values() for p in entry.prompts]
-    token = f"{described['token']} " if "token" in described else ""
-    return token + (prompts[0] if prompts else "a portrait of a person")
-
-
-def _load(adapter: Adapter, folder: str) -> str:
-    """The lines that load the weights in plain diffusers."""
-    if adapter.is_lora:
-        return f"pipe.load_lora_weights({literal(folder)})"
-    from safetensors import safe_open
-
-    with safe_open(adapter.weights, "pt") as file:
-        several = set(CLIP_NAMES) <= set(file.keys())
-    path = literal(f"{folder}/{adapter.weights.name}")
-    if not several:
-        return f"pipe.load_textual_inversion({path})"
-    lines = ["from safetensors.torch import load_file", f"tokens = load_file({path})"]
-    for name, suffix in zip(CLIP_NAMES, ("", "_2"), strict=True):
-        lines.append(
-            f'pipe.load_textual_inversion(tokens["{name}"], '
-            f"token={literal(adapter.described.get('token'))}, "
-            f"text_encoder=pipe.text_encoder{suffix}, tokenizer=pipe.tokenizer{suffix})"
-        )
-    return "\n".join(lines)
-
-
-def _measured(settings: dict[str, Any], lines: list[Headline]) -> dict[str, Any]:
-    """The numbers as `adapter.json` holds them."""
-    kept = ("prompts", "splits", "images", "explicit_images", "seed", "judge", "settings")
+def _measured(comparison: Comparison) -> dict[str, Any]:
+    """The settings and numbers of a comparison, as `adapter.json` holds them."""
+    settings = comparison.after.run.settings
     trained = {"judge_is_trainer": True} if settings.get("judge_is_trainer") else {}
+    lines = headlines([comparison.before, comparison.after], comparison.change)
     return {
-        **{k: settings[k] for k in kept},
+        **{k: settings[k] for k in KEPT},
         **trained,
         "numbers": [
             {
@@ -224,6 +186,32 @@ def _measured(settings: dict[str, Any], lines: list[Headline]) -> dict[str, Any]
     }
 
 
+def _by_name(measured: dict[str, Any]) -> dict[str, Any]:
+    """The measured entry, its numbers by what they are of."""
+    numbers = measured.get("numbers") or []
+    return {**measured, "numbers": {f"{x['subject']}, {x['what']}": x for x in numbers}}
+
+
 def _plain(found: Found) -> Any:
     """The number as JSON."""
     return asdict(found) if isinstance(found, Estimate) else found
+
+
+def _seal(described: dict[str, Any]) -> str:
+    """A digest of all that `adapter.json` says."""
+    values = {k: v for k, v in described.items() if k != "seal"}
+    return digest_of(json.dumps(values, sort_keys=True))
+
+
+def _licence(find: Any, name: str) -> str | None:
+    """The licence of a prompt set or a judge; None where it is not known."""
+    try:
+        return find(name).licence or None
+    except UserError:  # the file of somebody else
+        return None
+
+
+def _shown(folder: pathlib.Path) -> str:
+    """The folder as a reader would name it: no paths of this machine."""
+    outside = folder.name if folder.is_absolute() else folder.as_posix()
+    return folder.relative_to(ROOT).as_posix() if folder.is_relative_to(ROOT) else outside

@@ -2,6 +2,7 @@
 
 from evenhand.core.schema import Strict
 from evenhand.reports.models import ByClass, File, Measured, Report, Whole
+from evenhand.reports.verdicts import Verdict
 
 
 class SplitChange(Strict):
@@ -106,11 +107,13 @@ class Comparison(File):
         before: the report of the first run, on the images that both have.
         after: of the second.
         change: between them.
+        accepted: the rules that it was held against, with the verdict of each.
     """
 
     before: Report
     after: Report
     change: Change
+    accepted: list[Verdict] = []
 
     @property
     def notes(self) -> list[str]:

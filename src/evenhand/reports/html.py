@@ -7,11 +7,13 @@ import itertools
 import json
 import os
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 from evenhand.core.errors import UserError
 from evenhand.core.files import write_json, write_text
 from evenhand.core.records import read_run
+from evenhand.reports.accept import held
 from evenhand.reports.changes import Change, Closeness, Comparison
 from evenhand.reports.comparison import compare
 from evenhand.reports.headlines import headlines, labels_of, number
@@ -23,20 +25,29 @@ from evenhand.reports.report import build
 from evenhand.reports.sentence import in_words
 
 
-def write_report(folder: str | os.PathLike, *, pictures: bool = True) -> Report:
+def write_report(
+    folder: str | os.PathLike, *, pictures: bool = True, accept: Sequence[str] = ()
+) -> Report:
     """Builds the report of a run and writes `report.json` and `report.html` into it.
 
     Args:
         folder: run directory.
         pictures: put some of the images into the page.
+        accept: rules that the report is held against.
+
+    Raises:
+        UserError: a rule names no number of the report, which is written nevertheless.
     """
     folder = pathlib.Path(folder)
     run = read_run(folder)
     report = build(run)
     report = report.model_copy(update={"notes": [*report.notes, *refusals(folder, report)]})
+    report, wrong = held(report, accept)
     write_json(folder / "report.json", report.as_json())
     side = Side("", folder, report, run[1])
-    _write_page(folder / "report.html", [side], None, report.notes, pictures)
+    _write_page(folder / "report.html", [side], None, report, pictures)
+    if wrong:
+        raise wrong
     return report
 
 
@@ -65,6 +76,7 @@ def write_comparison(
     *,
     closeness: dict[str, Closeness] | None = None,
     pictures: bool = True,
+    accept: Sequence[str] = (),
 ) -> Comparison:
     """Compares two runs and writes `report.json` and `report.html` into `out`.
 
@@ -74,11 +86,15 @@ def write_comparison(
         out: directory of the report.
         closeness: of the images, by kind of features.
         pictures: put some of the images into the page.
+        accept: rules that the comparison is held against.
+
+    Raises:
+        UserError: a rule names no number of the report, which is written nevertheless.
     """
     out = pathlib.Path(out)
     may_hold_comparison(out)
     runs = read_run(before), read_run(after)
-    result = compare(before, after, runs, closeness)
+    result, wrong = held(compare(before, after, runs, closeness), accept)
     write_json(out / "report.json", result.as_json())
     reports = [result.before, result.after]
     sides = [
@@ -87,7 +103,9 @@ def write_comparison(
             labels_of(reports, result.change), (before, after), reports, runs, strict=True
         )
     ]
-    _write_page(out / "report.html", sides, result.change, result.notes, pictures)
+    _write_page(out / "report.html", sides, result.change, result, pictures)
+    if wrong:
+        raise wrong
     return result
 
 
@@ -95,7 +113,7 @@ def _write_page(
     path: pathlib.Path,
     sides: list[Side],
     change: Change | None,
-    notes: list[str],
+    whole: Report | Comparison,
     pictures: bool,
 ) -> None:
     last = sides[-1].report
@@ -114,7 +132,8 @@ def _write_page(
         sides=sides,
         last=last,
         change=change,
-        notes=notes,
+        notes=whole.notes,
+        accepted=whole.accepted,
         words=in_words([side.report for side in sides], change),
         lines=lines,
         targets=any(line.target is not None for line in lines),

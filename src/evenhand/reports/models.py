@@ -10,6 +10,7 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from evenhand.core.concept_targets import ConceptTargets
 from evenhand.core.schema import Strict
+from evenhand.reports.verdicts import Verdict
 from evenhand.stats.fit_of_calibration import Fit
 from evenhand.stats.shares import Estimate
 
@@ -120,10 +121,16 @@ class SplitReport(Strict):
 
 
 class ExplicitReport(Strict):
-    """Of the images whose prompt says a class, the share perceived as it: of all, and by class."""
+    """Of the images whose prompt says a class, the share perceived as it: of all, and by class.
+
+    Attributes:
+        all, classes: the shares.
+        images: how many there are in all; None in files of before this was counted.
+    """
 
     all: Measured
     classes: ByClass
+    images: Whole | None = None
 
 
 class TargetTable(Strict):
@@ -219,6 +226,7 @@ class Report(File):
         concept_fidelity: by split, the share of images whose concept is perceived as the prompt's.
         flagged: by split, the share of images at which the model's safety checker takes offence;
             empty of a model without one.
+        accepted: the rules that it was held against, with the verdict of each.
     """
 
     run: RunInfo
@@ -228,6 +236,7 @@ class Report(File):
     stopping: Stopping | None
     concept_fidelity: dict[str, Measured]
     flagged: dict[str, Measured]
+    accepted: list[Verdict] = []
 
     @property
     def cautions(self) -> list[str]:

@@ -154,4 +154,5 @@ def _explicit(records: list[Record], attribute: Attribute) -> ExplicitReport | N
     return ExplicitReport(
         all=over_prompts(asked, kept),
         classes={c: over_prompts(group, kept) for c, group in rows.items()},
+        images=len(asked),
     )

@@ -20,21 +20,20 @@ from evenhand.core.errors import UserError
 from evenhand.devices import resolve_dtype
 from evenhand.diffusion.adapters import save_adapter
 from evenhand.diffusion.pipeline import Diffusion, load_diffusion
+from evenhand.diffusion.references import save_references
 from evenhand.diffusion.tokens import cut_short
 from evenhand.diffusion.trainable import Trainable, attach
 from evenhand.features.networks import load_features
 from evenhand.judges.base import Judge, answers
 from evenhand.judges.registry import load_judge
-from evenhand.recipes.dft import Dft
 from evenhand.recipes.lora import SoftTokens
 from evenhand.training.optimizer import CAUSE, Optimizer
-from evenhand.training.run_directory import versions
+from evenhand.training.run_directory import machine, versions
 
 
 def _warn_of_cut(diffusion: Diffusion, plan: Plan) -> None:
     """Warns of training prompts whose end the model never sees."""
-    neutral = [p for s in plan.sets.values() for p in s.prompts(["train"])]
-    if cut := cut_short(diffusion, (p.text for p in [*neutral, *plan.explicit])):
+    if cut := cut_short(diffusion, (p.text for p in [*plan.neutral, *plan.explicit])):
         warnings.warn(
             f"{len(cut)} prompts are longer than the model's text encoder reads, such as "
             f"{cut[0]!r}: it never sees their ends; shorten them",
@@ -89,8 +88,9 @@ class Context:
         )
         return cls(diffusion, trainable, classifier, features, references, faces, accelerator)
 
-    def save(self, folder: pathlib.Path, optimizer: Optimizer, name: str, recipe: Dft) -> None:
-        """Writes the adapter as it is now, averaged if the recipe says so."""
+    def save(self, folder: pathlib.Path, optimizer: Optimizer, name: str, plan: Plan) -> None:
+        """Writes the adapter as it is now, averaged if the recipe says so, and reference images."""
+        recipe = plan.recipe
         with optimizer.averaged():
             save_adapter(
                 folder,
@@ -109,6 +109,7 @@ class Context:
                     "versions": versions(),
                 },
             )
+            save_references(folder, self.diffusion, plan.neutral, recipe.seed, machine())
 
     def share(self, n: int) -> Tensor:
         """The rows of a batch of n that are this process's."""

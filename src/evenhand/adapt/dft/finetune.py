@@ -25,13 +25,15 @@ from evenhand.core.adapters import LORA, find_adapter
 from evenhand.core.errors import UserError
 from evenhand.core.prompts import Prompt
 from evenhand.core.resources import one_spelling
-from evenhand.devices import best_dtype, default_device
+from evenhand.devices import best_dtype, default_device, resolve_dtype
 from evenhand.diffusion.adapters import average_lora, save_adapter
+from evenhand.diffusion.pipeline import load_diffusion
+from evenhand.diffusion.references import merge_lora, save_references
 from evenhand.recipes.dft import Dft
 from evenhand.training.checkpoints import save_state
 from evenhand.training.optimizer import CAUSE, Optimizer
 from evenhand.training.processes import same_everywhere, training
-from evenhand.training.run_directory import cut_log, log_line
+from evenhand.training.run_directory import cut_log, log_line, machine
 
 CUTS = (
     "gradient.batch",
@@ -90,15 +92,27 @@ def finetune(
                 lambda done, row, i=i: report(i * recipe.steps + done, row),
             )
         if accelerator.is_main_process and recipe.runs > 1:
-            average = average_lora([load_file(where / "adapter" / LORA) for where in folders])
-            description = find_adapter(folders[0] / "adapter").described
-            save_adapter(
-                folder / "adapter",
-                LORA,
-                average,
-                {**description, "recipe": name, "settings": recipe.model_dump(mode="json")},
-            )
+            _save_average(found, folders, folder / "adapter", name)
     return folder / "adapter"
+
+
+def _save_average(plan: Plan, folders: list[pathlib.Path], folder: pathlib.Path, name: str) -> None:
+    """Writes the average of several trainings, and reference images of it.
+
+    These are drawn with the trainings' changes added to the model's own weights, not from the file.
+    """
+    recipe, states = plan.recipe, [load_file(where / "adapter" / LORA) for where in folders]
+    description = find_adapter(folders[0] / "adapter").described
+    save_adapter(
+        folder,
+        LORA,
+        average_lora(states),
+        {**description, "recipe": name, "settings": recipe.model_dump(mode="json")},
+    )
+    dtype = resolve_dtype(recipe.dtype or plan.model.dtype, default_device())
+    diffusion = load_diffusion(plan.model.model_copy(update={"dtype": dtype}))
+    merge_lora(diffusion.pipe, states)
+    save_references(folder, diffusion, plan.neutral, recipe.seed, machine())
 
 
 def _one_spelling(recipe: Dft) -> dict[str, Any]:
@@ -137,7 +151,7 @@ def _run(
 
     def save(where: pathlib.Path) -> None:
         _refuse_diverged(recipe, stage, optimizer, prompts[0][0], where)
-        stage.save(where, optimizer, name, recipe)
+        stage.save(where, optimizer, name, plan)
 
     for step in range(first, recipe.steps):
         rng = np.random.default_rng([recipe.seed, step])

@@ -1,0 +1,138 @@
+"""`evenhand verify`: is an adapter what its card says?"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer import Argument, Option
+
+from evenhand.cli import measure_options as opt
+from evenhand.cli.accept import readable
+from evenhand.cli.options import Accept
+
+if TYPE_CHECKING:
+    from evenhand.publish.verification import Verification
+    from evenhand.publish.verify import Verified
+
+
+Name = Annotated[str, Argument(help="An adapter that ships (`evenhand list`), or a folder.")]
+Model = Annotated[str | None, Option(help="Base model. Default: the one that the card names.")]
+Prompts = Annotated[
+    list[str] | None,
+    Option(
+        help="Prompt set; may be repeated. Default: the card's, or held-out prompts of the recipe "
+        "where there is no card yet."
+    ),
+]
+Images = Annotated[
+    int | None,
+    Option(help="Images of each prompt that leaves the class open. Default: the card's."),
+]
+Seed = Annotated[
+    int | None,
+    Option(help="Number that every image's seed is made from. Default: the card's plus 1."),
+]
+WriteReferences = Annotated[
+    bool,
+    Option(
+        "--write-references",
+        help="Where the adapter has no reference images, keep those that its file draws now.",
+    ),
+]
+OnlyCard = Annotated[
+    bool,
+    Option("--only-card", help="Measure nothing: write the cards anew, from the report."),
+]
+
+
+def verify(
+    adapter: Name,
+    model: Model = None,
+    prompts: Prompts = None,
+    images: Images = None,
+    judge: opt.JudgeName = None,
+    seed: Seed = None,
+    accept: Accept = None,
+    write_references: WriteReferences = False,
+    only_card: OnlyCard = False,
+    dry_run: opt.DryRun = False,
+) -> None:
+    r"""Load an adapter by plain diffusers, measure it anew, and compare with its card.
+
+    Its file is loaded in a fresh process that knows nothing of evenhand. It must load whole, change
+    the images, and draw its reference images again. Then its numbers are measured on the card's
+    prompts and images of fresh seeds, together with the attributes that its target does not name.
+    The result stands in adapter.json and in the card, which shows the fresh numbers where they
+    agree with the old ones; where not, or where a rule is not met, the exit code is 1. An adapter
+    without numbers is measured for the first time. Killed at any moment, the same command goes on.
+
+    Examples:
+        evenhand verify emoji-gender --dry-run
+
+        evenhand verify emoji-gender
+
+        evenhand verify runs/train/dft/gender-sd15/adapter --images 60 --judge siglip-faces
+
+        evenhand verify ./adapter --model sdxl --prompts occupations \
+            --accept "gap.gender.upper < .3"
+    """
+    from evenhand.core.adapters import find_adapter
+    from evenhand.publish.verification import verification
+    from evenhand.reports.card import write_cards
+
+    if only_card:
+        found = find_adapter(adapter)
+        write_cards(found.folder)
+        print(f"card: {found.folder / 'README.md'}")
+        return
+    asked = verification(
+        adapter,
+        model=model,
+        prompts=prompts,
+        images=images,
+        judge=judge,
+        seed=seed,
+        accept=None if accept is None else readable(accept),
+    )
+    if dry_run:
+        _dry(asked)
+        return
+    result = _run(asked, write_references)
+    _tell(result, asked.adapter.folder)
+    if not result.passed:
+        raise typer.Exit(1)
+
+
+def _dry(asked: "Verification") -> None:
+    """Says what would be checked, and what it will cost."""
+    from evenhand.cli.measure_settings import tell_plan
+
+    kept = asked.references
+    drawn = f"{len(kept.images)} reference images" if kept else "no reference images"
+    print(f"# {asked.adapter.weights} by plain diffusers; {drawn} to draw again")
+    print("# then this measurement, once without the adapter and once with it:")
+    tell_plan(asked.after, asked.folder)
+
+
+def _run(asked: "Verification", write_references: bool) -> "Verified":
+    """Verifies with a progress bar."""
+    from evenhand.cli.show import progress
+    from evenhand.publish.verify import verify as run
+
+    with progress("verifying") as update:
+        return run(
+            asked,
+            write_references=write_references,
+            progress=lambda label, done, total: update(done, total, label),
+        )
+
+
+def _tell(result: "Verified", folder: Path) -> None:
+    """Says what was found."""
+    from evenhand.cli.show import tell
+
+    if found := result.comparison:
+        tell([found.before, found.after], found.change, found.notes)
+    for sentence in result.said:
+        print(sentence)
+    print(f"{'verified' if result.passed else 'NOT verified'}: {folder}")
