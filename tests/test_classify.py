@@ -236,7 +236,7 @@ def test_transformers_loads_every_classifier(trained, data):
 
 def test_the_page_holds_groups_variants_and_the_mask(trained):
     page = (trained[1] / "report.html").read_text()
-    assert "Mask of aim_fair" in page and page.count("<svg") == 3
+    assert "mathdefault" not in page and "Mask of aim_fair" in page and page.count("<svg") == 3
     assert "classifier.weight" in page and "Against erm" in page and "equalized odds" in page
 
 
@@ -532,9 +532,9 @@ def test_the_command_shows_groups_shortcuts_and_cost_before_it_trains(
     with pytest.raises(SystemExit) as stop:
         main()
     out = capsys.readouterr().out
-    assert stop.value.code == 0 and not (tmp_path / "run").exists()
+    assert not stop.value.code and not (tmp_path / "run").exists()
     assert "woman, lighter" in out and "usb: the protected attribute and whether an image" in out
-    assert "asb:" not in out and "36 variants, 5 seeds" in out and "minutes" in out
+    assert "asb: the protected" not in out and "36 variants, 5 seeds" in out and "minutes" in out
     monkeypatch.setattr(sys, "argv", ["evenhand", "classify", "emojo", str(data[0])])
     with pytest.raises(SystemExit):
         main()

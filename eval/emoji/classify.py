@@ -22,7 +22,6 @@ on, and one with more variants or seeds adds to it. One thread.
 import argparse
 import json
 import pathlib
-import time
 
 import torch
 from worlds import adapted, real, synthetic
@@ -40,11 +39,10 @@ DRAWN = 500  # synthetic images of each group: enough to fill up at a ratio of .
 SEED = 21
 
 
-def numbers(report: ClassifyReport, seconds: float) -> dict:
+def numbers(report: ClassifyReport) -> dict:
     """What is kept of a report: no list of tensors, no settings."""
     kept = ("arm", "objective", "steps", "epochs", "group_accuracy", "per_seed", *SCORES)
     return {
-        "seconds": round(seconds),
         "seeds": next(iter(report.variants.values())).seeds,
         "counts": report.counts,
         "notes": report.notes,
@@ -106,12 +104,12 @@ def main() -> None:
                 if "arm" in changes
             }
         recipe = recipe.model_copy(update={"variants": variants})
-        folder, started = args.runs / args.name / f"{ratio:g}", time.monotonic()
+        folder = args.runs / args.name / f"{ratio:g}"
         with progress(f"ratio {ratio:g}") as update:
             report = classify(recipe, args.runs / "real.parquet", folder, progress=update)
         print(f"ratio {ratio:g}")
         tell(report)
-        results[f"{ratio:g}"] = numbers(report, time.monotonic() - started)
+        results[f"{ratio:g}"] = numbers(report)
         out = ROOT / "eval" / "results" / f"{args.name}.json"
         before = json.loads(out.read_text()) if out.is_file() else {}
         write_json(out, {**before, **results})

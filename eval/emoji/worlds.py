@@ -30,6 +30,7 @@ SIDES = (24, 29, 35, 40)  # pixels to which a drawing is reduced
 HARD = {"side": (16, 28), "noise": (0.12, 0.12), "rectangles": 2}
 PLAIN = {"side": (10, 20), "noise": (0.04, 0.08), "rectangles": 1}
 SURE = 0.9  # of a class that an image of the adapted model is sorted by
+ROUND = 400  # images of the adapted model in a file
 Row = dict[str, Any]
 
 
@@ -130,7 +131,7 @@ def adapted(
     """Writes images that the adapted model draws of prompts that say an occupation alone.
 
     `emoji-judge` perceives gender and tone; an image is kept if it is sure of both and of the
-    occupation. Rounds of 400 images, a file each, until every group has enough.
+    occupation. Rounds of images, a file each, until every group has enough.
 
     Args:
         folder: gets the parquet files; those that are there are not drawn again.
@@ -149,7 +150,7 @@ def adapted(
                     Prompt(caption(title, {}, template=3), title, "benchmark", "all", {}),
                     int(step_generator(seed, "adapted", number, i).initial_seed() % 2**62),
                 )
-                for i, title in enumerate(titles * (400 // len(titles)))
+                for i, title in enumerate(titles * (ROUND // len(titles)))
             ]
             write(path, _perceived(judge, diffusion, plan))
         for row in parquet.read_table(path, columns=["gender", "tone"]).to_pylist():

@@ -7,6 +7,7 @@ Sources: USB, ASB and FFR: Qraitem et al., ECCV 2024 (arXiv 2308.04553); AIM-Fai
 2025 (arXiv 2503.05665); two stages: Basu et al., arXiv 2511.08711.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -98,23 +99,36 @@ def plan(recipe: Classify, train: Table, synthetic: Table | None) -> Arm:
             f"{train.where}: every group has as many images as the largest, so no synthetic one is "
             "needed to fill up; say how many shall be used: synthetic.images=N"
         )
+    stages = _stages(recipe, real, counts, even, take)
+    used = np.unique(np.concatenate([stage.rows for stage in stages]))
+    groups = np.r_[train.groups, synthetic.groups + shape[0] * shape[1]]
+    counted = [replace(stage, an_epoch=_an_epoch(stage, groups)) for stage in stages]
+    return _equal(Arm(recipe, real, used[used >= first] - first, counted))
+
+
+def _stages(
+    recipe: Classify, real: Rows, counts: NDArray, even: NDArray, take: Callable[[NDArray], Rows]
+) -> list[Stage]:
+    """The stages of an arm; `take` gives so many synthetic images `[Y, P]` of each group."""
+    objective = recipe.objective
+    images = recipe.synthetic.images if recipe.synthetic else None
     match recipe.arm:
         case "real":
-            stages = [Stage("real", real, objective)]
+            return [Stage("real", real, objective)]
         case "synthetic":
-            stages = [Stage("synthetic", take(even), objective)]
+            return [Stage("synthetic", take(even), objective)]
         case "usb":
-            stages = [Stage("mixed", np.r_[real, take(_filling(counts, images))], objective)]
+            return [Stage("mixed", np.r_[real, take(_filling(counts, images))], objective)]
         case "asb":
-            stages = [Stage("mixed", np.r_[real, take(even)], objective)]
+            return [Stage("mixed", np.r_[real, take(even)], objective)]
         case "ffr":
-            stages = [
+            return [
                 Stage("synthetic", take(even), ERM),
                 Stage("tune_real", real, objective),
             ]
         case "aim_fair":
             biased = _as_biased(counts, int(even.sum()))
-            stages = [
+            return [
                 Stage("real", real, objective),
                 Stage(
                     "tune_synthetic",
@@ -125,14 +139,10 @@ def plan(recipe: Classify, train: Table, synthetic: Table | None) -> Arm:
                 ),
             ]
         case "two_stage":
-            stages = [
+            return [
                 Stage("synthetic", take(even), ERM, contrast=True),
                 Stage("last_layer", real, objective, trained="last_layer"),
             ]
-    used = np.unique(np.concatenate([stage.rows for stage in stages]))
-    groups = np.r_[train.groups, synthetic.groups + shape[0] * shape[1]]
-    counted = [replace(stage, an_epoch=_an_epoch(stage, groups)) for stage in stages]
-    return _equal(Arm(recipe, real, used[used >= first] - first, counted))
 
 
 def _an_epoch(stage: Stage, groups: NDArray) -> int:

@@ -47,22 +47,9 @@ def labelled(
             "owner's name in front (owner/name)"
         )
     datasets.disable_progress_bars()
-    kind = pathlib.Path(path).suffix.lower()
+    found = _with_images(_loaded(path, image), path, image)
     with loading(f"{path}: labelled images"):
-        if kind in {".csv", ".jsonl", ".ndjson"}:
-            found = {"all": _of_table(pathlib.Path(path), image)}
-        elif kind == ".parquet":
-            found = datasets.load_dataset("parquet", data_files=path)
-        else:
-            found = datasets.load_dataset(path)
         whole = datasets.concatenate_datasets(list(found.values()))
-    if image not in whole.column_names:
-        raise UserError(
-            f"{path}: has no column {image!r}; its columns are {', '.join(whole.column_names)}"
-        )
-    if image != "image":
-        found = {name: part.rename_column(image, "image") for name, part in found.items()}
-        whole = whole.rename_column(image, "image")
     with loading(f"{path}: column 'image'", advice="It shall hold images, or paths of files"):
         whole = whole.cast_column("image", datasets.Image(decode=False))
     if split:
@@ -89,6 +76,35 @@ def labelled(
         "test": (int(0.9 * n), n),
     }
     return {name: whole.select(order[a:b]) for name, (a, b) in cuts.items()}
+
+
+def _with_images(found: dict[str, Any], path: str, image: str) -> dict[str, Any]:
+    """The splits with the column of images called `image`.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    for part in found.values():
+        if image not in part.column_names:
+            raise UserError(
+                f"{path}: has no column {image!r}; its columns are {', '.join(part.column_names)}"
+            )
+    if image == "image":
+        return found
+    return {name: part.rename_column(image, "image") for name, part in found.items()}
+
+
+def _loaded(path: str, image: str) -> dict[str, Any]:
+    """The data's own splits."""
+    import datasets
+
+    kind = pathlib.Path(path).suffix.lower()
+    with loading(f"{path}: labelled images"):
+        if kind in {".csv", ".jsonl", ".ndjson"}:
+            return {"all": _of_table(pathlib.Path(path), image)}
+        if kind == ".parquet":
+            return dict(datasets.load_dataset("parquet", data_files=path))
+        return dict(datasets.load_dataset(path))
 
 
 def _of_table(path: pathlib.Path, image: str) -> Any:

@@ -116,6 +116,7 @@ def _whiskers(found: list[Estimate]) -> list[list[float]]:
 def mask_plot(rows: list[MaskRow]) -> str:
     """Every tensor by both scores; the area is its number of parameters."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     figure = Figure(figsize=(WIDTH, 3.6))
     axes = figure.add_subplot()
@@ -132,5 +133,8 @@ def mask_plot(rows: list[MaskRow]) -> str:
             label=label,
         )
     axes.set(xscale="log", yscale="log", xlabel="domain sensitivity", ylabel="bias sensitivity")
+    for axis in (axes.xaxis, axes.yaxis):  # plain numbers: the page shows text as it is
+        axis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.set_minor_formatter(NullFormatter())
     axes.legend(frameon=False, fontsize=9)
     return svg(figure)
