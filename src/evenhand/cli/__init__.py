@@ -15,7 +15,7 @@ from typing import Any
 
 import typer
 
-from evenhand.cli import classifier, compare, demo, measure, plan, publish, report, train
+from evenhand.cli import classifier, compare, demo, export, measure, plan, publish, report, train
 from evenhand.cli.catalogue import catalogue
 from evenhand.core.errors import UserError
 
@@ -47,6 +47,7 @@ for verb in (demo.demo, plan.plan, measure.measure, train.train, compare.compare
 _add(app, classifier.calibrate)
 app.add_typer(classifier.app, name="classifier")
 _add(classifier.app, classifier.train)
+_add(app, export.export)
 _add(app, publish.push)
 _add(app, publish.pull)
 _add(app, catalogue, "list")

@@ -26,6 +26,7 @@ def measure(
     split: opt.Split = None,
     adapter: opt.AdapterName = None,
     adapter_scale: opt.AdapterScale = None,
+    weight_name: opt.WeightName = None,
     judge: opt.JudgeName = None,
     calibration: opt.Calibration = None,
     domain: opt.Domain = None,
@@ -53,6 +54,8 @@ def measure(
         evenhand measure emoji --prompts emoji-occupations --attributes gender --until .1
 
         evenhand measure sd15 --protocol full --judge siglip-faces
+
+        evenhand measure sdxl --protocol full --judge siglip-faces --adapter user/repo
 
         torchrun --nproc_per_node 4 -m evenhand measure sd15 --protocol full --judge siglip-faces
 

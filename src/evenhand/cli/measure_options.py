@@ -82,13 +82,22 @@ Split = Annotated[
 AdapterName = Annotated[
     str | None,
     Option(
-        help="Load an adapter into the model: the name of one that ships, or a folder.",
+        help="Load an adapter into the model: the name of one that ships, a folder, a file, or a "
+        "repository of the Hub (USER/REPO[@REVISION]).",
         rich_help_panel=DRAW,
     ),
 ]
 AdapterScale = Annotated[
     float | None,
     Option(help="Strength of the adapter, 0 to 1. Default: 1.", rich_help_panel=DRAW),
+]
+WeightName = Annotated[
+    str | None,
+    Option(
+        help="With --adapter: the file to take, where its folder or repository holds several "
+        "files of weights.",
+        rich_help_panel=DRAW,
+    ),
 ]
 Setting = Annotated[
     list[str] | None,

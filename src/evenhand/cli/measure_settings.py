@@ -40,6 +40,7 @@ def configured(given: dict[str, Any]) -> tuple["Measure", Path]:
     from evenhand.core.errors import UserError
     from evenhand.core.resources import find_yaml
     from evenhand.core.schema import check, override, read_yaml
+    from evenhand.core.weights import with_file
     from evenhand.recipes.measure import Measure
     from evenhand.stats.stopping import LOOK, images_for
 
@@ -48,6 +49,10 @@ def configured(given: dict[str, Any]) -> tuple["Measure", Path]:
     if given["executor"] and given["shard"]:
         raise UserError("--executor cuts the work up by itself: leave --shard out")
     values = {name: given[name] for name in Measure.model_fields if name in given}
+    if given.get("weight_name"):
+        if not values["adapter"]:
+            raise UserError("--weight-name is a file of an adapter: name one with --adapter")
+        values["adapter"] = with_file(values["adapter"], given["weight_name"])
     if values["until"] and values["images"] is None and 0.005 <= values["until"] < 0.5:
         # as many as would do without looking
         values["images"] = -(-images_for(values["until"]) // LOOK) * LOOK

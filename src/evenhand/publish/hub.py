@@ -14,7 +14,7 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, sn
 
 from evenhand.core.adapters import find_adapter
 from evenhand.core.errors import UserError
-from evenhand.publish.requests import LOGIN, NotThere, Say, refuse_without_token, tried
+from evenhand.core.requests import LOGIN, NotThere, Say, refuse_without_token, tried
 
 KEPT = {".gitattributes"}  # the Hub's own
 MARK = {"model": "adapter.json", "dataset": "report.json"}  # by which a push knows its own kind
