@@ -1,33 +1,23 @@
-"""Trains the two classifiers of the embedded world and calibrates them on held-out renderings.
+"""Trains the two classifiers of the embedded world.
 
     python train/emoji/classifiers.py
-    python train/emoji/classifiers.py --calibrate    # those that ship, trained before
 
 Needs runs/emoji/autoencoder; writes src/evenhand/emoji/classifiers/. Both see drawings and their
 reconstructions by the autoencoder, with noise; they differ in architecture and seed. 6 minutes on
-two cores; accuracy 1.00 on 6,000 held-out renderings.
+two cores. Afterwards train/emoji/calibration.py calibrates them.
 """
 
 import argparse
 import pathlib
-import tempfile
 
 import torch
 from diffusers import AutoencoderKL
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from evenhand.core.attributes import Attribute
 from evenhand.devices import autocast, best_dtype
 from evenhand.emoji.world import HERE, Scene, draw, load_world, sample_scene
-from evenhand.images.tensors import to_uint8
-from evenhand.judges.calibrate import calibrate
-from evenhand.judges.registry import load_judge
 from evenhand.judges.small_network import SmallNetwork
-from evenhand.recipes.judge import find_judge
-from evenhand.recipes.labels import Labels
-from evenhand.stats.calibration import write_calibration
 from evenhand.training.checkpoints import load_state, save_state, step_generator
 
 NETWORKS = {"trainer": ("strided", [24, 40, 64, 80]), "judge": ("residual", [24, 32, 48, 64])}
@@ -84,54 +74,6 @@ def train(
     return model.eval()
 
 
-def held_out(path: pathlib.Path, n: int) -> None:
-    """Writes renderings never trained on, with their labels, as a parquet file."""
-    import datasets
-
-    generator, world = (
-        step_generator(load_world().seeds["sprites_held_out"], "confusion"),
-        load_world(),
-    )
-    classes = {"occupation": list(world.occupations), **world.classes}
-    rows = []
-    for _ in range(n // 100):
-        scene = sample_scene(100, generator=generator, even=True)
-        images = to_uint8(draw(scene, generator=generator))
-        rows += [
-            {
-                "image": Image.fromarray(image),
-                **{a: classes[a][getattr(scene, a)[i]] for a in ATTRIBUTES},
-            }
-            for i, image in enumerate(images)
-        ]
-    features = datasets.Features(
-        {"image": datasets.Image(), **{a: datasets.Value("string") for a in ATTRIBUTES}}
-    )
-    datasets.Dataset.from_list(rows, features=features).to_parquet(path)
-
-
-def calibrate_judge(name: str, data: pathlib.Path) -> dict[str, float]:
-    """Writes what the classifier calls the renderings beside its weights.
-
-    Returns the accuracies, means over classes.
-    """
-    judge = load_judge(find_judge(f"emoji-{name}"))
-    labels = {a: Labels(column=a, classes={c: [c] for c in judge.classes(a)}) for a in ATTRIBUTES}
-    found = calibrate(find_judge(f"emoji-{name}"), data, labels, domain="emoji world")
-    found = found.model_copy(
-        update={
-            "data": "renderings with sprites_held_out's seed, never trained on",
-            "probabilities": {
-                a: table for a, table in found.probabilities.items() if a in judge.attributes
-            },
-        }
-    )  # 20 x 20 x 20 else
-    write_calibration(HERE / "classifiers" / name / "calibration.json", found)
-    return {
-        a: found.confusion(Attribute(name=a, classes=judge.classes(a))).accuracy for a in ATTRIBUTES
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -139,24 +81,12 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/emoji"))
-    parser.add_argument("--calibrate", action="store_true", help="only calibrate those that ship")
     args = parser.parse_args()
-    if not args.calibrate:
-        vae = AutoencoderKL.from_pretrained(args.runs / "autoencoder").requires_grad_(False)
-        for name in NETWORKS:
-            train(name, vae, args.runs, steps=args.steps, batch=args.batch).save(
-                HERE / "classifiers" / name
-            )
-    with tempfile.TemporaryDirectory() as folder:
-        held_out(data := pathlib.Path(folder) / "held-out.parquet", 6000)
-        for name in NETWORKS:
-            size = (HERE / "classifiers" / name / "model.safetensors").stat().st_size
-            print(
-                name,
-                f"{size / 1e6:.2f} MB",
-                {a: round(r, 4) for a, r in calibrate_judge(name, data).items()},
-                flush=True,
-            )
+    vae = AutoencoderKL.from_pretrained(args.runs / "autoencoder").requires_grad_(False)
+    for name in NETWORKS:
+        train(name, vae, args.runs, steps=args.steps, batch=args.batch).save(
+            HERE / "classifiers" / name
+        )
 
 
 if __name__ == "__main__":
