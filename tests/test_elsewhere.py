@@ -458,7 +458,7 @@ def test_adapters_of_the_hub(tmp_path):
     gone = names(hub.url, tmp_path, "user/mine")
     assert "refused user/mine: the Hub cannot be reached: " in gone[0]
     cached = names(hub.url, tmp_path, "user/mine", "user/none", HF_HUB_OFFLINE="1")
-    assert cached[0] == found[0] and "cache does not hold such a repository" in cached[1]
+    assert cached[0] == found[0] and "cache does not hold this repository" in cached[1]
 
 
 def test_measuring_with_an_adapter_of_the_hub_records_its_commit(tmp_path):

@@ -105,16 +105,9 @@ def choose(files: Iterable[str], wanted: str | None, where: str) -> str:
 def _fetch(repo: str, revision: str | None, file: str | None) -> tuple[pathlib.Path, str]:
     """Brings the weights and the notes beside them from the Hub into huggingface_hub's cache."""
     from huggingface_hub import HfApi, constants, snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
 
     if constants.HF_HUB_OFFLINE:
-        try:
-            folder = pathlib.Path(snapshot_download(repo, revision=revision, local_files_only=True))
-        except LocalEntryNotFoundError:
-            raise UserError(
-                f"adapter {repo!r}: there is no such folder, HF_HUB_OFFLINE is set, and "
-                "huggingface_hub's cache does not hold such a repository"
-            ) from None
+        folder = _cached(pathlib.Path(constants.HF_HUB_CACHE), repo, revision or "main")
         files = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
         return folder / choose(files, file, repo), f"{repo}@{folder.name}"
     info = tried(repo, lambda: HfApi().model_info(repo, revision=revision), tries=2)
@@ -126,6 +119,26 @@ def _fetch(repo: str, revision: str | None, file: str | None) -> tuple[pathlib.P
     )
     folder = pathlib.Path(fetched)
     return folder / chosen, f"{repo}@{folder.name}"
+
+
+def _cached(cache: pathlib.Path, repo: str, revision: str) -> pathlib.Path:
+    """The folder of huggingface_hub's cache that holds what was fetched of a revision.
+
+    Its own look-up refuses repositories of which some files only were fetched, as here.
+
+    Raises:
+        UserError: there is none.
+    """
+    store = cache / f"models--{repo.replace('/', '--')}"
+    branch = store / "refs" / revision
+    commit = branch.read_text(encoding="utf-8").strip() if branch.is_file() else revision
+    folder = store / "snapshots" / commit
+    if not folder.is_dir():
+        raise UserError(
+            f"adapter {repo!r}: there is no such folder, HF_HUB_OFFLINE is set, and "
+            "huggingface_hub's cache does not hold this repository and revision"
+        )
+    return folder
 
 
 def is_pickled(weights: pathlib.Path) -> bool:
