@@ -16,38 +16,43 @@ class Format(StrEnum):
     diffusers = "diffusers"
 
 
+AdapterName = Annotated[
+    str,
+    Argument(
+        help="An adapter that ships, a folder, a file, or a repository of the Hub "
+        "(USER/REPO[@REVISION])."
+    ),
+]
+Layout = Annotated[
+    Format,
+    Option(
+        "--format",
+        help="kohya: one file that ComfyUI and AUTOMATIC1111 read (Stable Diffusion 1, 2, XL). "
+        "diffusers: a folder that evenhand and diffusers read.",
+    ),
+]
+Out = Annotated[
+    Path | None, Option(help="File (kohya) or folder (diffusers) to write. Default: its name.")
+]
+Scale = Annotated[float, Option(help="Strength that becomes the full strength of what is written.")]
+BaseModel = Annotated[
+    str | None,
+    Option(
+        help="Base model: one that ships, a folder or a Hub name. Default: the one that the "
+        "adapter's adapter.json names."
+    ),
+]
+DryRun = Annotated[bool, Option("--dry-run", help="Say what would be written, and write nothing.")]
+
+
 def export(
-    adapter: Annotated[
-        str,
-        Argument(
-            help="An adapter that ships, a folder, a file, or a repository of the Hub "
-            "(USER/REPO[@REVISION])."
-        ),
-    ],
-    format: Annotated[
-        Format,
-        Option(
-            help="kohya: one file that ComfyUI and AUTOMATIC1111 read (Stable Diffusion 1, 2, XL). "
-            "diffusers: a folder that evenhand and diffusers read."
-        ),
-    ] = Format.kohya,
-    out: Annotated[
-        Path | None, Option(help="File (kohya) or folder (diffusers) to write. Default: its name.")
-    ] = None,
-    scale: Annotated[
-        float, Option(help="Strength that becomes the full strength of what is written.")
-    ] = 1.0,
-    model: Annotated[
-        str | None,
-        Option(
-            help="Base model: one that ships, a folder or a Hub name. Default: the one that the "
-            "adapter's adapter.json names."
-        ),
-    ] = None,
+    adapter: AdapterName,
+    layout: Layout = Format.kohya,
+    out: Out = None,
+    scale: Scale = 1.0,
+    model: BaseModel = None,
     weight_name: WeightName = None,
-    dry_run: Annotated[
-        bool, Option("--dry-run", help="Say what would be written, and write nothing.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Write an adapter in the layout of other software, or one made elsewhere in ours.
 
@@ -75,14 +80,14 @@ def export(
     if not base:
         raise UserError(f"adapter {adapter!r} does not say its base model: name it with --model")
     name = found.source.partition("@")[0].split("/")[-1]
-    target = out or Path(f"{name}.safetensors" if format == Format.kohya else name)
+    target = out or Path(f"{name}.safetensors" if layout == Format.kohya else name)
     if target.exists():
         raise UserError(f"{target}: is there already; name another with --out, or remove it")
     loaded = load_model(base)
     if dry_run:
-        print(f"{target}: {found.source} of {base} in the layout of {format}, strength {scale:g}")
+        print(f"{target}: {found.source} of {base} in the layout of {layout}, strength {scale:g}")
         return
     from evenhand.diffusion.export import export as write
 
-    write(found, loaded, target, layout=format, strength=scale)
+    write(found, loaded, target, layout=layout, strength=scale)
     print(target)
