@@ -74,14 +74,17 @@ def as_kohya(state, alpha=None, starts=None):
     return found
 
 
-def peft_folder(path, state, *, alpha, **more):
-    """What peft itself writes for the U-Net, with these values in its matrices."""
-    unet = pipelines.make("sd", frozen=True).pipe.unet
-    config = peft.LoraConfig(r=2, lora_alpha=alpha, target_modules=LAYERS, **more)
-    model = peft.get_peft_model(unet, config)
-    peft.set_peft_model_state_dict(
-        model, {f"base_model.model.{k}": x for k, x in part_of(state, "unet").items()}
+def peft_folder(path, state, component="unet", *, alpha, **more):
+    """What peft itself writes for a network, with these values in its matrices."""
+    network = getattr(pipelines.make("sd", frozen=True).pipe, component)
+    layers = LAYERS if component == "unet" else ["q_proj", "k_proj", "v_proj", "out_proj"]
+    model = peft.get_peft_model(
+        network, peft.LoraConfig(r=2, lora_alpha=alpha, target_modules=layers, **more)
     )
+    held = part_of(state, component)
+    if not hasattr(network, "text_model"):
+        held = {k.removeprefix("text_model."): x for k, x in held.items()}
+    peft.set_peft_model_state_dict(model, {f"base_model.model.{k}": x for k, x in held.items()})
     model.save_pretrained(path)
     return model
 
@@ -167,19 +170,37 @@ def test_sdxl_in_the_names_of_its_first_publication(tmp_path):
 
 
 def test_dora_is_what_peft_draws_or_refused_by_name(ours, tmp_path):
-    model = peft_folder(tmp_path / "dora", ours, alpha=4, use_dora=True)
-    for name, value in model.named_parameters():
-        if "magnitude" in name:
-            value.data *= 1.5
-    model.save_pretrained(tmp_path / "dora")
-    base = pipelines.make("sd", frozen=True)
-    base.pipe.unet = model.base_model.model
-    assert torch.allclose(drawn(tmp_path / "dora"), pipelines.draw(base), atol=1e-5)
+    for component in ("unet", "text_encoder"):
+        place = tmp_path / component
+        model = peft_folder(place, ours, component, alpha=4, use_dora=True)
+        for name, value in model.named_parameters():
+            if "magnitude" in name:
+                value.data *= 1.5
+        model.save_pretrained(place)
+        base = pipelines.make("sd", frozen=True)
+        setattr(base.pipe, component, model.base_model.model)
+        assert torch.allclose(drawn(place), pipelines.draw(base), atol=1e-5), component
     kohya = as_kohya({k: x for k, x in ours.items() if k.startswith("unet.")})
     layer = next(iter(kohya)).partition(".")[0]
     file = {**kohya, f"{layer}.dora_scale": torch.ones(16, 1)}
     with pytest.raises(UserError, match=rf"has not loaded all of .*{layer}.dora_scale"):
         loaded(folder(tmp_path / "scale", file, "x.safetensors"))
+
+
+def test_joined_layers_that_the_converter_splits_arrive_and_one_too_many_is_named(tmp_path):
+    """FLUX.1 in kohya's names: query, key and value in one matrix, which diffusers takes apart."""
+    down, up = torch.randn(2, 32), torch.randn(96, 2)
+    name = "lora_unet_double_blocks_0_img_attn_qkv"
+    file = {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up}
+    file[f"{name}.alpha"] = torch.tensor(0.5)
+    pipe = loaded(folder(tmp_path / "a", file, "x.safetensors"), "flux").pipe
+    attention = pipe.transformer.transformer_blocks[0].attn
+    for part, expected in zip("qkv", up.chunk(3), strict=True):
+        found = getattr(attention, f"to_{part}").get_delta_weight("evenhand")
+        assert torch.allclose(found, 0.25 * expected @ down, atol=1e-5)
+    more = {k.replace("blocks_0", "blocks_77"): x for k, x in file.items()}
+    with pytest.raises(UserError, match=r"double_blocks_77_img_attn_qkv\."):
+        loaded(folder(tmp_path / "b", {**file, **more}, "x.safetensors"), "flux")
 
 
 def test_the_published_systems_files_are_loaded(ours, tmp_path):
@@ -375,6 +396,19 @@ def test_what_kohyas_layout_has_no_name_for_is_refused(ours, tmp_path):
     with pytest.raises(UserError, match="soft tokens are one file for all software already"):
         export(find_adapter("emoji-gender-tokens"), load_model("emoji"), tmp_path / "x", layout="k")
     assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_the_committed_matrix_holds_every_family_kind_and_stack():
+    found = json.loads((ROOT / "eval" / "compat" / "matrix.json").read_text(encoding="utf-8"))
+    assert found["versions"]["oldest"]["diffusers"] == "0.36.0"
+    assert {"sd", "sdxl", "sd3", "z_image"} <= found["cells"].keys()
+    for kinds in found["cells"].values():
+        assert len(kinds) == 4
+        for cell in kinds.values():
+            read = (
+                [cell[stack]["result"] for stack in ("newest", "oldest")] if cell["written"] else []
+            )
+            assert read == ["equal"] * 2 or cell["said"]
 
 
 def test_the_command_exports_and_says_what_it_would(tmp_path):

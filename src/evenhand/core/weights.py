@@ -10,7 +10,6 @@ import re
 from collections.abc import Iterable
 
 from evenhand.core.errors import UserError, loading
-from evenhand.core.requests import tried
 from evenhand.core.resources import is_path
 
 LORA = "pytorch_lora_weights.safetensors"
@@ -106,11 +105,16 @@ def _fetch(repo: str, revision: str | None, file: str | None) -> tuple[pathlib.P
     """Brings the weights and the notes beside them from the Hub into huggingface_hub's cache."""
     from huggingface_hub import HfApi, constants, snapshot_download
 
+    from evenhand.core.requests import NotThere, tried
+
     if constants.HF_HUB_OFFLINE:
         folder = _cached(pathlib.Path(constants.HF_HUB_CACHE), repo, revision or "main")
         files = [p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()]
         return folder / choose(files, file, repo), f"{repo}@{folder.name}"
-    info = tried(repo, lambda: HfApi().model_info(repo, revision=revision), tries=2)
+    try:
+        info = tried(repo, lambda: HfApi().model_info(repo, revision=revision), tries=2)
+    except NotThere as error:
+        raise NotThere(f"adapter {error}; nor is there such a folder here") from None
     chosen = choose([entry.rfilename for entry in info.siblings or []], file, repo)
     beside = [str(pathlib.PurePosixPath(chosen).with_name(name)) for name in BESIDE]
     patterns = [glob.escape(path) for path in (chosen, *beside)]
@@ -144,7 +148,8 @@ def _cached(cache: pathlib.Path, repo: str, revision: str) -> pathlib.Path:
 def is_pickled(weights: pathlib.Path) -> bool:
     """Whether a file was written by torch.save; never one that is called .safetensors."""
     with weights.open("rb") as file:
-        return weights.suffix != ENDINGS[0] and file.read(2) in (b"PK", b"\x80\x02")
+        header = file.read(9)[8:]  # of a safetensors file JSON, behind its length
+    return weights.suffix != ENDINGS[0] and header != b"{"
 
 
 def holds_lora(weights: pathlib.Path) -> bool:
