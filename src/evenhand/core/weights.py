@@ -20,7 +20,7 @@ ENDINGS = (".safetensors", ".bin", ".pt", ".pth")
 OTHERS = {"optimizer", "scheduler", "scaler", "training_args", "random_states_0"}  # of a trainer
 REPOSITORY = re.compile(
     r"(?P<repo>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)"
-    r"(@(?P<revision>refs/[\w.-]+/[\w.-]+|[^/]+))?"
+    r"(@(?P<revision>refs/[\w-]+/[\w-]+|[^/.][^/]*))?"
     rf"(/(?P<file>.+({'|'.join(map(re.escape, ENDINGS))})))?"
 )
 
@@ -78,7 +78,9 @@ def choose(files: Iterable[str], wanted: str | None, where: str) -> str:
     """
     paths = [pathlib.PurePosixPath(file) for file in files]
     known = sorted(
-        str(p) for p in paths if p.suffix in ENDINGS and p.name.split(".")[0] not in OTHERS
+        str(p)
+        for p in paths
+        if p.suffix in ENDINGS and p.name.split(".")[0] not in OTHERS and ".." not in p.parts
     )
     top = [file for file in known if "/" not in file] or known
     best = [file for file in top if file.endswith(ENDINGS[0])] or top
