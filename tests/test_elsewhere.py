@@ -14,6 +14,8 @@ import torch
 from hub_server import TOKEN, Hub, Repo
 from safetensors.torch import load_file, save_file
 
+from evenhand.cli.export import Format
+from evenhand.cli.export import export as command
 from evenhand.core.adapters import LORA, SOFT_TOKENS, find_adapter
 from evenhand.core.errors import UserError
 from evenhand.core.resources import ROOT
@@ -169,6 +171,7 @@ def test_sdxl_in_the_names_of_its_first_publication(tmp_path):
     )
 
 
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")  # of peft
 def test_dora_is_what_peft_draws_or_refused_by_name(ours, tmp_path):
     for component in ("unet", "text_encoder"):
         place = tmp_path / component
@@ -198,7 +201,7 @@ def test_joined_layers_that_the_converter_splits_arrive_and_one_too_many_is_name
     for part, expected in zip("qkv", up.chunk(3), strict=True):
         found = getattr(attention, f"to_{part}").get_delta_weight("evenhand")
         assert torch.allclose(found, 0.25 * expected @ down, atol=1e-5)
-    more = {k.replace("blocks_0", "blocks_77"): x for k, x in file.items()}
+    more = {k.replace("blocks_0", "blocks_77"): x.clone() for k, x in file.items()}
     with pytest.raises(UserError, match=r"double_blocks_77_img_attn_qkv\."):
         loaded(folder(tmp_path / "b", {**file, **more}, "x.safetensors"), "flux")
 
@@ -411,16 +414,18 @@ def test_the_committed_matrix_holds_every_family_kind_and_stack():
             assert read == ["equal"] * 2 or cell["said"]
 
 
-def test_the_command_exports_and_says_what_it_would(tmp_path):
+def test_the_command_exports_and_says_what_it_would(tmp_path, capsys):
     out = tmp_path / "x.safetensors"
-    code, said, _ = evenhand("export", "emoji-gender", "--out", out, "--dry-run")
-    assert code == 0 and "in the layout of kohya" in said and not out.exists()
-    code, said, err = evenhand("export", "emoji-gender", "--out", out)
+    command("emoji-gender", out=out, dry_run=True)
+    assert "in the layout of kohya" in capsys.readouterr().out and not out.exists()
+    code, said, err = evenhand("export", "emoji-gender", "--format", "kohya", "--out", out)
     assert code == 0 and said.strip() == str(out), err
-    code, _, err = evenhand("export", "emoji-gender", "--out", out)
-    assert code == 2 and "is there already" in err
-    code, _, err = evenhand("export", out, "--format", "diffusers", "--out", tmp_path / "y")
-    assert code == 2 and "name it with --model" in err
+    with pytest.raises(UserError, match="x.safetensors: is there already; name another"):
+        command("emoji-gender", out=out)
+    with pytest.raises(UserError, match="does not say its base model: name it with --model"):
+        command(str(out), layout=Format.diffusers, out=tmp_path / "y")
+    with pytest.raises(UserError, match="--scale nan: it is a number"):
+        command("emoji-gender", scale=float("nan"), out=tmp_path / "y")
 
 
 NAMES = """
