@@ -2,6 +2,10 @@
 
     with Hub() as hub: ...  # hub.url is its HF_ENDPOINT
 
+With a `cas` it has Xet storage beside LFS: `local:///a/folder`, in which the Xet client keeps what
+it uploads (undocumented). Files that will come by Xet are told to the server before (`expects`),
+since they pass it by: that the store holds them is shown by pulling them.
+
 Repositories lie in memory. A fault is taken from a list at each request that matches: a status, or
 `drop` (the connection is closed without an answer), or `lost` (the request is done, its answer is
 not sent). `log` holds every request, with whether it carried the token.
@@ -12,6 +16,7 @@ import collections
 import hashlib
 import http.server
 import json
+import pathlib
 import re
 import socket
 import threading
@@ -55,6 +60,7 @@ class Hub(http.server.ThreadingHTTPServer):
         self.url, self.cas = f"http://127.0.0.1:{self.server_port}", cas
         self.repos: dict[tuple[str, str], Repo] = {}
         self.objects: dict[str, bytes] = {}  # LFS, by sha256
+        self.xet: dict[str, tuple[str, bytes]] = {}  # Xet hash and content, by sha256
         self.faults: dict[tuple[str, str], list[int | str]] = {}  # (method, pattern of the path)
         self.log: list[tuple[str, str, bool]] = []
         self.uploads: collections.Counter[str] = collections.Counter()
@@ -66,6 +72,15 @@ class Hub(http.server.ThreadingHTTPServer):
     def __exit__(self, *_):
         self.shutdown()
         self.server_close()
+
+    def expects(self, folder: pathlib.Path) -> None:
+        """Tells of the files of a folder that may come by Xet."""
+        import hf_xet
+
+        files = [str(p) for p in folder.rglob("*") if p.is_file()]
+        for file, found in zip(files, hf_xet.hash_files(files), strict=True):
+            content = pathlib.Path(file).read_bytes()
+            self.xet[hashlib.sha256(content).hexdigest()] = found.hash, content
 
     def fault(self, method: str, path: str) -> int | str | None:
         for (verb, pattern), left in self.faults.items():
@@ -188,7 +203,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(200, [self.entry(repo, p, c) for p, c in files.items()])
         if what and what.startswith("xet"):
             token = {"X_Xet_Cas_Url": self.server.cas or "", "X_Xet_Access_Token": "xet"}
-            late = str(int(time.time()) + 3600)
+            late = str(int(time.time()) + 30)  # so soon that no token is kept
             given = {"casUrl": self.server.cas, "exp": int(late), "accessToken": "xet"}
             return self.answer(200, given, **token, X_Xet_Token_Expiration=late)
         info = {"id": name, "sha": sha, "private": repo.private, "tags": [], "downloads": 0}
@@ -209,6 +224,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if path in repo.lfs:
             oid = hashlib.sha256(content).hexdigest()
             entry["lfs"] = {"oid": oid, "size": len(content), "pointerSize": 130}
+            if oid in self.server.xet:
+                entry["xetHash"] = self.server.xet[oid][0]
         return entry
 
     def commit(self, repo: Repo, kind: str, name: str) -> None:
@@ -224,6 +241,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 self.server.uploads[value["path"]] += 1
             elif line["key"] == "lfsFile":
                 files[value["path"]] = self.server.objects.get(value["oid"], b"")
+                if not files[value["path"]] and self.server.cas:
+                    files[value["path"]] = self.server.xet[value["oid"]][1]
                 repo.lfs.add(value["path"])
             else:
                 del files[value["path"]]
@@ -243,4 +262,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(404, {"error": "no entry"}, X_Error_Code="EntryNotFound")
         content = found[1][file]
         etag = hashlib.sha256(content).hexdigest() if file in repo.lfs else git_oid(content)
-        return self.answer(200, content, X_Repo_Commit=found[0], ETag=f'"{etag}"')
+        told = {"X_Repo_Commit": found[0], "ETag": f'"{etag}"'}
+        if self.server.cas and etag in self.server.xet:
+            route = f"{self.server.url}/api/{kind}s/{name}/xet-read-token/{found[0]}"
+            told |= {"X_Xet_Hash": self.server.xet[etag][0], "X_Xet_Refresh_Route": route}
+        return self.answer(200, content, **told)

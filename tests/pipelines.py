@@ -22,8 +22,9 @@ LETTERS = [*"abcdefghijklmnopqrstuvwxyz"]
 WORDS = ["<pad>", "<eos>", "<unk>", "a", "nurse", "judge"]
 FAMILIES: dict[str, Callable[[], Any]] = {}
 OPTIONS = {
-    "QwenImagePipeline": {"true_cfg_scale": 3.0, "negative_prompt": ""}
-}  # it has another guidance
+    "QwenImagePipeline": {"true_cfg_scale": 3.0, "negative_prompt": ""},  # it has another guidance
+    "Flux2KleinPipeline": {"max_sequence_length": 8, "text_encoder_out_layers": [1, 2]},
+}
 
 
 def family(build: Callable[[], Any]) -> Callable[[], Any]:
@@ -235,6 +236,37 @@ def flux():
         t.CLIPTextModel(clip_config()),
         clip_tokenizer(),
         t5(),
+        word_tokenizer(),
+        transformer,
+    )
+
+
+@family
+def flux2():
+    vae = d.AutoencoderKLFlux2(
+        block_out_channels=(8, 8),
+        latent_channels=4,
+        norm_num_groups=4,
+        sample_size=16,
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+    )
+    vae.bn.running_mean.fill_(0.1)
+    vae.bn.running_var.fill_(2.0)
+    transformer = d.Flux2Transformer2DModel(
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        joint_attention_dim=64,
+        guidance_embeds=False,
+        axes_dims_rope=(2, 2, 2, 2),
+    )
+    return d.Flux2KleinPipeline(
+        d.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        vae,
+        t.Qwen3ForCausalLM(t.Qwen3Config(**llm_config())),
         word_tokenizer(),
         transformer,
     )

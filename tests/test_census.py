@@ -46,7 +46,7 @@ def test_warns_of_prompts_without_anything_seen_and_of_classes_that_never_came(t
     for _ in range(50):
         census.add(perceived([True, True, False, False, True]), "here")
     with pytest.warns(UserWarning) as caught:
-        census.warn([TARGET], KNOWN)
+        census.warn(dict.fromkeys(["a pilot", "a tree"], TARGET), KNOWN)
     assert [str(w.message)[:60] for w in caught] == [
         "1 of 2 prompts showed nothing to judge in any of 100 images ('a"[:60],
         "gender: 'person' is asked for and was perceived in none of 100 "[:60],
@@ -56,7 +56,8 @@ def test_warns_of_prompts_without_anything_seen_and_of_classes_that_never_came(t
 def test_says_nothing_where_all_is_well(tmp_path, recwarn):
     census = Census(tmp_path / "log.jsonl")
     census.add(perceived([True] * 5), "here")
-    census.warn([Target(shares={"gender": {"woman": 0.5, "man": 0.5}})], KNOWN)
+    even = Target(shares={"gender": {"woman": 0.5, "man": 0.5}})
+    census.warn(dict.fromkeys(["a pilot", "a tree"], even), KNOWN)
     assert not recwarn.list
 
 

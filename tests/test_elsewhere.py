@@ -51,6 +51,11 @@ def drawn(name, family="sd", **how):
     return pipelines.draw(loaded(name, family, **how))
 
 
+def change_of(layer):
+    """What the only LoRA of a layer adds to its weights."""
+    return layer.get_delta_weight(layer.active_adapters[0])
+
+
 def folder(path, state, file=LORA):
     path.mkdir(parents=True, exist_ok=True)
     save_file(state, path / file)
@@ -122,7 +127,7 @@ def test_the_strength_is_that_of_pefts_configuration(ours, tmp_path, more):
     for name, layer in model.base_model.model.named_modules():
         if hasattr(layer, "lora_A"):
             expected = layer.get_delta_weight("default")
-            found = unet.get_submodule(name).get_delta_weight("evenhand")
+            found = change_of(unet.get_submodule(name))
             assert torch.allclose(found, expected, atol=1e-6)
 
 
@@ -140,7 +145,7 @@ def test_ranks_and_alphas_that_differ_give_the_change_worked_out_by_hand(ours, t
             component, _, layer = key.rpartition(".lora_")[0].partition(".")
             network = getattr(pipe, component)
             here = layer if hasattr(network, "text_model") else layer.removeprefix("text_model.")
-            found = network.get_submodule(here).get_delta_weight("evenhand")
+            found = change_of(network.get_submodule(here))
             change = alphas[layer] / len(down) * mixed[key.replace("lora_A", "lora_B")] @ down
             assert torch.allclose(found, change, atol=1e-5), key
 
@@ -199,7 +204,7 @@ def test_joined_layers_that_the_converter_splits_arrive_and_one_too_many_is_name
     pipe = loaded(folder(tmp_path / "a", file, "x.safetensors"), "flux").pipe
     attention = pipe.transformer.transformer_blocks[0].attn
     for part, expected in zip("qkv", up.chunk(3), strict=True):
-        found = getattr(attention, f"to_{part}").get_delta_weight("evenhand")
+        found = change_of(getattr(attention, f"to_{part}"))
         assert torch.allclose(found, 0.25 * expected @ down, atol=1e-5)
     more = {k.replace("blocks_0", "blocks_77"): x.clone() for k, x in file.items()}
     with pytest.raises(UserError, match=r"double_blocks_77_img_attn_qkv\."):

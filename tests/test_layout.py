@@ -14,11 +14,15 @@ import zipfile
 import pytest
 
 from evenhand.core import resources, schema
+from evenhand.core.concept_targets import load_targets
 from evenhand.core.prompts import load_prompts
+from evenhand.recipes.classify import load_classify
 from evenhand.recipes.dft import load_recipe
+from evenhand.recipes.generate import load_generate
 from evenhand.recipes.judge import find_judge
 from evenhand.recipes.judge_training import load_judge_training
 from evenhand.recipes.measure import Measure
+from evenhand.recipes.methods import load_training
 from evenhand.recipes.model import load_model
 
 SOURCE = pathlib.Path(__file__).parents[1] / "src" / "evenhand"
@@ -40,6 +44,7 @@ FLOORS = [
     "emoji",
     "measure",
     "adapt",
+    "generate",
     "classify",
     "publish",
     "cli",
@@ -138,7 +143,11 @@ def test_the_first_floors_and_the_command_line_load_no_torch():
                 where=name,
             ),
         ),
+        ("eval/targets", load_targets),
+        ("train/classify", load_classify),
+        ("train/lora", lambda name: load_training(f"lora/{name}")),
         ("train/classifiers", lambda name: load_judge_training(f"classifiers/{name}")),
+        ("train/generate", load_generate),
     ],
 )
 def test_every_yaml_loads(kind, load):
@@ -153,8 +162,12 @@ def test_every_yaml_is_of_a_known_kind():
         "eval/models",
         "eval/judges",
         "eval/protocols",
+        "eval/targets",
         "train/dft",
+        "train/lora",
+        "train/classify",
         "train/classifiers",
+        "train/generate",
     )
     known = {
         resources.ROOT / kind / f"{name}.yaml" for kind in kinds for name in resources.names(kind)
@@ -192,6 +205,8 @@ def test_the_wheel_holds_the_data(tmp_path):
         "emoji/classifiers/judge/model.safetensors",
         "reports/templates/card.md.j2",
         "reports/templates/report.html.j2",
+        "reports/templates/classify.html.j2",
+        "data/train/classify/emoji.yaml",
         "emoji/sprites.png",
     ):
         assert f"evenhand/{name}" in names

@@ -1,10 +1,11 @@
 """Several processes in one folder: the same result, in less time, and nothing twice.
 
     python eval/bench/sharing.py                 # prints and writes eval/results/bench-sharing.json
+    python eval/bench/sharing.py --sets --kills 10    # writes eval/results/bench-sharing-sets.json
 
-- `equal`: `evenhand measure` by one process, by two, by three, and by two that are killed at random
-  moments and one that finishes: are records and image files the same to the last bit, at one thread
-  a process?
+- `equal`: `evenhand measure` (with --sets `evenhand generate`, 400 images) by one process, by two,
+  by three, and by two that are killed at random moments and one that finishes: are records and
+  image files the same to the last bit, at one thread a process?
 - `efficiency`: images a second of two processes over twice those of one, one thread each, from
   their first part to the last, so that loading the models does not count. Rounds in turns, medians.
 - `twice`: two equal commands in one folder at once, for every verb that writes: `measure`,
@@ -38,6 +39,8 @@ OUT = pathlib.Path(__file__).parents[1] / "results" / "bench-sharing.json"
 MEASURE = ["measure", "emoji", "--prompts", "emoji-occupations", "--split", "test"]
 MEASURE += ["--attributes", "gender", "--explicit-images", "0"]
 QUICK = ["--batch", "4", "--setting", "num_inference_steps=2", "--images"]
+SET = ["generate", "emoji-balanced", "per_cell=10", "settings.num_inference_steps=8"]
+SETS = OUT.with_name("bench-sharing-sets.json")
 TRAIN = ["train", "dft/emoji-gender", "steps=1", "images=4", "prompts_per_step=1"]
 TRAIN += [
     "explicit_images=0",
@@ -65,14 +68,15 @@ def finish(*processes: subprocess.Popen) -> list[tuple[int, str]]:
 
 
 def outcome(folder: pathlib.Path) -> tuple[str, dict[str, str]]:
-    """Digests of the records and of every image."""
-    return digest(folder / "records.jsonl"), {p.name: digest(p) for p in folder.glob("images/*")}
+    """Digests of the records and of every image, those in the shards of a set among them."""
+    paths = [*folder.glob("images/*"), *folder.glob("parquet/*")]
+    return digest(folder / "records.jsonl"), {p.name: digest(p) for p in paths}
 
 
-def killed(folder: pathlib.Path, command: list[str], rng: random.Random) -> int:
+def killed(folder: pathlib.Path, command: list[str], rng: random.Random, parts: int) -> int:
     """Kills two processes at random moments and lets one finish; returns the parts at the kill."""
-    pair = [start(folder, *command) for _ in range(2)]
-    while not list(folder.glob("parts/*.jsonl")):
+    pair, moment = [start(folder, *command) for _ in range(2)], rng.randrange(1, parts)
+    while len(list(folder.glob("parts/*.jsonl"))) < moment and pair[0].poll() is None:
         time.sleep(0.05)
     for process in pair:
         time.sleep(rng.uniform(0, 1))
@@ -83,46 +87,45 @@ def killed(folder: pathlib.Path, command: list[str], rng: random.Random) -> int:
     return parts
 
 
-def equal(place: pathlib.Path, kills: int) -> dict:
+def equal(place: pathlib.Path, kills: int, command: list[str]) -> dict:
     """Whether the number of processes, and their death, change anything."""
-    command, outcomes, rng, parts = [*MEASURE, *QUICK, "24"], {}, random.Random(0), []
+    outcomes, rng, parts = {}, random.Random(0), []
     for count in (1, 2, 3):
         codes = finish(*(start(place / str(count), *command) for _ in range(count)))
         assert all(code == 0 for code, _ in codes), codes
         outcomes[f"{count}"] = outcome(place / str(count))
+    many = len(list((place / "1").glob("parts/*.jsonl")))
     for i in range(kills):
-        parts.append(killed(place / f"killed-{i}", command, rng))
+        parts.append(killed(place / f"killed-{i}", command, rng, many))
         outcomes[f"killed-{i}"] = outcome(place / f"killed-{i}")
     same = all(found == outcomes["1"] for found in outcomes.values())
-    images = len(outcomes["1"][1])
     return {
         "same": same,
-        "images": images,
-        "parts": images // 4,
+        "images": len(list((place / "1").glob("images/*"))),
+        "parts": many,
         "parts_at_the_kills": parts,
     }
 
 
-def rate(folder: pathlib.Path, processes: int, images: int) -> float:
-    """Images a second between the first part and the last."""
-    command = [*MEASURE, "--images", str(images), "--batch", "8"]
+def rate_of(folder: pathlib.Path, processes: int, command: list[str]) -> float:
+    """Images a second of a command between the first part and the last."""
     codes = finish(*(start(folder, *command) for _ in range(processes)))
     assert all(code == 0 for code, _ in codes), codes
-    times = sorted(p.stat().st_mtime for p in folder.glob("parts/*.jsonl"))
+    parts = sorted(folder.glob("parts/*.jsonl"), key=lambda p: p.stat().st_mtime)
     skip = processes  # each process's first part ends when its models are warm
-    return 8 * (len(times) - skip) / (times[-1] - times[skip - 1])
+    images = sum(p.read_bytes().count(b"\n") for p in parts[skip:])
+    return images / (parts[-1].stat().st_mtime - parts[skip - 1].stat().st_mtime)
 
 
-def efficiency(place: pathlib.Path, rounds: int, images: int) -> dict:
+def efficiency(place: pathlib.Path, rounds: int, command: list[str]) -> dict:
     """How much of twice the rate two processes reach."""
     ratios = []
     for i in range(rounds):
-        one, two = (rate(place / f"{i}-{n}", n, images) for n in (1, 2))
+        one, two = (rate_of(place / f"{i}-{n}", n, command) for n in (1, 2))
         ratios.append(two / (2 * one))
         print(f"  round: {one:.2f} and {two:.2f} images/s, efficiency {ratios[-1]:.2f}", flush=True)
     return {
         "rounds": rounds,
-        "images": 6 * images,
         "efficiency": round(statistics.median(ratios), 3),
     }
 
@@ -203,15 +206,20 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--images", type=int, default=24, help="of each of six prompts, a round")
     parser.add_argument("--times", type=int, default=20)
+    parser.add_argument("--sets", action="store_true", help="of `generate` instead of `measure`")
     args = parser.parse_args()
+    alike = SET if args.sets else [*MEASURE, *QUICK, "24"]
+    fast = [*MEASURE, "--images", str(args.images), "--batch", "8"]
+    fast = ["generate", "emoji-balanced", "per_cell=8", "batch=8"] if args.sets else fast
     with tempfile.TemporaryDirectory() as folder:
         place = pathlib.Path(folder)
-        result = {"equal": equal(place / "equal", args.kills)}
+        result = {"equal": equal(place / "equal", args.kills, alike)}
         print(json.dumps(result["equal"]), flush=True)
-        result["efficiency"] = efficiency(place / "efficiency", args.rounds, args.images)
-        result["twice"] = twice(place / "twice", args.times)
+        result["efficiency"] = efficiency(place / "efficiency", args.rounds, fast)
+        if not args.sets:
+            result["twice"] = twice(place / "twice", args.times)
     print(json.dumps(result, indent=1))
-    write_json(OUT, {**result, "processors": os.cpu_count(), **machine()})
+    write_json(SETS if args.sets else OUT, {**result, "processors": os.cpu_count(), **machine()})
 
 
 if __name__ == "__main__":

@@ -3,52 +3,46 @@
     python eval/emoji/adapter.py emoji-gender
     python eval/emoji/adapter.py emoji-gender-tone --images 300
     python eval/emoji/adapter.py emoji-gender --only-measure    # the adapter that ships, as it is
+    python eval/emoji/adapter.py emoji-gender --only-sweep --strength .5,1 --guidance 1,2,4
 
 Writes adapters/NAME/ and eval/results/NAME.json. The recipe is train/dft/NAME.yaml. Runs in
 runs/eval/NAME are continued when they were cut. The numbers are those of the adapter's file, loaded
-by the stock pipeline and judged by `emoji-judge`, which trained nothing.
+by the stock pipeline and judged by `emoji-judge`, which trained nothing. `--only-sweep` draws the
+sweep alone: the card's other numbers are those of eval/results/NAME.json. Further options are those
+of `evenhand sweep`.
 """
 
 import argparse
 import pathlib
 import shutil
+import subprocess
+import sys
 import time
 
 from evenhand.cli.show import console, progress, summary
 from evenhand.cli.train import run as train
-from evenhand.core.adapters import LORA, find_adapter
+from evenhand.core.adapters import find_adapter
 from evenhand.core.files import write_json
 from evenhand.core.records import read_run
 from evenhand.core.resources import ROOT
+from evenhand.core.schema import check, read_json
 from evenhand.measure import measure
 from evenhand.recipes.dft import load_recipe
 from evenhand.recipes.measure import Measure
 from evenhand.reports.card import write_card
+from evenhand.reports.changes import Comparison
 from evenhand.reports.html import write_comparison
-from evenhand.reports.models import Report
 from evenhand.reports.sheets import write_contact_sheet
 from evenhand.reports.tally import by_prompt
 
-STRENGTHS = (0.25, 0.5, 0.75)
+RESULTS = ROOT / "eval" / "results"
 
 
-def sweep(config: Measure, runs: pathlib.Path, adapter: str) -> dict[str, Report]:
-    """Reports at strengths between none and full."""
-    reports = {}
-    for strength in STRENGTHS:
-        weaker = config.model_copy(
-            update={
-                "adapter": adapter,
-                "adapter_scale": strength,
-                "images": 32,
-                "explicit_images": 4,
-            }
-        )
-        with progress(f"strength {strength}") as update:
-            reports[f"{strength:g}"] = measure(
-                weaker, runs / f"strength-{strength:g}", progress=update
-            )
-    return reports
+def sweep(name: str, *options: str) -> None:
+    """Runs `evenhand sweep`, which puts what it finds into adapter.json."""
+    out = pathlib.Path("runs/eval") / name / "sweep"
+    command = [sys.executable, "-m", "evenhand", "sweep", name, "--out", str(out), *options]
+    subprocess.run(command, check=True)
 
 
 def picture(runs: pathlib.Path, folder: pathlib.Path) -> None:
@@ -82,12 +76,21 @@ def main() -> None:
     parser.add_argument(
         "--only-measure", action="store_true", help="train nothing: measure the adapter that ships"
     )
-    args = parser.parse_args()
+    parser.add_argument(
+        "--only-sweep", action="store_true", help="sweep the adapter that ships, write its card"
+    )
+    args, of_sweep = parser.parse_known_args()
     recipe, runs, folder = (
         load_recipe(f"dft/{args.name}"),
         pathlib.Path("runs/eval") / args.name,
         ROOT / "adapters" / args.name,
     )
+    if args.only_sweep:
+        sweep(args.name, *of_sweep)
+        found = read_json(RESULTS / f"{args.name}.json", what="a result")
+        found.pop("recipe")
+        write_card(folder, check(Comparison, found, where=args.name))
+        return
     if not args.only_measure:
         started = time.monotonic()
         trained = train(recipe, runs / "training", f"dft/{args.name}")
@@ -115,12 +118,11 @@ def main() -> None:
         with progress(label) as update:
             measure(config.model_copy(update={"adapter": adapter}), runs / label, progress=update)
     result = write_comparison(runs / "before", runs / "after", runs)
-    write_card(
-        folder, result, sweep=sweep(config, runs, args.name) if (folder / LORA).exists() else None
-    )
+    sweep(args.name, *of_sweep)
+    write_card(folder, result)
     picture(runs, folder)
     write_json(
-        ROOT / "eval" / "results" / f"{args.name}.json",
+        RESULTS / f"{args.name}.json",
         {"recipe": recipe.model_dump(mode="json"), **result.as_json()},
     )
     console.print(summary([result.before, result.after], result.change))

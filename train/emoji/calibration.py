@@ -7,7 +7,7 @@ draws blurred and broken figures at times, of which a rendering holds none; of w
 knows the truth. So half-noised renderings are drawn anew by the model from the caption that says
 their classes (SDEdit, Meng et al., ICLR 2022, arXiv 2108.01073): the model's images, of a known
 person. Of the renderings, whose seed nothing was trained with, 3,000 are redrawn; 4 minutes on two
-cores. In 15 of them both classifiers name the same other gender: so many people the model changes
+cores. In 15 of them judge and trainer name the same other gender: so many people the model changes
 at most, or draws so that they can be told by nobody.
 
 Writes src/evenhand/emoji/classifiers/*/calibration.json.

@@ -1,10 +1,14 @@
-"""Trains the two classifiers of the embedded world.
+"""Trains the classifiers of the embedded world.
 
     python train/emoji/classifiers.py
+    python train/emoji/classifiers.py --only witness --steps 800
 
-Needs runs/emoji/autoencoder; writes src/evenhand/emoji/classifiers/. Both see drawings and their
-reconstructions by the autoencoder, with noise; they differ in architecture and seed. 6 minutes on
-two cores. Afterwards train/emoji/calibration.py calibrates them.
+Writes src/evenhand/emoji/classifiers/. All see drawings and their reconstructions by the model's
+autoencoder (runs/emoji/autoencoder, or the one that ships), with noise; they differ in architecture
+and seed. 3 minutes each on two cores. Afterwards train/emoji/calibration.py calibrates them.
+
+`trainer` trains adapters, `judge` judges and filters, `witness` checks what was judged: it trains
+and filters nothing.
 """
 
 import argparse
@@ -20,7 +24,11 @@ from evenhand.emoji.world import HERE, Scene, draw, load_world, sample_scene
 from evenhand.judges.small_network import SmallNetwork
 from evenhand.training.checkpoints import load_state, save_state, step_generator
 
-NETWORKS = {"trainer": ("strided", [24, 40, 64, 80]), "judge": ("residual", [24, 32, 48, 64])}
+NETWORKS = {
+    "trainer": ("strided", [24, 40, 64, 80]),
+    "judge": ("residual", [24, 32, 48, 64]),
+    "witness": ("patches", [40, 40, 40]),
+}
 ATTRIBUTES = ("occupation", "gender", "tone")
 
 
@@ -81,9 +89,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/emoji"))
+    parser.add_argument("--only", nargs="+", default=list(NETWORKS), choices=list(NETWORKS))
     args = parser.parse_args()
-    vae = AutoencoderKL.from_pretrained(args.runs / "autoencoder").requires_grad_(False)
-    for name in NETWORKS:
+    own, shipped = args.runs / "autoencoder", HERE / "model" / "vae"
+    vae = AutoencoderKL.from_pretrained(own if own.is_dir() else shipped).requires_grad_(False)
+    for name in args.only:
         train(name, vae, args.runs, steps=args.steps, batch=args.batch).save(
             HERE / "classifiers" / name
         )

@@ -22,6 +22,7 @@ NAMES = [
     Case("prompts twice", f"{SET} --prompts emoji-occupations", "is given twice", fault=7),
     Case("judge misspelt", f"{SET} --judge emoji-juge", "unknown judge 'emoji-juge'; did you mean"),
     Case("adapter misspelt", f"{SET} --adapter emoji-gendr", "unknown adapter"),
+    Case("adapter twice", f"{SET} --adapter emoji-gender --adapter emoji-gender=.5", "given twice"),
     Case("protocol misspelt", f"{SET} --protocol quik", "unknown protocol 'quik'; did you mean"),
     Case("no prompts", "measure emoji", "name a prompt set with --prompts"),
     Case("no model", "measure --judge emoji-judge", "name either a model or"),
@@ -39,6 +40,13 @@ NUMBERS = [
     Case("batch of none", f"{SET} --batch 0", "batch: Input should be greater"),
     Case("explicit images below zero", f"{SET} --explicit-images -1", "explicit_images: Input"),
     Case("strength nan", f"{SET} --adapter emoji-gender --adapter-scale nan", "finite", fault=26),
+    Case(
+        "strength of several adapters",
+        f"{SET} --adapter emoji-gender --adapter emoji-tone-75-25 --adapter-scale .5",
+        "write --adapter NAME=STRENGTH for each",
+        fault=7,
+    ),
+    Case("strengths for a sweep", f"{SET} --adapter emoji-gender=0,.5", "has several strengths"),
     Case("strength without an adapter", f"{SET} --adapter-scale .5", "strength of an ad", fault=7),
     Case(
         "strength of soft tokens",

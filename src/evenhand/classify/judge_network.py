@@ -23,11 +23,12 @@ from evenhand.core.errors import UserError, loading
 from evenhand.core.files import write_json, write_text
 from evenhand.judges.calibrate import TRAINED_ON
 from evenhand.recipes.judge_training import JudgeTraining
+from evenhand.recipes.network import Network
 from evenhand.training.checkpoints import seeded
 
 
-def new_network(recipe: JudgeTraining) -> tuple[Any, Any]:
-    """The network, with a label for each class of each attribute, and its processor.
+def new_network(recipe: Network) -> tuple[Any, Any]:
+    """The network, with an output for each of the recipe's labels, and its processor.
 
     Where the recipe freezes it, the last layer alone requires gradients.
 
@@ -38,8 +39,8 @@ def new_network(recipe: JudgeTraining) -> tuple[Any, Any]:
         return _new_network(recipe)
 
 
-def _new_network(recipe: JudgeTraining) -> tuple[Any, Any]:
-    names = [f"{a}: {c}" for a, labels in recipe.attributes.items() for c in labels.names]
+def _new_network(recipe: Network) -> tuple[Any, Any]:
+    names = recipe.labels
     labels = {
         "id2label": dict(enumerate(names)),
         "label2id": {name: i for i, name in enumerate(names)},
@@ -59,19 +60,23 @@ def _new_network(recipe: JudgeTraining) -> tuple[Any, Any]:
         ).float()  # whatever its file holds
         processor = AutoImageProcessor.from_pretrained(recipe.path, size=side)
     if recipe.freeze:
-        heads = [
-            m
-            for m in model.modules()
-            if isinstance(m, torch.nn.Linear) and m.out_features == len(names)
-        ]
-        if not heads:
-            raise UserError(
-                f"network {recipe.path!r}: has no linear layer of {len(names)} labels to train "
-                "alone; leave freeze out"
-            )
         model.requires_grad_(False)
-        heads[-1].requires_grad_(True)
+        last_layer(model, len(names), f"network {recipe.path!r}").requires_grad_(True)
     return model, processor
+
+
+def last_layer(network: nn.Module, labels: int, where: str) -> nn.Linear:
+    """The linear layer that gives so many labels.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = [m for m in network.modules() if isinstance(m, nn.Linear) and m.out_features == labels]
+    if not found:
+        raise UserError(
+            f"{where}: has no linear layer of {labels} labels at its end; name another network"
+        )
+    return found[-1]
 
 
 class Normalised(nn.Module):

@@ -15,8 +15,21 @@ from typing import Any
 
 import typer
 
-from evenhand.cli import classifier, compare, demo, export, measure, plan, publish, report, train
+from evenhand.cli import (
+    classifier,
+    compare,
+    demo,
+    export,
+    generate,
+    measure,
+    plan,
+    publish,
+    report,
+    sweep,
+    train,
+)
 from evenhand.cli.catalogue import catalogue
+from evenhand.cli.classify import classify
 from evenhand.core.errors import UserError
 
 # typer carries its own click in some versions and imports it in others
@@ -44,10 +57,13 @@ def _add(group: typer.Typer, verb: Callable[..., None], name: str | None = None)
 
 for verb in (demo.demo, plan.plan, measure.measure, train.train, compare.compare, report.report):
     _add(app, verb)
+_add(app, generate.generate)
+_add(app, classify)
 _add(app, classifier.calibrate)
 app.add_typer(classifier.app, name="classifier")
 _add(classifier.app, classifier.train)
 _add(app, export.export)
+_add(app, sweep.sweep)
 _add(app, publish.push)
 _add(app, publish.pull)
 _add(app, catalogue, "list")
@@ -93,7 +109,7 @@ def main() -> None:
         what = f"{os.fsdecode(error.filename)}: " if error.filename else ""
         hint = (
             "; free some space, the same command goes on from there"
-            if error.errno == errno.ENOSPC
+            if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
             else ""
         )
         code = _say(f"{what}{error.strerror or error}{hint}", 1)

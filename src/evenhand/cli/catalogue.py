@@ -5,6 +5,7 @@ KINDS = {
     "classifiers (--judge)": "eval/judges",
     "prompt sets (--prompts)": "prompts",
     "protocols (--protocol)": "eval/protocols",
+    "targets by concept (--target)": "eval/targets",
     "recipes (train)": "train",
 }
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from evenhand.cli.accept import hold, readable
-from evenhand.cli.options import Accept, NoImages
+from evenhand.cli.options import Accept, Features, NoImages
 
 if TYPE_CHECKING:
     from evenhand.reports.changes import Closeness
@@ -15,13 +15,7 @@ if TYPE_CHECKING:
 def compare(
     before: Annotated[Path, Argument(help="Run directory of `evenhand measure`.")],
     after: Annotated[Path, Argument(help="Another, of the same prompts and seed.")],
-    features: Annotated[
-        list[str] | None,
-        Option(
-            help="Compare the images as well, in: classifier (the judge's), pixels, clip, "
-            "dino; clip=MODEL names another. May be repeated."
-        ),
-    ] = None,
+    features: Features = None,
     reference: Annotated[
         Path | None,
         Option(
@@ -78,18 +72,10 @@ def _near(
     before: Path, after: Path, features: list[str], reference: Path | None
 ) -> "dict[str, Closeness]":
     """The comparison of the images in the features that were named."""
-    from evenhand.core.errors import UserError
-    from evenhand.core.schema import check
+    from evenhand.cli.options import features_of
     from evenhand.measure.closeness import closeness
-    from evenhand.recipes.features import Feature
     from evenhand.reports.comparison import compare as compare_runs
 
-    named = [
-        check(Feature, {"kind": kind, "model": model or None}, where="--features")
-        for kind, _, model in (f.partition("=") for f in features)
-    ]
-    kinds = [feature.kind for feature in named]
-    if twice := [kind for kind in kinds if kinds.count(kind) > 1]:
-        raise UserError(f"--features: {twice[0]} is named twice; leave one out")
+    named = features_of(features)
     compare_runs(before, after)  # what stands against it is said before networks are loaded
     return closeness(before, after, named, reference=reference)

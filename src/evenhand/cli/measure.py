@@ -24,7 +24,7 @@ def measure(
     explicit_images: opt.ExplicitImages = None,
     until: opt.Until = None,
     split: opt.Split = None,
-    adapter: opt.AdapterName = None,
+    adapter: opt.AdapterNames = None,
     adapter_scale: opt.AdapterScale = None,
     weight_name: opt.WeightName = None,
     judge: opt.JudgeName = None,

@@ -49,7 +49,9 @@ Target = Annotated[
     list[str] | None,
     Option(
         help="Shares that you ask for, to report the distance from them: "
-        "gender=woman:.45,man:.45,person:.1",
+        "gender=woman:.45,man:.45,person:.1. Or a table with other shares for each concept: the "
+        "name of one that ships (`evenhand list`), a YAML or a CSV file (concept, class, share, "
+        "source, year), as us-labour-2022 or gender=counts.csv. May be repeated.",
         rich_help_panel=WHO,
     ),
 ]
@@ -79,17 +81,18 @@ Split = Annotated[
         rich_help_panel=DRAW,
     ),
 ]
-AdapterName = Annotated[
-    str | None,
+AdapterNames = Annotated[
+    list[str] | None,
     Option(
         help="Load an adapter into the model: the name of one that ships, a folder, a file, or a "
-        "repository of the Hub (USER/REPO[@REVISION]).",
+        "repository of the Hub (USER/REPO[@REVISION]); NAME=.7 loads it at this strength. May be "
+        "repeated: all are loaded together.",
         rich_help_panel=DRAW,
     ),
 ]
 AdapterScale = Annotated[
     float | None,
-    Option(help="Strength of the adapter, 0 to 1. Default: 1.", rich_help_panel=DRAW),
+    Option(help="Strength of the only adapter, 0 to 1. Default: 1.", rich_help_panel=DRAW),
 ]
 WeightName = Annotated[
     str | None,

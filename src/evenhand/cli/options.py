@@ -1,11 +1,14 @@
 """Arguments and options that several verbs take."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
 from evenhand.core.errors import UserError
+
+if TYPE_CHECKING:
+    from evenhand.recipes.features import Feature
 
 
 def keys_once(pairs: list[str] | None) -> list[str] | None:
@@ -17,6 +20,32 @@ def keys_once(pairs: list[str] | None) -> list[str] | None:
     return pairs
 
 
+def features_of(texts: list[str]) -> "list[Feature]":
+    """The networks that `--features` names.
+
+    Raises:
+        UserError: one is not known, or named twice.
+    """
+    from evenhand.core.schema import check
+    from evenhand.recipes.features import Feature
+
+    named = [
+        check(Feature, {"kind": kind, "model": model or None}, where="--features")
+        for kind, _, model in (text.partition("=") for text in texts)
+    ]
+    kinds = [feature.kind for feature in named]
+    if twice := [kind for kind in kinds if kinds.count(kind) > 1]:
+        raise UserError(f"--features: {twice[0]} is named twice; leave one out")
+    return named
+
+
+Features = Annotated[
+    list[str] | None,
+    Option(
+        help="Compare the images as well, in: classifier (the judge's), pixels, clip, "
+        "dino; clip=MODEL names another. May be repeated."
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
     Argument(

@@ -9,7 +9,7 @@ Repo = Annotated[str, Argument(help="Repository on the Hub: NAME of yours, or OW
 
 
 def push(
-    what: Annotated[Path, Argument(help="Folder of an adapter, or of a report.")],
+    what: Annotated[Path, Argument(help="Folder of an adapter, of a report, or of an image set.")],
     repo: Repo,
     private: Annotated[
         bool, Option("--private", help="Make the repository private, if it is made.")
@@ -18,17 +18,19 @@ def push(
         bool, Option("--dry-run", help="Say what would be uploaded, and upload nothing.")
     ] = False,
 ) -> None:
-    """Upload an adapter or a report to the Hub, in one commit.
+    """Upload an adapter, a report or an image set to the Hub, in one commit.
 
     It can be repeated after any failure: what is there is not uploaded again. An adapter goes to a
-    model repository, a report with its records and images to a dataset repository. The token is the
-    one that `hf auth login` keeps, or HF_TOKEN. **A report embeds the images it shows**: look at it
-    before you share it.
+    model repository; a report with its records and images, and an image set with its shards, go to
+    a dataset repository. The token is the one that `hf auth login` keeps, or HF_TOKEN. **A report
+    embeds the images it shows**: look at it before you share it.
 
     Examples:
         evenhand push runs/train/dft/gender-sd15/adapter my-adapter --dry-run
 
         evenhand push runs/measure/sd15-occupations my-organisation/sd15-occupations --private
+
+        evenhand push runs/generate/emoji-balanced my-organisation/emoji-balanced
     """
     from evenhand.cli.show import console
     from evenhand.publish import hub

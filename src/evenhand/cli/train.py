@@ -1,4 +1,4 @@
-"""`evenhand train`: fine-tune a model towards a target distribution."""
+"""`evenhand train`: fine-tune a model, towards a target distribution or on images."""
 
 import os
 from pathlib import Path
@@ -9,6 +9,7 @@ from typer import Argument, Option
 from evenhand.cli.options import Overrides, RunDirectory
 
 if TYPE_CHECKING:
+    from evenhand.recipes.denoising import LoraTraining
     from evenhand.recipes.dft import Dft
 
 
@@ -37,10 +38,12 @@ def train(
         evenhand train dft/emoji-gender steps=40 optimisation.learning_rate=1e-3
 
         accelerate launch --num_processes 2 -m evenhand train dft/emoji-gender
-    """
-    from evenhand.recipes.dft import load_recipe
 
-    settings = load_recipe(recipe, overrides)
+        evenhand train lora/folder images.path=PICTURES model=sdxl
+    """
+    from evenhand.recipes.methods import load_training
+
+    settings = load_training(recipe, overrides)
     name = Path(recipe).stem if recipe.endswith((".yaml", ".yml")) else recipe
     folder = out or Path("runs/train") / name
     if dry_run:
@@ -51,42 +54,47 @@ def train(
         print(f"adapter: {adapter}")
 
 
-def _dry(settings: "Dft", folder: Path) -> None:
+def _dry(settings: "Dft | LoraTraining", folder: Path) -> None:
     """Prints the resolved recipe and what it will cost."""
     import yaml
 
+    from evenhand.adapt.cost import cost
     from evenhand.core.errors import UserError
+    from evenhand.recipes.dft import Dft
 
     print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), end="")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("--dry-run takes one process")
-    from evenhand.adapt.dft.cost import cost
-
     found = cost(settings)
-    several = f"{settings.runs} runs of " if settings.runs > 1 else ""
+    several = f"{settings.runs} runs of " if isinstance(settings, Dft) and settings.runs > 1 else ""
     print(
         f"# into {folder}: {found.parameters:,} trainable parameters, {several}{settings.steps} "
-        f"steps\n"
-        f"# a step: {found.images} images, {found.calls[0]} denoiser calls without and "
-        f"{found.calls[1]} with gradients\n"
+        f"steps\n# {found.step}\n"
         f"# about {found.seconds / 60:.1f} minutes, {found.memory / 2**30:.1f} GiB at most "
         "(from two steps)"
     )
 
 
-def run(settings: "Dft", folder: Path, name: str) -> Path:
-    """Trains with a progress bar that shows the running gap."""
-    from evenhand.adapt.dft.finetune import finetune
+def run(settings: "Dft | LoraTraining", folder: Path, name: str) -> Path:
+    """Trains with a progress bar that shows the running gap, or the loss."""
+    from evenhand.adapt import train as train_it
     from evenhand.cli.show import progress
+    from evenhand.recipes.dft import Dft
 
+    runs = settings.runs if isinstance(settings, Dft) else 1
     with progress("training") as update:
-        gaps: dict[str, float] = {}
+        smooth: dict[str, float] = {}
 
         def show(done: int, row: dict[str, float]) -> None:
             for key, value in row.items():
-                if key.startswith("gap/"):
-                    gaps[key] = value if key not in gaps else 0.8 * gaps[key] + 0.2 * value
-            note = ", ".join(f"{k.removeprefix('gap/')} gap {v:.2f}" for k, v in gaps.items())
-            update(done, settings.steps * settings.runs, f"{note}, loss {row['alignment']:.2f}")
+                if key.startswith("gap/") or key in ("loss", "prior"):
+                    smooth[key] = value if key not in smooth else 0.8 * smooth[key] + 0.2 * value
+            note = ", ".join(
+                f"{k.removeprefix('gap/')} gap {v:.2f}" if k.startswith("gap/") else f"{k} {v:.3f}"
+                for k, v in smooth.items()
+            )
+            if "alignment" in row:
+                note += f", loss {row['alignment']:.2f}"
+            update(done, settings.steps * runs, note)
 
-        return finetune(settings, folder, name=name, progress=show)
+        return train_it(settings, folder, name=name, progress=show)

@@ -3,15 +3,19 @@
 Loading one is `evenhand.diffusion.adapters`.
 """
 
+import math
 import os
 import pathlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from evenhand.core.concept_targets import WrittenShares
+from evenhand.core.errors import UserError
 from evenhand.core.files import digest
-from evenhand.core.resources import ROOT, is_path, no_such
+from evenhand.core.resources import ROOT, is_path, no_such, one_spelling
 from evenhand.core.schema import check, read_json, versioned
 from evenhand.core.weights import ENDINGS, LORA, SOFT_TOKENS, find_weights, holds_lora
 
@@ -37,7 +41,7 @@ class _Trainer(_Open):
 
 
 class _Target(_Open):
-    shares: dict[str, dict[str, float]] = {}
+    shares: WrittenShares = {}
 
 
 class _Settings(_Open):
@@ -88,6 +92,92 @@ class Adapter:
         ours = self.weights.name in (LORA, SOFT_TOKENS)
         name = self.folder.resolve().name if ours else self.weights.stem
         return f"{self.origin or name}@{self.digest}"
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Adapters that are loaded into a model together, each with its strength.
+
+    They stand in the order of their digests, whatever order they were named in, so that images do
+    not depend on that.
+
+    Attributes:
+        parts: adapter and strength; none for the model as it is.
+
+    Raises:
+        UserError: an adapter stands twice, a strength is not finite, or soft tokens have one.
+    """
+
+    parts: tuple[tuple[Adapter, float], ...] = ()
+
+    def __post_init__(self) -> None:
+        of: dict[str, Adapter] = {}
+        for adapter, strength in self.parts:
+            what = f"adapter {adapter.name!r}"
+            if not math.isfinite(strength):
+                raise UserError(
+                    f"{what}: its strength is {strength}; it is a number, usually from 0 to 1"
+                )
+            if not adapter.is_lora and strength != 1:
+                raise UserError(
+                    f"{what}: soft tokens have no strength (given: {strength:g}); leave it at 1, "
+                    "or leave the adapter out"
+                )
+            if (same := of.setdefault(adapter.digest, adapter)) is not adapter:
+                raise UserError(
+                    f"{what}: has the weights of {same.name!r}, which is given already; leave one "
+                    "out, or raise the other's strength"
+                )
+        parts = tuple(sorted(self.parts, key=lambda part: part[0].digest))
+        object.__setattr__(self, "parts", parts)
+
+    @property
+    def source(self) -> str:
+        """Its part of the source of records: `name@digest*strength` of each, joined by `+`."""
+        return "+".join(f"{a.source}{f'*{x:g}' if x != 1 else ''}" for a, x in self.parts)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its part of a run's settings: one adapter and its strength, or a table of several."""
+        loaded = {f"{one_spelling(a.name)}@{a.digest}": x for a, x in self.parts}
+        if len(loaded) > 1:
+            return {"adapter": loaded, "adapter_scale": 1.0}
+        name, strength = next(iter(loaded.items()), (None, 1.0))
+        return {"adapter": name, "adapter_scale": strength}
+
+
+def find_mix(strengths: Mapping[str, float]) -> Mix:
+    """The adapters of these names, with the strength of each.
+
+    Raises:
+        UserError: as `find_adapter` and `Mix`.
+    """
+    return Mix(tuple((find_adapter(name), x) for name, x in strengths.items()))
+
+
+def named_strengths(text: str) -> tuple[str, list[float]]:
+    """A name and the strengths behind it: `NAME`, `NAME=.7`, or several, `NAME=0,.5,1`.
+
+    A name may hold `=` itself: only numbers behind its last one are strengths. So `./a=b` is the
+    name of a folder, and the folder `./a=1` at full strength is `./a=1=1`.
+    """
+    name, _, numbers = text.rpartition("=")
+    try:
+        return (name, [float(x) for x in numbers.split(",")]) if name else (text, [])
+    except ValueError:
+        return text, []
+
+
+def strengths_in(settings: Mapping[str, Any]) -> dict[str, float]:
+    """The digests of the adapters with which a run was drawn, and the strength of each.
+
+    Args:
+        settings: of `run.json`, as `Mix.settings` writes them.
+    """
+    loaded = settings.get("adapter") or {}
+    if isinstance(loaded, str):
+        loaded = {loaded: settings.get("adapter_scale", 1.0)}
+    return {name.rpartition("@")[2]: strength for name, strength in loaded.items()}
 
 
 def find_adapter(name: str | os.PathLike) -> Adapter:

@@ -4,11 +4,12 @@ Data only.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from evenhand.core.concept_targets import ConceptTargets, Shares
 from evenhand.core.errors import unknown
 from evenhand.core.schema import check
 
@@ -84,16 +85,24 @@ def intersection(attributes: Sequence[Attribute]) -> Attribute:
 class Target(BaseModel):
     """The distribution asked for: independent shares of each attribute, or a joint table.
 
+    A text instead of it is the name of a table of targets by concept.
+
     Attributes:
-        shares: `{attribute: {class: share}}`; each sums to 1; classes left out get 0.
+        shares: `{attribute: {class: share}}`; each sums to 1; classes left out get 0. Or
+            `{attribute: table}` with other shares for each concept; `of` gives those of one.
         joint: `{"woman/dark": share, ...}` over the attributes of `joint_of`, instead of `shares`.
         joint_of: attribute names in the order of the keys of `joint`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-    shares: dict[str, dict[str, float]] = {}
+    shares: Shares = {}
     joint: dict[str, float] = {}
     joint_of: list[str] = []
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, values: Any) -> Any:
+        return {"shares": values} if isinstance(values, str) else values
 
     @model_validator(mode="after")
     def _check(self) -> "Target":
@@ -101,10 +110,8 @@ class Target(BaseModel):
             raise ValueError("a target has either shares or a joint table")
         if self.joint and not self.joint_of:
             raise ValueError("a joint table names its attributes in joint_of")
-        for where, table in {
-            **self.shares,
-            **({"joint": self.joint} if self.joint else {}),
-        }.items():
+        tables = {**self.by_class, **({"joint": self.joint} if self.joint else {})}
+        for where, table in tables.items():
             total = sum(table.values())
             if min(table.values(), default=0) < 0 or abs(total - 1) > 1e-6:
                 raise ValueError(
@@ -118,12 +125,43 @@ class Target(BaseModel):
         """The attributes it speaks of, in order."""
         return list(self.joint_of or self.shares)
 
+    @property
+    def by_class(self) -> dict[str, dict[str, float]]:
+        """The shares that are the same for all concepts, by attribute."""
+        return {a: x for a, x in self.shares.items() if not isinstance(x, ConceptTargets)}
+
+    @property
+    def by_concept(self) -> dict[str, ConceptTargets]:
+        """The tables of those that are not, by attribute."""
+        return {a: x for a, x in self.shares.items() if isinstance(x, ConceptTargets)}
+
+    def of(self, concept: str) -> "Target":
+        """The target of one concept, without tables.
+
+        Raises:
+            UserError: a table lacks the concept and has no default.
+        """
+        if not self.by_concept:
+            return self
+        shares: Shares = {
+            a: x.of(concept) if isinstance(x, ConceptTargets) else x for a, x in self.shares.items()
+        }
+        return Target(shares=shares)
+
+    def check_concepts(self, concepts: Iterable[str]) -> None:
+        """Raises UserError where a table lacks one of the concepts and has no default."""
+        concepts = list(concepts)
+        for table in self.by_concept.values():
+            table.check_concepts(concepts)
+
     def check(self, known: Mapping[str, Attribute]) -> None:
         """Raises UserError where it names an attribute or a class that is not known."""
         for name in self.attributes:
             if name not in known:
                 raise unknown("attribute", name, known, where="target")
-        for name, table in self.shares.items():
+        for name, table in self.by_concept.items():
+            table.check_classes(known[name].classes)
+        for name, table in self.by_class.items():
             for cls in table:
                 if cls not in known[name].classes:
                     raise unknown("class", cls, known[name].classes, where=f"target of {name!r}")
@@ -135,30 +173,38 @@ class Target(BaseModel):
                 raise unknown("cell", cell, cells, where="joint target")
 
     def cells(self, known: Mapping[str, Attribute]) -> tuple[list[tuple[int, ...]], list[float]]:
-        """Joint cells as tuples of class indices, in product order, and their shares (sum 1)."""
+        """Joint cells as tuples of class indices, in product order, and their shares (sum 1).
+
+        Only of a target without tables by concept: see `of`.
+        """
+        assert not self.by_concept
         self.check(known)
-        attributes = [known[name] for name in self.attributes]
+        attributes, shares = [known[name] for name in self.attributes], self.by_class
         cells = list(itertools.product(*(range(len(a.classes)) for a in attributes)))
         table = []
         for cell in cells:
             names = [a.classes[k] for a, k in zip(attributes, cell, strict=True)]
             share = self.joint.get("/".join(names), 0.0) if self.joint else 1.0
             for a, name in zip(attributes, names, strict=True):
-                share *= 1.0 if self.joint else self.shares[a.name].get(name, 0.0)
+                share *= 1.0 if self.joint else shares[a.name].get(name, 0.0)
             table.append(share)
         return cells, table
 
+    def speaks_of(self, attribute: Attribute) -> bool:
+        """Whether it says the shares of an attribute's classes; of an intersection all of them."""
+        if attribute.parts:
+            return sorted(attribute.parts) == sorted(self.attributes)
+        return attribute.name in self.attributes
+
     def marginal(self, attribute: Attribute, known: Mapping[str, Attribute]) -> list[float] | None:
         """Shares of one attribute's classes, or None when the target does not speak of it."""
+        if not self.speaks_of(attribute):
+            return None
         if attribute.parts:  # an intersection may name the target's attributes in another order
-            if sorted(attribute.parts) != sorted(self.attributes):
-                return None
             shares = dict(zip(*self.cells(known), strict=True))
             places = [attribute.parts.index(name) for name in self.attributes]
             ranges = (range(len(known[name].classes)) for name in attribute.parts)
             return [shares[tuple(cell[i] for i in places)] for cell in itertools.product(*ranges)]
-        if attribute.name not in self.attributes:
-            return None
         place, (cells, table) = self.attributes.index(attribute.name), self.cells(known)
         return [
             sum(s for c, s in zip(cells, table, strict=True) if c[place] == k)

@@ -132,12 +132,16 @@ _SPELT = re.compile(  # said letter by letter: two consonants or a vowel first (
 _VOWEL_NAMES = "AEFHILMNORSX"  # letters whose names begin with a vowel: "an FBI agent"
 
 
+def article(phrase: str) -> str:
+    """The indefinite article before a phrase: "a" or "an"."""
+    vowel = _VOWEL.match(phrase) and not _CONSONANT.match(phrase)
+    if _SPELT.match(phrase):
+        vowel = phrase[0] in _VOWEL_NAMES
+    return "an" if vowel else "a"
+
+
 def _fill(template: str, concept: str) -> str:
-    vowel = _VOWEL.match(concept) and not _CONSONANT.match(concept)
-    if _SPELT.match(concept):
-        vowel = concept[0] in _VOWEL_NAMES
-    article = "an" if vowel else "a"
-    return template.format(a=article, concept=concept)
+    return template.format(a=article(concept), concept=concept)
 
 
 def load_prompts(name: str) -> PromptSet:

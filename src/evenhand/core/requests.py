@@ -1,5 +1,7 @@
 """Requests to the Hub: tried again where that helps, else refused in one line without a token."""
 
+import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -53,6 +55,11 @@ def tried(repo: str, do: Callable[[], T], *, say: Say = lambda _: None, tries: i
     raise AssertionError("not reached")
 
 
+# What the Xet client says where the Hub or its store refuses: not an answer, a text.
+_BY_XET = re.compile(r"HTTP status client error \((\d{3})\b.*?domain: (\S+)", re.DOTALL)
+_OF_SYSTEM = re.compile(r"\(os error (\d+)\)")
+
+
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     while error:
         yield error
@@ -77,6 +84,24 @@ def _reason(error: Exception) -> str:
     return line.replace(get_token() or "\0", "***")
 
 
+def _refuse(repo: str, status: int, where: str, *, reads: bool) -> None:
+    """Raises UserError where an answer's status says that another try would not help.
+
+    Args:
+        repo: of which it was asked.
+        status: of the answer.
+        where: address that answered.
+        reads: whether it was asked to read.
+    """
+    if status == 401:
+        raise UserError(f"{repo}: the Hub does not know the token: {LOGIN}") from None
+    if status == 403:
+        may = "read this" if reads else "write here"
+        raise UserError(f"{repo}: the token may not {may}: {LOGIN}") from None
+    if status == 404 and "/xet-" in where:
+        raise UserError(f"{repo}: this Hub has no Xet storage; set HF_HUB_DISABLE_XET=1") from None
+
+
 def _pause(repo: str, error: Exception, tries: int) -> float:
     """Seconds to wait before the next try.
 
@@ -93,22 +118,21 @@ def _pause(repo: str, error: Exception, tries: int) -> float:
         if isinstance(e, RepositoryNotFoundError | RevisionNotFoundError):
             raise NotThere(f"{repo}: is not on the Hub, or private: {LOGIN}") from None
         if isinstance(e, HfHubHTTPError):
-            status, where = e.response.status_code, str(e.response.url)
-            if status == 401:
-                raise UserError(f"{repo}: the Hub does not know the token: {LOGIN}") from None
-            if status == 403:
-                what = "read" if e.response.request.method in {"GET", "HEAD"} else "write"
-                raise UserError(f"{repo}: the token may not {what} here: {LOGIN}") from None
-            if status == 404 and "xet" in where:
-                raise UserError(
-                    f"{repo}: this Hub has no Xet storage; set HF_HUB_DISABLE_XET=1"
-                ) from None
-            if status in LATER:
-                asked = e.response.headers.get("Retry-After", "")
+            answer = e.response
+            reads = answer.request.method in {"GET", "HEAD"}
+            _refuse(repo, answer.status_code, str(answer.url), reads=reads)
+            if answer.status_code in LATER:
+                asked = answer.headers.get("Retry-After", "")
                 return min(float(asked) if asked.isdecimal() else 2.0**tries / 2, LONGEST)
             break
+        if found := _BY_XET.search(str(e)):
+            _refuse(repo, int(found[1]), found[2], reads="xet-read-token" in found[2])
+            if int(found[1]) not in LATER:
+                break
+        if found := _OF_SYSTEM.search(str(e)):  # the Xet client cannot write: a full disk
+            raise OSError(int(found[1]), os.strerror(int(found[1])), repo) from None
         if _is_of_the_network(e):
             return 2.0**tries / 2
         if isinstance(e, OSError) and e.errno:  # a full disk
-            raise e
+            raise OSError(e.errno, e.strerror, e.filename or repo) from None
     raise UserError(f"{repo}: {_reason(error)}") from None

@@ -71,7 +71,7 @@ def find_yaml(kind: str, name: str) -> pathlib.Path:
     shipped = folder / f"{name.removesuffix('.yaml')}.yaml"
     if not (shipped.is_file() and shipped.resolve().is_relative_to(folder.resolve())):
         label = {"prompts": "prompt set", "train": "recipe"}.get(
-            kind, kind.removeprefix("eval/").removesuffix("s")
+            kind.split("/")[0], kind.removeprefix("eval/").removesuffix("s")
         )
         raise no_such(label, name, names(kind))
     return shipped

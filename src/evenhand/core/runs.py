@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from evenhand.core.attributes import attributes_of
+from evenhand.core.concept_targets import WrittenShares
 from evenhand.core.errors import UserError
 from evenhand.core.schema import check, read_json, versioned
 
@@ -43,7 +44,7 @@ class MeasureInfo(_Open):
     concept: str | None = None
     domain: str | None = None
     joint: bool = False
-    target: dict[str, dict[str, float]] | None = None
+    target: WrittenShares | None = None
     until: Until | None = None
     calibration: dict[str, Any] | None = None
     left_out: list[str] = []
@@ -79,6 +80,8 @@ def read_run_file(path: Any, *, newest: int) -> dict[str, Any]:
     settings = run.get("settings")
     if not isinstance(settings, dict) or not {"judge", "attributes"} <= settings.keys():
         raise UserError(f"{none}: its run.json names no judge")
+    if "cells" in settings:
+        raise UserError(f"{folder}: is an image set; its page is {folder / 'dataset.html'}")
     info = check(RunFile, run, where=str(path)).settings
     attributes_of(info.attributes)
     if info.model is None and info.images_from is None:

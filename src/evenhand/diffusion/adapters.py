@@ -11,6 +11,7 @@ import hashlib
 import math
 import os
 import pathlib
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from evenhand.core.adapters import CLIP_NAMES, SCHEMA, Adapter, find_adapter
+from evenhand.core.adapters import CLIP_NAMES, SCHEMA, Adapter, Mix, find_adapter
 from evenhand.core.errors import UserError, loading
 from evenhand.core.files import digest, whole, write_json
 from evenhand.diffusion.layouts import lora_for, read_weights, refuse_lost
@@ -76,8 +77,8 @@ def save_adapter(
         # one entry: the order of several, and so the file's digest, is another in every process
         save_file(state, temporary, metadata={"format": "pt"})
     facts = {"weights": file, "digest": digest(folder / file)}
-    if "measured" in before and before.get("digest") == facts["digest"]:
-        facts["measured"] = before["measured"]
+    if before.get("digest") == facts["digest"]:
+        facts |= {k: before[k] for k in ("measured", "sweep") if k in before}
     write_json(folder / "adapter.json", {"schema": SCHEMA, **description, **facts})
 
 
@@ -101,30 +102,45 @@ def average_lora(states: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 
 def load_adapter(pipe: Any, adapter: Adapter, *, scale: float = 1.0) -> tuple[str, str]:
-    """Loads an adapter into a stock pipeline with its own loader.
+    """Loads one adapter into a stock pipeline, as `load_adapters`."""
+    return load_adapters(pipe, Mix(((adapter, scale),)))
+
+
+def load_adapters(pipe: Any, adapters: Mix) -> tuple[str, str]:
+    """Loads adapters into a stock pipeline with its own loaders.
 
     Returns:
-        `name@digest`, for the source of records; and what must stand in front of every prompt (""
-        with LoRA).
+        their part of the source of records; and what must stand in front of every prompt: the names
+        of soft tokens, each with a blank ("" with LoRA alone).
 
     Raises:
-        UserError: damaged, not of this model, loaded in part only, or with weights that are not
-            finite.
+        UserError: one of them is damaged, not of this model, loaded in part only, or has weights
+            that are not finite.
     """
-    prefix, what = "", f"adapter {adapter.name!r}"
-    if not math.isfinite(scale):
-        raise UserError(f"{what}: its strength is {scale}; it is a number, usually from 0 to 1")
-    if not adapter.is_lora and scale != 1:
-        raise UserError(f"{what}: soft tokens have no strength; leave --adapter-scale at 1")
-    with loading(f"{what}: {adapter.weights}", advice=f"Is it one of {type(pipe).__name__}?"):
-        if adapter.is_lora:
-            state = lora_for(pipe, adapter)
-            pipe.load_lora_weights(state, adapter_name="evenhand")
-            _check_loaded(pipe, adapter, state)
-            pipe.set_adapters("evenhand", scale)
-        else:
-            prefix = _load_soft_tokens(pipe, adapter)
-    return adapter.source + (f"*{scale:g}" if scale != 1 else ""), prefix
+    soft = [adapter for adapter, _ in adapters.parts if not adapter.is_lora]
+    lora = {pipe_name(adapter): strength for adapter, strength in adapters.parts if adapter.is_lora}
+    prefix = ""
+    for adapter, _ in adapters.parts:
+        with loading(
+            f"adapter {adapter.name!r}: {adapter.weights}",
+            advice=f"Is it one of {type(pipe).__name__}?",
+        ):
+            if adapter.is_lora:
+                with warnings.catch_warnings():  # of the second: there is one already
+                    warnings.filterwarnings("ignore", "Already found a `peft_config`", UserWarning)
+                    state = lora_for(pipe, adapter)
+                    pipe.load_lora_weights(state, adapter_name=pipe_name(adapter))
+                _check_loaded(pipe, adapter, state)
+            else:
+                prefix += _load_soft_tokens(pipe, adapter, alone=len(soft) == 1)
+    if lora:
+        pipe.set_adapters(list(lora), list(lora.values()))
+    return adapters.source, prefix
+
+
+def pipe_name(adapter: Adapter) -> str:
+    """What a LoRA is called in the pipeline; no two that are loaded together are called alike."""
+    return f"evenhand-{adapter.digest}"
 
 
 def _check_loaded(pipe: Any, adapter: Adapter, state: dict[str, Tensor]) -> None:
@@ -141,12 +157,12 @@ def _check_loaded(pipe: Any, adapter: Adapter, state: dict[str, Tensor]) -> None
     networks = {
         name: module
         for name, module in pipe.components.items()
-        if "evenhand" in getattr(module, "peft_config", {})
+        if pipe_name(adapter) in getattr(module, "peft_config", {})
     }
     loaded = {
         f"{name}.{key}": value
         for name, module in networks.items()
-        for key, value in get_peft_model_state_dict(module, adapter_name="evenhand").items()
+        for key, value in get_peft_model_state_dict(module, adapter_name=pipe_name(adapter)).items()
     }
     _check_finite(loaded, adapter)
     there = Counter((value.dtype, *_content(value)) for value in loaded.values())
@@ -162,7 +178,7 @@ def _check_loaded(pipe: Any, adapter: Adapter, state: dict[str, Tensor]) -> None
     refuse_lost(pipe, adapter, lost)
     for name, module in networks.items():
         for layer, part in module.named_modules():
-            strength = getattr(part, "scaling", {}).get("evenhand", 1.0)
+            strength = getattr(part, "scaling", {}).get(pipe_name(adapter), 1.0)
             if hasattr(part, "lora_A") and not math.isclose(strength, 1.0):
                 raise UserError(
                     f"adapter {adapter.name!r}: {name}.{layer} would get {strength:g} of its "
@@ -187,8 +203,11 @@ def _check_finite(state: dict[str, Tensor], adapter: Adapter) -> None:
             )
 
 
-def _load_soft_tokens(pipe: Any, adapter: Adapter) -> str:
+def _load_soft_tokens(pipe: Any, adapter: Adapter, *, alone: bool) -> str:
     """Puts the tokens of a file into every text encoder.
+
+    The tokens are called as their maker called them; beside others, which may be called alike, by
+    their digest.
 
     Returns the prefix that stands for them.
     """
@@ -202,7 +221,7 @@ def _load_soft_tokens(pipe: Any, adapter: Adapter) -> str:
     name = next(iter(state))
     if name in (*CLIP_NAMES, "*", "emb_params"):  # other software calls tokens after their file
         name = f"<{'-'.join(adapter.weights.stem.split())}>"
-    token = adapter.described.get("token", name)
+    token = adapter.described.get("token", name) if alone else f"<{adapter.digest}>"
     tensors = (
         [state[name] for name in CLIP_NAMES]
         if set(CLIP_NAMES) <= state.keys()

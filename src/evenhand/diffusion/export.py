@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from evenhand.core.adapters import LORA, Adapter
+from evenhand.core.adapters import LORA, Adapter, Mix
 from evenhand.core.errors import UserError, loading
 from evenhand.core.files import whole
-from evenhand.diffusion.adapters import save_adapter
+from evenhand.diffusion.adapters import pipe_name, save_adapter
 from evenhand.diffusion.lora import file_key
 from evenhand.diffusion.pipeline import load_diffusion
 from evenhand.recipes.model import Model
@@ -45,8 +45,8 @@ def export(
             f"{adapter.weights} into the folder `embeddings` of ComfyUI or AUTOMATIC1111"
         )
     exact = model.model_copy(update={"dtype": "float32"})
-    diffusion = load_diffusion(exact, adapter=adapter, adapter_scale=strength, device="cpu")
-    pipe, state = diffusion.pipe, lora_of_one_rank(diffusion.pipe, "evenhand")
+    diffusion = load_diffusion(exact, adapter=Mix(((adapter, strength),)), device="cpu")
+    pipe, state = diffusion.pipe, lora_of_one_rank(diffusion.pipe, pipe_name(adapter))
     if layout == KOHYA:
         _write_kohya(pipe, state, out)
     else:

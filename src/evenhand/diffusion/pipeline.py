@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from evenhand.core.adapters import Adapter
+from evenhand.core.adapters import Adapter, Mix
 from evenhand.core.errors import UserError, loading
 from evenhand.core.files import digest_of_folder
+from evenhand.core.prompts import Row
 from evenhand.core.resources import locate
 from evenhand.devices import default_device
-from evenhand.diffusion.adapters import load_adapter
+from evenhand.diffusion.adapters import load_adapters
 from evenhand.diffusion.asked import check_call, check_dropped, scheduler_of
 from evenhand.diffusion.safety import SafetyChecker
+from evenhand.diffusion.saving import place, quantisation
 from evenhand.recipes.model import Model, Settings
 
 if TYPE_CHECKING:
@@ -60,6 +62,20 @@ class Diffusion:
         for part in self.pipe.components.values():
             if isinstance(part, nn.Module):
                 part.eval().requires_grad_(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return getattr(self.pipe, "_execution_device", self.pipe.device)
+
+    @property
+    def missing(self) -> dict[tuple[str, int], str]:
+        """A pipeline draws whatever it is asked: nothing is missing."""
+        return {}
+
+    def batch(self, rows: list[Row], **overrides: Any) -> Iterator[tuple[list[Row], Tensor]]:
+        """The images of all rows, drawn together without gradients."""
+        yield rows, self.sample([p.text for p, _ in rows], [s for _, s in rows], **overrides)
 
     @property
     def denoiser(self) -> nn.Module:
@@ -126,27 +142,27 @@ class Diffusion:
 def load_diffusion(
     model: Model,
     *,
-    adapter: Adapter | None = None,
-    adapter_scale: float = 1.0,
+    adapter: Adapter | Mix | None = None,
     device: str | None = None,
     settings: dict[str, Any] | None = None,
 ) -> Diffusion:
-    """Loads a stock pipeline, and an adapter into it.
+    """Loads a stock pipeline, and adapters into it.
 
     Args:
         model: which.
-        adapter: LoRA or soft tokens.
-        adapter_scale: strength of the adapter, 0 to 1.
+        adapter: LoRA or soft tokens, or several adapters with their strengths.
         device: an accelerator where there is one, else `cpu`, when None.
         settings: changes of the model's sampler settings.
 
     Raises:
         UserError: the model or the adapter is not there or cannot be read.
     """
+    if model.endpoint:
+        raise UserError(f"model {model.name!r}: is a service; none of its weights are here")
     from diffusers.pipelines.auto_pipeline import AutoPipelineForText2Image
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
-    path = locate(model.path)
+    path, fewer_bits = locate(model.path), quantisation(model)
     local = pathlib.Path(path).is_dir()
     kind = DiffusionPipeline if local else AutoPipelineForText2Image
     with loading(f"model {model.path!r}", advice="Name a diffusers folder or a Hub model"):
@@ -155,16 +171,18 @@ def load_diffusion(
             revision=None if local else model.revision,
             dtype=getattr(torch, model.dtype),
             variant=model.variant or (_only_variant(pathlib.Path(path)) if local else None),
+            **fewer_bits,
         )
     if local and not model.path.startswith("package:"):
         model = model.model_copy(update={"path": pathlib.Path(path).resolve().name})
     safety = SafetyChecker.of(pipe)
     source = f"{model.path}@{digest_of_folder(path) if local else _commit(model)}"
-    prefix = ""
-    if adapter:
-        loaded, prefix = load_adapter(pipe, adapter, scale=adapter_scale)
-        source += f"+{loaded}"
-    pipe.to(torch.device(device or default_device()))
+    source += f"+{model.quantise.backend}" if model.quantise else ""
+    if isinstance(adapter, Adapter):
+        adapter = Mix(((adapter, 1.0),))
+    loaded, prefix = load_adapters(pipe, adapter or Mix())
+    source = "+".join(filter(None, (source, loaded)))
+    place(pipe, model, torch.device(device or default_device()))
     return Diffusion(
         pipe,
         settings=model.sampling(settings or {}),

@@ -48,7 +48,7 @@ class Recording:
 
 
 @contextlib.contextmanager
-def _forward(module: nn.Module, function: Callable) -> Iterator[None]:
+def forward_of(module: nn.Module, function: Callable) -> Iterator[None]:
     """Puts a function in the place of a module's forward.
 
     Everything else about the module stays.
@@ -79,7 +79,7 @@ def record(denoiser: nn.Module, run: Run, *, offload: bool = False) -> Recording
         outputs.append(_copy(output, "cpu" if offload else None))
         return output
 
-    with torch.no_grad(), _forward(denoiser, recording):
+    with torch.no_grad(), forward_of(denoiser, recording):
         images = run()
     if not outputs:
         raise ReplayError(_NO_CALL)
@@ -131,7 +131,7 @@ def attach(
         calls.append(Call.of(move(arguments, "cpu") if offload else arguments, tensors(leaves)))
         return tree_map(_handed_out, leaves)
 
-    with torch.enable_grad(), _forward(denoiser, handing_back):
+    with torch.enable_grad(), forward_of(denoiser, handing_back):
         images = run()
     if not calls:
         raise ReplayError(_NO_CALL)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from evenhand.core.prompts import Row
-from evenhand.diffusion.pipeline import Diffusion
+from evenhand.diffusion.generators import Generator
 
 T = TypeVar("T")
 
@@ -23,21 +23,19 @@ def batches(rows: Sequence[T], size: int) -> list[list[T]]:
 
 
 def draw(
-    diffusion: Diffusion, rows: Sequence[Row], *, at_once: int | None = None, **overrides: Any
+    generator: Generator, rows: Sequence[Row], *, at_once: int | None = None, **overrides: Any
 ) -> Iterator[tuple[list[Row], Tensor]]:
     """Draws images without gradients.
 
     Args:
-        diffusion: the generator.
+        generator: a pipeline or a service.
         rows: prompts and seeds.
         at_once: images of a batch; all when None.
         overrides: arguments of the pipeline's call, such as `num_inference_steps`.
 
     Yields:
-        the rows of a batch and their images `[N, 3, H, W]` in [0, 1].
+        rows and their images `[N, 3, H, W]` in [0, 1]: those of a batch, of a pipeline; of a
+        service those that it drew, by their size.
     """
     for batch in batches(rows, at_once or max(len(rows), 1)):
-        yield (
-            batch,
-            diffusion.sample([p.text for p, _ in batch], [seed for _, seed in batch], **overrides),
-        )
+        yield from generator.batch(batch, **overrides)

@@ -15,20 +15,25 @@ from torch.nn.functional import interpolate
 
 from evenhand.core.errors import UserError, loading
 from evenhand.images.io import Pixels, Unreadable, read_image
+from evenhand.images.tables import rows_of_file
 from evenhand.images.tensors import to_float, to_uint8
 
 
-def labelled(path: str | os.PathLike, *, split: str | None = None, seed: int = 0) -> dict[str, Any]:
+def labelled(
+    path: str | os.PathLike, *, split: str | None = None, seed: int = 0, image: str = "image"
+) -> dict[str, Any]:
     """Labelled images as `datasets.Dataset` by split, with columns `image` and labels.
 
     The images are not decoded: `pixels_of` reads them.
 
     Args:
         path: parquet file; folder with a folder of images for each class (column `label`), or with
-            a metadata.csv; or Hub name.
+            a metadata.csv; table (`.csv`, `.jsonl`) of image files, relative to it, and labels; or
+            Hub name.
         split: column that names the split of each row; else the data's own splits, or a random
             80/10/10.
         seed: of the random split.
+        image: column that holds the images, or their files.
 
     Raises:
         UserError: it cannot be read, or has no images.
@@ -42,16 +47,22 @@ def labelled(path: str | os.PathLike, *, split: str | None = None, seed: int = 0
             "owner's name in front (owner/name)"
         )
     datasets.disable_progress_bars()
-    kind = "parquet" if path.lower().endswith(".parquet") else None
+    kind = pathlib.Path(path).suffix.lower()
     with loading(f"{path}: labelled images"):
-        found = (
-            datasets.load_dataset(kind, data_files=path) if kind else datasets.load_dataset(path)
-        )
+        if kind in {".csv", ".jsonl", ".ndjson"}:
+            found = {"all": _of_table(pathlib.Path(path), image)}
+        elif kind == ".parquet":
+            found = datasets.load_dataset("parquet", data_files=path)
+        else:
+            found = datasets.load_dataset(path)
         whole = datasets.concatenate_datasets(list(found.values()))
-    if "image" not in whole.column_names:
+    if image not in whole.column_names:
         raise UserError(
-            f"{path}: has no column 'image'; its columns are {', '.join(whole.column_names)}"
+            f"{path}: has no column {image!r}; its columns are {', '.join(whole.column_names)}"
         )
+    if image != "image":
+        found = {name: part.rename_column(image, "image") for name, part in found.items()}
+        whole = whole.rename_column(image, "image")
     with loading(f"{path}: column 'image'", advice="It shall hold images, or paths of files"):
         whole = whole.cast_column("image", datasets.Image(decode=False))
     if split:
@@ -78,6 +89,20 @@ def labelled(path: str | os.PathLike, *, split: str | None = None, seed: int = 0
         "test": (int(0.9 * n), n),
     }
     return {name: whole.select(order[a:b]) for name, (a, b) in cuts.items()}
+
+
+def _of_table(path: pathlib.Path, image: str) -> Any:
+    """The rows of a table, their files as absolute paths."""
+    import datasets
+
+    rows = list(rows_of_file(path))
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, dict) or not isinstance(row.get(image), str):
+            raise UserError(f"{path}, row {number}: names no file in a column {image!r}")
+        row[image] = str(path.parent.absolute() / row[image])
+    if not rows:
+        raise UserError(f"{path}: lists no image")
+    return datasets.Dataset.from_list(rows)
 
 
 def values(rows: Any, column: str, where: str) -> list[Any]:

@@ -7,16 +7,15 @@ import csv
 import difflib
 import functools
 import hashlib
-import io
 import json
 import os
 import pathlib
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from evenhand.core.errors import UserError
 from evenhand.core.prompts import Prompt
+from evenhand.core.rows import csv_rows
 from evenhand.core.schema import parse_json
 
 TEXTS = ("image", "prompt", "concept", "family", "split")  # columns of a table
@@ -45,7 +44,7 @@ def read_table(table: str | os.PathLike, folder: str | os.PathLike) -> list[Pict
     """
     pictures: list[Picture] = []
     rows: dict[str, int] = {}
-    for number, row in enumerate(_rows(pathlib.Path(table)), start=1):
+    for number, row in enumerate(rows_of_file(pathlib.Path(table)), start=1):
         where = f"{table}, row {number}"
         texts = _texts(row, where)
         name = texts["image"]
@@ -61,8 +60,12 @@ def read_table(table: str | os.PathLike, folder: str | os.PathLike) -> list[Pict
     return pictures
 
 
-def _rows(table: pathlib.Path) -> Iterator[Any]:
-    """The rows of a table, as they stand there."""
+def rows_of_file(table: pathlib.Path) -> Iterator[Any]:
+    """The rows of a table (CSV, JSON lines or a JSON list), as they stand there.
+
+    Raises:
+        UserError: it cannot be read as one.
+    """
     try:
         text = table.read_text(encoding="utf-8-sig")
         if table.suffix.lower() in {".jsonl", ".ndjson"}:
@@ -71,13 +74,11 @@ def _rows(table: pathlib.Path) -> Iterator[Any]:
             found = parse_json(text)
             yield from found if isinstance(found, list) else [found]
         else:
-            yield from _csv(text)
+            yield from csv_rows(text)
     except (OSError, UnicodeDecodeError, ValueError, RecursionError, csv.Error) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(
-            f"{table}: cannot be read as a table of images and prompts ({error})"
-        ) from error
+        raise UserError(f"{table}: cannot be read as a table of images ({error})") from error
 
 
 def _json_lines(text: str) -> Iterator[Any]:
@@ -90,22 +91,6 @@ def _json_lines(text: str) -> Iterator[Any]:
             raise ValueError(f"line {number}: {error.msg} at column {error.colno}") from error
         except ValueError as error:
             raise ValueError(f"line {number}: {error}") from error
-
-
-def _csv(text: str) -> Iterator[dict[str, str]]:
-    """Rows of CSV by column; what is no CSV is refused instead of guessed."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    columns = next(reader, [])
-    if twice := [name for name, n in Counter(columns).items() if n > 1]:
-        raise csv.Error(f"column {twice[0]!r} stands twice")
-    for row in reader:
-        if row and len(row) != len(columns):
-            raise csv.Error(
-                f"line {reader.line_num}: {len(row)} values for {len(columns)} columns; a value "
-                'with a comma stands in quotes: "..."'
-            )
-        if row:
-            yield dict(zip(columns, row, strict=True))
 
 
 def _texts(row: Any, where: str) -> dict[str, str]:

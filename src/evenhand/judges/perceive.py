@@ -2,13 +2,14 @@
 
 import pathlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from PIL import Image
 from torch import Tensor
 
+from evenhand.core.adapters import Adapter
 from evenhand.core.errors import UserError
 from evenhand.core.files import whole
 from evenhand.core.prompts import Row
@@ -32,6 +33,30 @@ def with_digest(settings: dict[str, Any], judge: Judge) -> dict[str, Any]:
             "measure without correction: --calibration none"
         )
     return {**settings, "judge": {**settings["judge"], "digest": judge.digest}}
+
+
+def judge_is_trainer(
+    judge: Judge, adapters: Iterable[Adapter], *, allowed: bool
+) -> dict[str, bool]:
+    """What a run's settings say where the judge trained an adapter; nothing where it did not.
+
+    Raises:
+        UserError: it did, and that is not allowed.
+    """
+    trained = [
+        adapter.name
+        for adapter in adapters
+        if (adapter.described.get("classifier") or {}).get("digest") == judge.digest
+    ]
+    if not trained:
+        return {}
+    if not allowed:
+        raise UserError(
+            f"judge {judge.name!r} trained the adapter {trained[0]!r}: its numbers would "
+            "flatter. Name another "
+            "with --judge, or insist with --judge-may-be-trainer"
+        )
+    return {"judge_is_trainer": True}
 
 
 def judged(

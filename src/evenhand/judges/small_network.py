@@ -1,8 +1,9 @@
-"""The two classifiers of the embedded world.
+"""The three classifiers of the embedded world.
 
 Small convolutional networks with one head an attribute.
 
-Their architectures and seeds differ: `trainer` trains adapters, `judge` only judges.
+Their architectures and seeds differ: `trainer` trains adapters, `judge` only judges, and `witness`
+checks what the judge let through: it neither trains nor filters.
 """
 
 import json
@@ -62,14 +63,45 @@ def _residual(widths: list[int]) -> nn.Sequential:
     )
 
 
-ARCHITECTURES = {"strided": _strided, "residual": _residual}
+class _Dilated(nn.Module):
+    """x + a 3x3 convolution whose places are some apart, with group norm and GELU."""
+
+    def __init__(self, width: int, apart: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=apart, dilation=apart),
+            nn.GroupNorm(1, width),
+            nn.GELU(),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+def _patches(widths: list[int]) -> nn.Sequential:
+    """Patches of 4x4 pixels, then dilated blocks at one resolution, as many as there are widths.
+
+    All widths are equal; the places of a block are 1, 2, ... apart.
+    """
+    return nn.Sequential(
+        nn.Conv2d(3, widths[0], 4, 4),
+        nn.GELU(),
+        *(_Dilated(width, apart) for apart, width in enumerate(widths, start=1)),
+        nn.AdaptiveAvgPool2d(4),
+        nn.Flatten(),
+        nn.LazyLinear(widths[-1]),
+        nn.GELU(),
+    )
+
+
+ARCHITECTURES = {"strided": _strided, "residual": _residual, "patches": _patches}
 
 
 class SmallNetwork(nn.Module):
     """Names attributes of 64x64 drawings.
 
     Args:
-        architecture: `strided` or `residual`.
+        architecture: `strided`, `residual` or `patches`.
         widths: channels of the stages.
         classes: class names of each attribute, one head an attribute.
         size: height and width of the images, pixels.

@@ -1,11 +1,12 @@
-"""Measuring on many machines by datatrove's executors.
+"""Work on many machines by datatrove's executors.
 
 They start local processes, Slurm jobs, or tasks of Ray.
 """
 
+import functools
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from evenhand.core.errors import UserError, unknown
@@ -22,18 +23,28 @@ EXECUTORS = {
 
 
 class Task:
-    """A step of datatrove: one shard of a measurement."""
+    """A step of datatrove: one shard of some work.
 
-    def __init__(self, config: Measure, folder: pathlib.Path, pictures: bool) -> None:
-        self.config, self.folder, self.pictures = config, folder, pictures
+    Args:
+        do: the work, called with `rank` and `world`; a function that can be pickled.
+    """
+
+    def __init__(self, do: Callable[..., Any]) -> None:
+        self.do = do
 
     def __call__(self, data: Any, rank: int = 0, world_size: int = 1) -> Iterator[None]:
-        """Measures the units of this rank; hands no documents on."""
-        from evenhand.measure import measure
-
-        share = Share(rank, world_size, only=True)
-        measure(self.config, self.folder, share=share, pictures=self.pictures)
+        """Does the units of this rank; hands no documents on."""
+        self.do(rank=rank, world=world_size)
         yield from ()
+
+
+def _measure(
+    config: Measure, folder: pathlib.Path, pictures: bool, *, rank: int, world: int
+) -> None:
+    """Measures the units of one rank."""
+    from evenhand.measure import measure
+
+    measure(config, folder, share=Share(rank, world, only=True), pictures=pictures)
 
 
 def execute(
@@ -61,19 +72,46 @@ def execute(
     Raises:
         UserError: unknown executor, an option that it does not know, or datatrove is not installed.
     """
-    if kind not in EXECUTORS:
-        raise unknown("executor", kind, EXECUTORS)
+    check_executor(kind)
     plan(config)  # what is unknown is said here, not in a log of some node
     if config.until:
         raise UserError(
             "--until decides by the images of all processes: start several of the same command, "
             "or torchrun, instead"
         )
+    folder = pathlib.Path(folder).absolute()
+    run_tasks(functools.partial(_measure, config, folder, pictures), folder, kind, tasks, options)
+
+
+def check_executor(kind: str) -> None:
+    """Raises UserError where there is no executor of that name."""
+    if kind not in EXECUTORS:
+        raise unknown("executor", kind, EXECUTORS)
+
+
+def run_tasks(
+    do: Callable[..., Any],
+    folder: pathlib.Path,
+    kind: str,
+    tasks: int,
+    options: list[str],
+) -> None:
+    """Runs work in tasks of an executor.
+
+    Args:
+        do: the work, as `Task` takes it.
+        folder: run directory, absolute.
+        kind: of `EXECUTORS`.
+        tasks: number of shards.
+        options: further arguments of the executor.
+
+    Raises:
+        UserError: an option that the executor does not know, or datatrove is not installed.
+    """
     try:
         import datatrove.executor as executors
     except ImportError as error:
         raise UserError("--executor needs datatrove: pip install 'evenhand[cluster]'") from error
-    folder = pathlib.Path(folder).absolute()
     given = {
         "tasks": tasks,
         "logging_dir": str(folder / ".executor"),
@@ -85,9 +123,7 @@ def execute(
     if kind == "slurm":
         given.setdefault("job_name", "evenhand")
     try:
-        engine = getattr(executors, EXECUTORS[kind])(
-            pipeline=[Task(config, folder, pictures)], **given
-        )
+        engine = getattr(executors, EXECUTORS[kind])(pipeline=[Task(do)], **given)
     except TypeError as error:
         raise UserError(f"--executor {kind}: {error}") from error
     engine.run()

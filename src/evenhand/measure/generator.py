@@ -2,21 +2,32 @@
 
 import os
 import pathlib
+import shutil
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection
 from typing import Any
 
 from evenhand.core.attributes import attributes_of
-from evenhand.core.errors import UserError
 from evenhand.core.prompts import Row
-from evenhand.core.records import Record, key, lines_of, read, read_parts, write_records
+from evenhand.core.records import (
+    Record,
+    key,
+    lines_of,
+    read,
+    read_parts,
+    skipped_in_parts,
+    skipped_lines,
+    write_records,
+)
 from evenhand.core.work import Share, work
-from evenhand.diffusion.pipeline import Diffusion, load_diffusion
+from evenhand.diffusion.generators import Generator, load_generator
+from evenhand.diffusion.pipeline import Diffusion
 from evenhand.diffusion.sampling import draw
 from evenhand.diffusion.tokens import cut_short
 from evenhand.judges.base import Judge
-from evenhand.judges.perceive import judged, save_images, with_digest
+from evenhand.judges.perceive import judge_is_trainer, judged, save_images, with_digest
 from evenhand.judges.registry import load_judge
 from evenhand.measure.plan import GeneratorPlan
 from evenhand.measure.rows import units_of
@@ -27,6 +38,7 @@ from evenhand.stats.stopping import enough
 from evenhand.training.run_directory import check_run, claim_run, peak_memory
 
 FREE = ("batch",)  # only cuts the work up
+ANSWERS = ".answers"  # folder of a run: what a service answered, until all is drawn
 Records = dict[tuple[str, int], Record]  # by prompt and seed
 
 
@@ -45,26 +57,21 @@ def measure_generator(
     drawn, and any number of processes share the units. So the records are the same, however often
     the run is cut and however many processes do it.
     """
-    diffusion, judge = _load(plan)
-    trained = _trained(plan, judge, judge_may_be_trainer)
-    cut = cut_short(diffusion, (p.text for p, _ in plan.rows))
+    generator, judge = _load(plan, pathlib.Path(folder) / ANSWERS)
+    adapters = [adapter for adapter, _ in plan.adapters.parts]
+    trained = judge_is_trainer(judge, adapters, allowed=judge_may_be_trainer)
+    texts = (p.text for p, _ in plan.rows)
+    cut = cut_short(generator, texts) if isinstance(generator, Diffusion) else []
     settings = {
         **with_digest(plan.settings, judge),
         **trained,
         **({"cut": cut} if cut else {}),
-        "source": diffusion.source,
+        "source": generator.source,
     }
     folder = check_run(folder, settings, free=FREE)
 
     def do(rows: list[Row]) -> str:
-        ((_, images),) = draw(diffusion, rows)
-        flagged = diffusion.safety(images) if diffusion.safety else None
-        records = judged(
-            rows, images, judge, settings["attributes"], diffusion.source, flagged=flagged
-        )
-        claim_run(folder, settings, free=FREE)
-        save_images(images, [folder / r.image for r in records])
-        return lines_of(records)
+        return _unit(generator, judge, rows, settings, folder)
 
     records: Records = {}  # of the rounds that are done
     of_prompt: dict[str, list[Record]] = defaultdict(list)  # the same; every process decides alike
@@ -81,10 +88,45 @@ def measure_generator(
         if drawn is None:
             return None
         for prompt, seed in wanted:
-            records[key(prompt, seed)] = drawn[key(prompt, seed)]
-            of_prompt[prompt.text].append(drawn[key(prompt, seed)])
-    write_records(folder, [records[key(*row)] for row in plan.rows if key(*row) in records])
+            if record := drawn.get(key(prompt, seed)):  # None where a service refused
+                records[key(prompt, seed)] = record
+                of_prompt[prompt.text].append(record)
+    _put_together(folder, [records[key(*row)] for row in plan.rows if key(*row) in records])
     return write_report(folder, pictures=pictures) if share.only or share.rank == 0 else None
+
+
+def _unit(
+    generator: Generator,
+    judge: Judge,
+    rows: list[Row],
+    settings: dict[str, Any],
+    folder: pathlib.Path,
+) -> str:
+    """Draws, judges and keeps the images of a unit; its part."""
+    found = []
+    for drawn, images in draw(generator, rows):
+        flagged = generator.safety(images) if generator.safety else None
+        records = judged(
+            drawn, images, judge, settings["attributes"], generator.source, flagged=flagged
+        )
+        claim_run(folder, settings, free=FREE)
+        save_images(images, [folder / r.image for r in records])
+        found += records
+    claim_run(folder, settings, free=FREE)  # a service may have refused all
+    missing = [
+        {"skipped": f"{prompt.text} (request {seed})", "why": generator.missing[key(prompt, seed)]}
+        for prompt, seed in rows
+        if key(prompt, seed) in generator.missing
+    ]
+    return lines_of(found) + skipped_lines(missing)
+
+
+def _put_together(folder: pathlib.Path, records: list[Record]) -> None:
+    """Writes the records of a finished run, and which images a service refused to draw."""
+    units = sorted(part.stem for part in (folder / "parts").glob("*.jsonl"))
+    missing = {row["skipped"]: row for row in skipped_in_parts(folder, units)}
+    write_records(folder, records, list(missing.values()))
+    shutil.rmtree(folder / ANSWERS, ignore_errors=True)
 
 
 def _round(
@@ -121,14 +163,23 @@ def cost(plan: GeneratorPlan) -> tuple[float, int]:
     Returns:
         seconds of the whole, and peak memory in bytes.
     """
-    diffusion, judge = _load(plan)
-    rows, seconds = plan.rows[: plan.config.batch], 0.0
+    with tempfile.TemporaryDirectory() as answers:
+        generator, judge = _load(plan, pathlib.Path(answers))
+        rows = plan.rows[: plan.config.batch]
+        return seconds_of(generator, judge, rows, plan.settings) * len(plan.rows), peak_memory()
+
+
+def seconds_of(
+    generator: Generator, judge: Judge, rows: list[Row], settings: dict[str, Any]
+) -> float:
+    """Seconds that drawing and judging an image takes, from doing so with some rows twice."""
+    seconds = 0.0
     for _ in range(2):  # the first time is slower than all others
         started = time.perf_counter()
-        for batch, images in draw(diffusion, rows):
-            judged(batch, images, judge, plan.settings["attributes"], "")
+        for batch, images in draw(generator, rows):
+            judged(batch, images, judge, settings["attributes"], "")
         seconds = time.perf_counter() - started
-    return seconds * len(plan.rows) / len(rows), peak_memory()
+    return seconds / len(rows)
 
 
 def _may_stop(found: list[Record], settings: dict[str, Any]) -> bool:
@@ -141,30 +192,12 @@ def _may_stop(found: list[Record], settings: dict[str, Any]) -> bool:
     )
 
 
-def _trained(plan: GeneratorPlan, judge: Judge, allowed: bool) -> dict[str, bool]:
-    """What the run's settings say where the judge trained the adapter; nothing where it did not.
-
-    Raises:
-        UserError: it did, and that was not allowed.
-    """
-    trainer = (plan.adapter.described.get("classifier") or {}) if plan.adapter else {}
-    if not plan.adapter or trainer.get("digest") != judge.digest:
-        return {}
-    if not allowed:
-        raise UserError(
-            f"judge {judge.name!r} trained the adapter {plan.adapter.name!r}: its numbers would "
-            "flatter. Name another "
-            "with --judge, or insist with --judge-may-be-trainer"
-        )
-    return {"judge_is_trainer": True}
-
-
-def _load(plan: GeneratorPlan) -> tuple[Diffusion, Judge]:
+def _load(plan: GeneratorPlan, answers: pathlib.Path) -> tuple[Generator, Judge]:
     """The generator and the judge of a planned measurement."""
-    diffusion = load_diffusion(
+    generator = load_generator(
         plan.model,
-        adapter=plan.adapter,
-        adapter_scale=plan.config.adapter_scale,
+        answers=answers,
+        adapter=plan.adapters,
         settings=plan.settings["settings"],
     )
-    return diffusion, load_judge(plan.judge, device=diffusion.pipe.device)
+    return generator, load_judge(plan.judge, device=generator.device)

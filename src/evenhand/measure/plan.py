@@ -4,10 +4,11 @@ Names are looked up here and nowhere after; no model is loaded.
 """
 
 import pathlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from evenhand.core.adapters import Adapter, find_adapter
+from evenhand.core.adapters import Mix, find_mix
 from evenhand.core.attributes import Target
 from evenhand.core.errors import UserError, unknown
 from evenhand.core.files import digest
@@ -20,7 +21,7 @@ from evenhand.measure.rows import rows_of
 from evenhand.recipes.judge import JudgeConfig, find_judge
 from evenhand.recipes.measure import NO_CALIBRATION, Measure
 from evenhand.recipes.model import Model, load_model
-from evenhand.stats.calibration import read_calibration
+from evenhand.stats.calibration import Calibration, read_calibration
 from evenhand.stats.stopping import LOOK
 
 
@@ -42,10 +43,10 @@ class Plan:
 
 @dataclass(frozen=True)
 class GeneratorPlan(Plan):
-    """Of a generator: the model, its adapter, and prompts and seeds in order."""
+    """Of a generator: the model, its adapters, and prompts and seeds in order."""
 
     model: Model
-    adapter: Adapter | None
+    adapters: Mix
     rows: list[Row]
 
     def rounds(self) -> list[list[Row]]:
@@ -95,8 +96,12 @@ def _of_generator(config: Measure, name: str) -> GeneratorPlan:
         f"model {config.model!r} names no judge; name a classifier with --judge",
     )
     settings = model.sampling(config.settings)
-    adapter = find_adapter(config.adapter) if config.adapter else None
+    if model.endpoint and config.strengths:
+        names = ", ".join(config.strengths)
+        raise UserError(f"--adapter {names}: model {config.model!r} is a service")
+    adapters = find_mix(config.strengths)
     rows, left_out, shared = rows_of(config, sets.values(), judge)
+    target = _target(config, judge, (prompt for prompt, _ in rows))
     place = one_spelling(name)
     return GeneratorPlan(
         config,
@@ -104,8 +109,8 @@ def _of_generator(config: Measure, name: str) -> GeneratorPlan:
         {
             "model": place,
             "dtype": model.dtype,
-            "adapter": f"{one_spelling(adapter.name)}@{adapter.digest}" if adapter else None,
-            "adapter_scale": config.adapter_scale,
+            **({"saving": model.saving} if model.saving else {}),
+            **adapters.settings,
             "prompts": {one_spelling(name): s.version for name, s in sets.items()},
             "texts": {one_spelling(name): s.digest for name, s in sets.items()},
             "splits": config.splits,
@@ -118,9 +123,10 @@ def _of_generator(config: Measure, name: str) -> GeneratorPlan:
             **({"shared": shared} if shared else {}),
             "settings": settings.model_dump(mode="json"),
             **_judging(config, judge, config.domain or model.domain or pathlib.Path(place).name),
+            "target": target,
         },
         model,
-        adapter,
+        adapters,
         rows,
     )
 
@@ -152,6 +158,7 @@ def _of_folder(config: Measure, folder: str) -> FolderPlan:
             "texts": {one_spelling(name): digest(name) for name in config.prompts},
             "splits": [],
             **_judging(config, judge, config.domain or where.name),
+            "target": _target(config, judge, (picture.prompt for picture in pictures)),
         },
         pictures,
         left_out,
@@ -192,20 +199,30 @@ def _judge(config: Measure, name: str | None, missing: str) -> JudgeConfig:
             f"--joint counts the combinations of several attributes, and {names[0]!r} is measured "
             "alone: name another with --attributes"
         )
-    if config.target:
-        check(Target, {"shares": config.target}, where="target").check(judge.known)
     return judge
+
+
+def _target(config: Measure, judge: JudgeConfig, prompts: Iterable[Prompt]) -> dict[str, Any]:
+    """The shares asked for, JSON values by attribute.
+
+    Raises:
+        UserError: shares that do not sum to 1, a class that the judge does not know, or a concept
+            that its table lacks.
+    """
+    if not config.target:
+        return {}
+    target = check(Target, {"shares": config.target}, where="target")
+    target.check(judge.known)
+    target.check_concepts(prompt.concept for prompt in prompts if not prompt.states)
+    shares = target.model_dump(mode="json")["shares"]
+    return {a: shares[a] for a in config.attributes or judge.known if a in shares}
 
 
 def _judging(config: Measure, judge: JudgeConfig, domain: str) -> dict[str, Any]:
     """The settings that say what is perceived, by whom, and how that judge errs."""
     names = config.attributes or list(judge.known)
     left_out = config.calibration == NO_CALIBRATION
-    file = None if left_out else config.calibration or judge.beside("calibration.json")
-    calibration = read_calibration(file).of(names) if file else None
-    if config.calibration and calibration:
-        for name in names:
-            calibration.confusion(judge.known[name])  # what cannot be corrected is refused now
+    calibration = calibration_of(judge, names, config.calibration)
     return {
         "judge": {"name": one_spelling(judge.name)},
         "concept": judge.concept,
@@ -214,5 +231,23 @@ def _judging(config: Measure, judge: JudgeConfig, domain: str) -> dict[str, Any]
         "calibration": calibration.model_dump(mode="json") if calibration else None,
         **({"calibration_left_out": True} if left_out else {}),
         **({"joint": True} if config.joint else {}),
-        "target": {a: config.target[a] for a in names if a in config.target},
     }
+
+
+def calibration_of(judge: JudgeConfig, names: list[str], given: str | None) -> Calibration | None:
+    """How a judge errs about some attributes, as far as that is known.
+
+    Args:
+        judge: who errs.
+        names: of the attributes.
+        given: the file; the one beside the judge when None; `none` for no calibration.
+
+    Raises:
+        UserError: the file that was given cannot be read, or corrects nothing.
+    """
+    file = None if given == NO_CALIBRATION else given or judge.beside("calibration.json")
+    found = read_calibration(file).of(names) if file else None
+    if given and found:
+        for name in names:
+            found.confusion(judge.known[name])  # what cannot be corrected is refused now
+    return found

@@ -15,10 +15,15 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, sn
 from evenhand.core.adapters import find_adapter
 from evenhand.core.errors import UserError
 from evenhand.core.requests import LOGIN, NotThere, Say, refuse_without_token, tried
+from evenhand.core.schema import read_json
 
 KEPT = {".gitattributes"}  # the Hub's own
-MARK = {"model": "adapter.json", "dataset": "report.json"}  # by which a push knows its own kind
+MARK = {  # by which a push knows its own kind
+    "model": ("adapter.json",),
+    "dataset": ("report.json", "dataset.json"),
+}
 REPORT = ("README.md", "report.json", "report.html", "run.json", "records.jsonl")
+SET = ("README.md", "dataset.json", "dataset.html", "run.json", "stages.json")
 
 
 @dataclass(frozen=True)
@@ -43,10 +48,11 @@ class Difference:
 def contents(folder: pathlib.Path) -> tuple[str, dict[str, pathlib.Path]]:
     """What of a folder is pushed: the kind of repository, and its files by path.
 
-    An adapter goes to a `model`, a report with its records and images to a `dataset`.
+    An adapter goes to a `model`, a report with its records and images to a `dataset`, and so does
+    an image set with its shards.
 
     Raises:
-        UserError: the folder holds no adapter and no report, or an adapter without a card.
+        UserError: the folder holds none of these, or an adapter without a card.
     """
     if (folder / "adapter.json").is_file():
         find_adapter(str(folder.resolve()))  # refuses one that is not complete
@@ -56,10 +62,18 @@ def contents(folder: pathlib.Path) -> tuple[str, dict[str, pathlib.Path]]:
                 f"with it, then `evenhand compare BEFORE AFTER --card {folder}`"
             )
         files = [p for p in folder.iterdir() if p.name[0] != "."]
+    elif (folder / "dataset.json").is_file():
+        shards = read_json(folder / "dataset.json", what="a set's report").get("shards", [])
+        paths = [folder / shard["path"] for shard in shards]
+        files = [folder / name for name in SET]
+        files += [file for path in paths for file in ([path, *path.glob("*")])]
     elif (folder / "report.json").is_file():
         files = [*(folder / name for name in REPORT), *folder.glob("images/**/*")]
     else:
-        raise UserError(f"{folder}: holds no adapter (adapter.json) and no report (report.json)")
+        raise UserError(
+            f"{folder}: holds no adapter (adapter.json), no report (report.json) and no image set "
+            "(dataset.json)"
+        )
     kind = "model" if (folder / "adapter.json").is_file() else "dataset"
     return kind, {p.relative_to(folder).as_posix(): p for p in sorted(files) if p.is_file()}
 
@@ -181,10 +195,10 @@ def _difference(api: HfApi, name: str, kind: str, files: dict[str, pathlib.Path]
     there: dict[str, Any] = {f.path: f for f in tree if hasattr(f, "blob_id")}
     add = {p: file for p, file in files.items() if p not in there or not _equal(file, there[p])}
     delete = [p for p in there if p not in files and p not in KEPT]
-    if delete and MARK[kind] not in there:
+    if delete and not any(mark in there for mark in MARK[kind]):
         raise UserError(
-            f"{name} holds something else ({', '.join(delete[:3])}, but no {MARK[kind]}), which a "
-            "push would delete; name another repository"
+            f"{name} holds something else ({', '.join(delete[:3])}, but no "
+            f"{' or '.join(MARK[kind])}), which a push would delete; name another repository"
         )
     return Difference(name, head, add, delete, len(files) - len(add))
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from evenhand.core.attributes import Target
+from evenhand.core.prompts import Prompt
 from evenhand.core.schema import Count, Seed, Share, Strict, load
 from evenhand.recipes.features import Feature
 from evenhand.recipes.lora import Lora, SoftTokens
@@ -106,7 +107,8 @@ class Dft(Strict):
         dtype: of its weights, instead of the model's own; `auto` takes what the device computes
             best.
         prompts: a prompt set, or `{prompt set: weight}`; only the train split is used.
-        target: the distribution asked for; `targets` gives prompt families another one.
+        target: the distribution asked for; or the name of a table that gives each concept its
+            own. `targets` gives prompt families another one.
         lora, soft_tokens: what is trained, one of them (LoRA on the text encoder when neither is
             given).
         steps: optimisation steps.
@@ -145,6 +147,14 @@ class Dft(Strict):
     save_every: Count | None = None
     seed: Seed = 0
     runs: Count = 1
+
+    def target_of(self, prompt: Prompt) -> Target:
+        """The distribution asked for of the images of a neutral prompt, without tables.
+
+        Raises:
+            UserError: its table lacks the prompt's concept and has no default.
+        """
+        return self.targets.get(prompt.family, self.target).of(prompt.concept)
 
     @property
     def trained(self) -> Lora | SoftTokens:

@@ -3,36 +3,28 @@
 Data only.
 """
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, model_validator
 
 from evenhand.core.attributes import Attribute, attributes_of
-from evenhand.core.schema import Count, Seed, Share, Strict, load
+from evenhand.core.schema import Count, Share, load
 from evenhand.recipes.judge import Faces, FaceSearch
 from evenhand.recipes.labels import Labels
+from evenhand.recipes.network import Network
 from evenhand.recipes.optimisation import Optimisation, refuse_moved
 
 
-class JudgeTraining(Strict):
+class JudgeTraining(Network):
     """A recipe of `evenhand classifier train`.
 
     One network of transformers with the classes of all its attributes as labels.
 
     Attributes:
         attributes: what it learns to perceive.
-        path: Hub name or folder of the image classifier or backbone to start from (timm's:
-            `timm/resnet18.a1_in1k`, with timm installed).
-        config: of a network trained from nothing instead, `{model_type: resnet, ...}`, as
-            transformers' AutoConfig takes it.
-        freeze: train the last linear layer alone, on the features of the network, of which neither
-            weights nor batch-norm statistics change. CLIP's too:
-            OpenCLIP's weights as the Hub has them for transformers
-            (`laion/CLIP-ViT-B-32-laion2B-s34B-b79K`).
         faces: train on the largest face of each image, cut out; images without one are left out.
             The judge that comes of it, and its calibration, cut out in the same way. Whole images,
             when None.
-        size: height and width of its input, pixels.
         split: column that says `train`, `validation` or `test`; the data's own splits, or a random
             80/10/10, when None.
         balance: weigh images so that every class of an attribute counts alike.
@@ -50,11 +42,7 @@ class JudgeTraining(Strict):
     """
 
     attributes: dict[str, Labels] = Field(min_length=1)
-    path: str | None = None
-    config: dict[str, Any] | None = None
-    freeze: bool = False
     faces: FaceSearch | None = None
-    size: Count = 224
     split: str | None = None
     balance: bool = True
     jitter: Share = 0.1
@@ -67,7 +55,6 @@ class JudgeTraining(Strict):
     optimisation: Optimisation = Optimisation()
     smoothing: Share = 0.05
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    seed: Seed = 0
 
     _moved = model_validator(mode="before")(refuse_moved)
 
@@ -79,13 +66,12 @@ class JudgeTraining(Strict):
                     f"attributes.{name} has the class {labels.names[0]!r} alone; a judge tells two "
                     "or more apart"
                 )
-        if (self.path is None) == (self.config is None):
-            raise ValueError(
-                "give either path (a network to start from) or config (one trained from nothing)"
-            )
-        if self.freeze and self.config:
-            raise ValueError("freeze keeps a trained network as it is: name one with path")
         return self
+
+    @property
+    def labels(self) -> list[str]:
+        """The classes of all attributes."""
+        return [f"{a}: {c}" for a, labels in self.attributes.items() for c in labels.names]
 
     @property
     def crops(self) -> Faces | None:

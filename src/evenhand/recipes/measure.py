@@ -4,6 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from evenhand.core.adapters import named_strengths
+from evenhand.core.concept_targets import Shares
 from evenhand.core.schema import Count, Strict
 
 NO_CALIBRATION = "none"  # for `calibration`: correct nothing, even where the judge has one
@@ -18,6 +20,11 @@ class Measure(Strict):
             none.
         images: of a neutral prompt; at most, with `until`.
         until: a prompt is drawn no further once each of its shares is known to +- this.
+        target: shares asked for, `{attribute: {class: share}}`; or the name of a table that gives
+            each concept its own, alone or under its attribute.
+        adapter: with which the model is loaded: a name, several that may each carry a strength
+            (`NAME=0.7`), or a table of names and strengths; `strengths` reads it.
+        adapter_scale: strength of an adapter that is the only one and carries none.
         calibration: file that `evenhand calibrate` wrote; the one beside the judge when None;
             `none` (a file of that name is `./none`): shares stay as they are called.
         domain: what kind of images these are, in words, to be compared with the calibration's.
@@ -29,7 +36,7 @@ class Measure(Strict):
     prompts: list[str] = []
     attributes: list[str] = []
     judge: str | None = None
-    adapter: str | None = None
+    adapter: str | list[str] | dict[str, float] | None = None
     adapter_scale: float = 1.0
     joint: bool = False
     splits: list[str] = []
@@ -38,7 +45,7 @@ class Measure(Strict):
     until: Annotated[float, Field(ge=0.005, lt=0.5)] | None = None
     seed: int = 0
     batch: Count = 16
-    target: dict[str, dict[str, float]] = {}
+    target: Shares = {}
     settings: dict[str, Any] = {}
     calibration: str | None = None
     domain: str = ""
@@ -52,8 +59,12 @@ class Measure(Strict):
             values = getattr(self, name)
             if twice := [x for x in values if values.count(x) > 1]:
                 raise ValueError(f"{name}: {twice[0]!r} is given twice; leave one out")
-        if self.adapter is None and self.adapter_scale != 1:
-            raise ValueError("adapter_scale is the strength of an adapter: name one with --adapter")
+        strengths = list(self.strengths.values())
+        if self.adapter_scale != 1 and strengths != [self.adapter_scale]:
+            raise ValueError(
+                "adapter_scale is the strength of an adapter: name one with --adapter; of several, "
+                "write --adapter NAME=STRENGTH for each"
+            )
         if self.model and not self.prompts:
             raise ValueError("name a prompt set with --prompts")
         drawing = {"adapter", "until", "settings", "splits", "images", "explicit_images"}
@@ -65,3 +76,25 @@ class Measure(Strict):
                 f"of images, and one table of prompts (given: {', '.join(sorted(given)) or 'more'})"
             )
         return self
+
+    @property
+    def strengths(self) -> dict[str, float]:
+        """The adapters by name, and the strength at which each is loaded.
+
+        Raises:
+            ValueError: one is given twice, or with several strengths.
+        """
+        table = self.adapter if isinstance(self.adapter, dict) else _table(self.adapter)
+        return {name: strength * self.adapter_scale for name, strength in table.items()}
+
+
+def _table(given: str | list[str] | None) -> dict[str, float]:
+    """Names of adapters and their strengths, from `NAME` and `NAME=STRENGTH`."""
+    names, found = [given] if isinstance(given, str) else given or [], {}
+    for name, strengths in map(named_strengths, names):
+        if name in found:
+            raise ValueError(f"adapter: {name!r} is given twice; leave one out")
+        if len(strengths) > 1:
+            raise ValueError(f"adapter: {name!r} has several strengths; a measurement takes one")
+        found[name] = strengths[0] if strengths else 1.0
+    return found

@@ -12,6 +12,7 @@ from evenhand.core.schema import check
 from evenhand.reports.evidence import Answers, Evidence, Rule, calls, evidence, probabilities
 from evenhand.reports.judges import short_name
 from evenhand.reports.tally import answers
+from evenhand.reports.wishes import Wish, wish_of
 from evenhand.stats.calibration import Calibration
 from evenhand.stats.confusion import FEW_LABELLED, Confusion
 from evenhand.stats.correction import corrected, corrected_means
@@ -100,8 +101,14 @@ def unheard(records: list[Record], known: dict[str, "Asked"]) -> list[str]:
     """What a reader should know of the records: which numbers there are not, and why."""
     if not records:
         return ["No image was judged: there is nothing to report."]
-    found = []
-    if all(r.states for r in records):
+    neutral = [r.concept for r in records if not r.states]
+    found = [
+        note
+        for a in known.values()
+        if a.wish and not a.attribute.parts
+        for note in a.wish.notes(neutral)
+    ]
+    if not neutral:
         found.append(
             "Every prompt says a class: shares, gaps and distances are of prompts that say none, "
             "so there are none here."
@@ -130,14 +137,14 @@ class Asked:
 
     Attributes:
         attribute: which.
-        wished: shares `[K]` asked for.
+        wish: the shares asked for; None where there is no target of it.
         confusion: how the judge errs; None where that is not known, or not known of these images.
         until: how a run that looks while it draws decides when to stop.
         fit: whether the calibration holds for the images; None where that cannot be checked.
     """
 
     attribute: Attribute
-    wished: list[float] | None
+    wish: Wish | None
     confusion: Confusion | None
     until: dict[str, Any] | None
     fit: Fit | None = None
@@ -207,7 +214,7 @@ def asked_of(settings: dict[str, Any], *runs: list[Record]) -> dict[str, Asked]:
         fit = _worst_fit(attribute, confusion, runs)
         found[name] = Asked(
             attribute,
-            target.marginal(attribute, known) if target else None,
+            wish_of(target, attribute, known),
             confusion if fit is None or fit.holds else None,
             until,
             fit,

@@ -10,7 +10,7 @@ import re
 from dataclasses import asdict
 from typing import Any
 
-from evenhand.core.adapters import CLIP_NAMES, Adapter, find_adapter
+from evenhand.core.adapters import CLIP_NAMES, Adapter, find_adapter, strengths_in
 from evenhand.core.errors import UserError
 from evenhand.core.files import write_json, write_text
 from evenhand.core.records import read_run
@@ -19,21 +19,19 @@ from evenhand.recipes.model import Model, load_model
 from evenhand.reports.changes import Comparison
 from evenhand.reports.headlines import Found, Headline, headlines, number
 from evenhand.reports.models import Report
+from evenhand.reports.sweep.models import sweep_of
+from evenhand.reports.sweep.table import table_of
 from evenhand.stats.shares import Estimate
 
 
-def write_card(
-    folder: str | os.PathLike,
-    comparison: Comparison,
-    *,
-    sweep: dict[str, Report] | None = None,
-) -> None:
+def write_card(folder: str | os.PathLike, comparison: Comparison) -> None:
     """Writes an adapter's `README.md` and puts the numbers into its `adapter.json`.
+
+    What `evenhand sweep` found of these weights stands there already, and is put into the card.
 
     Args:
         folder: of the adapter.
         comparison: of the base model with the adapter; the adapter was loaded from its file.
-        sweep: reports by strength of the adapter ("0.5"), of the same prompts.
     """
     folder = pathlib.Path(folder)
     lines = headlines([comparison.before, comparison.after], comparison.change)
@@ -42,9 +40,9 @@ def write_card(
     settings = comparison.after.run.settings
     write_json(folder / "adapter.json", {**described, "measured": _measured(settings, lines)})
     model = load_model(settings["model"])
-    strengths = {"0": comparison.before, **sweep, "1": comparison.after} if sweep else {}
+    sweep = sweep_of(adapter)
     trainer = described.get("classifier", {})
-    text = _template().render(
+    text = card_template("card.md.j2").render(
         name=folder.name,
         adapter=adapter,
         trained_by=described.get("versions", {}).get("evenhand"),
@@ -63,8 +61,8 @@ def write_card(
         judge_is_trainer=settings.get("judge_is_trainer")
         or trainer.get("digest") == settings["judge"]["digest"],
         lines=lines,
-        sweep=list(strengths),
-        strengths=_by_strength(strengths),
+        sweep=sweep,
+        swept=table_of(sweep.points, sweep.suggested) if sweep else None,
         licence=model.licence,
     )
     header = _header(adapter, model, comparison.after)
@@ -82,18 +80,22 @@ def card_of(
     """
     adapter = find_adapter(str(folder))
     runs = [read_run(run)[0]["settings"] for run in (before, after)]
-    loaded, strengths = [r.get("adapter") for r in runs], [r.get("adapter_scale") for r in runs]
-    if loaded[0] or not loaded[1] or loaded[1].rpartition("@")[2] != adapter.digest:
+    none, loaded = (strengths_in(r) for r in runs)
+    if none or list(loaded) != [adapter.digest]:
+        names = [r.get("adapter") or "none" for r in runs]
         raise UserError(
             f"--card {folder}: the first run must be without an adapter, the second with this one "
-            f"(digest {adapter.digest}); they have {loaded[0] or 'none'} and {loaded[1] or 'none'}"
+            f"(digest {adapter.digest}) alone; they have {names[0]} and {names[1]}"
         )
-    if strengths[1] not in (None, 1):
-        raise UserError(f"--card {folder}: the second run has it at strength {strengths[1]}, not 1")
+    if loaded[adapter.digest] != 1:
+        raise UserError(
+            f"--card {folder}: the second run has it at strength {loaded[adapter.digest]}, not 1"
+        )
     return adapter.folder
 
 
-def _template() -> Any:
+def card_template(name: str) -> Any:
+    """A card's template; names put into it pass a filter that makes them safe in Markdown."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -105,7 +107,7 @@ def _template() -> Any:
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"number": number, "md": markdown, "code": code, "text": literal}
-    return environment.get_template("card.md.j2")
+    return environment.get_template(name)
 
 
 def markdown(text: object) -> str:
@@ -200,20 +202,6 @@ def _load(adapter: Adapter, folder: str) -> str:
             f"text_encoder=pipe.text_encoder{suffix}, tokenizer=pipe.tokenizer{suffix})"
         )
     return "\n".join(lines)
-
-
-def _by_strength(reports: dict[str, Report]) -> dict[tuple[str, str], list[Found]]:
-    """The headline numbers that there are at every strength of the adapter."""
-    columns = [
-        {(x.subject.split(":")[0], x.what): x.found[0] for x in headlines([report])}
-        for report in reports.values()
-    ]
-    rows = columns[0] if columns else {}
-    return {
-        row: [column[row] for column in columns]
-        for row in rows
-        if all(row in column for column in columns)
-    }
 
 
 def _measured(settings: dict[str, Any], lines: list[Headline]) -> dict[str, Any]:

@@ -38,11 +38,13 @@ class Evidence:
         found: one row a concept; of one concept, one row a wording.
         images: that count, in all.
         rows_are: what a row is: `concepts`, or `wordings` of one concept.
+        concepts: of each row.
     """
 
     found: Moments
     images: int
     rows_are: str
+    concepts: list[str]
 
     @property
     def table(self) -> NDArray[np.float64]:
@@ -64,7 +66,8 @@ def evidence(rows: list[Record], answers: Answers, rule: Rule | None = None) -> 
         groups = [[prompt] for prompt in groups[0]]
     found = [over_wordings([joined([_of(p, answers(p), rule) for p in g])]) for g in groups]
     images = sum(int((~np.isnan(answers(p)).any(1)).sum()) for g in groups for p in g)
-    return Evidence(joined(found), images, "wordings" if len(concepts) == 1 else "concepts")
+    named = [g[0][0].concept for g in groups]
+    return Evidence(joined(found), images, "wordings" if len(concepts) == 1 else "concepts", named)
 
 
 def _of(prompt: list[Record], answers: NDArray, rule: Rule | None) -> Moments:

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import pathlib
+from typing import Any
 
 from evenhand.core.errors import UserError
 from evenhand.core.files import write_json, write_text
@@ -17,6 +18,7 @@ from evenhand.reports.headlines import headlines, labels_of, number
 from evenhand.reports.models import Report
 from evenhand.reports.pictures import Side, grids, of_people
 from evenhand.reports.plots import PALETTE, PLOTTED, gap_plot, shares_plot
+from evenhand.reports.refusals import refusals
 from evenhand.reports.report import build
 from evenhand.reports.sentence import in_words
 
@@ -31,6 +33,7 @@ def write_report(folder: str | os.PathLike, *, pictures: bool = True) -> Report:
     folder = pathlib.Path(folder)
     run = read_run(folder)
     report = build(run)
+    report = report.model_copy(update={"notes": [*report.notes, *refusals(folder, report)]})
     write_json(folder / "report.json", report.as_json())
     side = Side("", folder, report, run[1])
     _write_page(folder / "report.html", [side], None, report.notes, pictures)
@@ -95,16 +98,6 @@ def _write_page(
     notes: list[str],
     pictures: bool,
 ) -> None:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("evenhand.reports", "templates"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["number"] = number
     last = sides[-1].report
     colours = {
         a: dict(zip(entry.classes, itertools.cycle(PALETTE), strict=False))
@@ -114,7 +107,7 @@ def _write_page(
     lines = headlines([side.report for side in sides], change)
     agreed, made = bool(change and change.agreement), last.run.settings.get("images_from")
     settings, (strips, omitted) = last.run.settings, grids(sides) if pictures else ([], 0)
-    html = environment.get_template("report.html.j2").render(
+    html = page_template("report.html.j2").render(
         subject=settings.get("model") or pathlib.Path(settings["images_from"]).name,
         plotted=PLOTTED,
         omitted=omitted,
@@ -138,6 +131,21 @@ def _write_page(
         found_by_face=any(r.faces is not None for side in sides for r in side.records),
     )
     write_text(path, html)
+
+
+def page_template(name: str) -> Any:
+    """A page's template; what is put into it is escaped."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("evenhand.reports", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["number"] = number
+    return environment.get_template(name)
 
 
 def _plots(sides: list[Side], attribute: str, colours: dict[str, str] | None) -> dict[str, str]:

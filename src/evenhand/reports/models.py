@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from evenhand.core.concept_targets import ConceptTargets
 from evenhand.core.schema import Strict
 from evenhand.stats.fit_of_calibration import Fit
 from evenhand.stats.shares import Estimate
@@ -42,6 +43,7 @@ class PromptReport(Strict):
         gap_floor: the mean gap of an even generator on as many images; None where none was seen.
         distance: to the target, the share of images that would have to change class.
         discrepancy: `fairness_discrepancy` from the target, 0 to 1.41.
+        target: the share asked for of each class, where each concept has its own.
     """
 
     prompt: str
@@ -55,6 +57,7 @@ class PromptReport(Strict):
     gap_floor: Number | None
     distance: Number | None
     discrepancy: Number | None
+    target: list[Number] | None = None
 
 
 class SplitReport(Strict):
@@ -123,6 +126,21 @@ class ExplicitReport(Strict):
     classes: ByClass
 
 
+class TargetTable(Strict):
+    """A table of targets by concept: its name, who counted, when, and the licence of that."""
+
+    table: str
+    attribute: str
+    source: str
+    year: str
+    licence: str = ""
+
+    @classmethod
+    def of(cls, table: ConceptTargets) -> "TargetTable":
+        """What a table says of itself."""
+        return cls(**table.model_dump(include=set(cls.model_fields)))
+
+
 class AttributeReport(Strict):
     """One attribute, or the intersection of several.
 
@@ -130,7 +148,9 @@ class AttributeReport(Strict):
         classes: in the order of `target`.
         contrast: the classes between which the gap is taken.
         parts: the attributes that an intersection is of; none of an attribute of its own.
-        target: the share asked for of each class, sum 1; None without a target.
+        target: the share asked for of each class, sum 1; None without a target, or where each
+            concept has its own (`PromptReport.target`).
+        target_tables: where these are from; of an intersection the tables of its parts.
         calibrated: the judge's accuracy in its calibration, mean over classes; None without one,
             or where it does not hold for these images.
         fit: whether it holds; None where that cannot be checked.
@@ -143,6 +163,7 @@ class AttributeReport(Strict):
     contrast: list[str]
     parts: list[str]
     target: list[float] | None
+    target_tables: list[TargetTable] = []
     calibrated: Number | None
     fit: Fit | None = None
     splits: dict[str, SplitReport]

@@ -16,14 +16,18 @@ from evenhand.stats.correction import change_of_corrected
 from evenhand.stats.means import change_of_means, pair_noise
 from evenhand.stats.roots import change_of_roots
 from evenhand.stats.shares import Estimate
-from evenhand.stats.squares import Form, distance_from
+from evenhand.stats.squares import Form
 
 
 def change_that(
-    before: list[Record], after: list[Record], test: Test, rule: Rule | None = None
+    before: list[Record],
+    after: list[Record],
+    test: Test,
+    rule: Rule | None = None,
+    level: float = 0.95,
 ) -> Estimate:
     """The change of the share of images that pass a test; at least one image."""
-    return _change_of_shares(before, after, passes(test), rule)[0]
+    return _change_of_shares(before, after, passes(test), rule, level)[0]
 
 
 def attribute_change(before: list[Record], after: list[Record], asked: Asked) -> AttributeChange:
@@ -39,7 +43,8 @@ def attribute_change(before: list[Record], after: list[Record], asked: Asked) ->
 def _split(before: list[Record], after: list[Record], asked: Asked) -> SplitChange:
     """The paired differences of one attribute in a split."""
     attribute, (even, among) = asked.attribute, evenness(asked)
-    target = distance_from(asked.wished) if asked.wished else None
+    rows_of_form = evidence(after, calls(attribute), asked.rule).concepts
+    target = asked.wish.form(rows_of_form) if asked.wish else None
     runs, known = (before, after), asked.confusion is not None
 
     def root(form: Form, answers: Answers) -> Estimate:
@@ -74,11 +79,16 @@ def _tables(
 
 
 def _change_of_shares(
-    before: list[Record], after: list[Record], answers: Answers, rule: Rule | None
+    before: list[Record],
+    after: list[Record],
+    answers: Answers,
+    rule: Rule | None,
+    level: float = 0.95,
 ) -> list[Estimate]:
     """Changes of the mean answers."""
     was, now = _tables(before, after, answers, rule)
-    return change_of_means(was, now, np.diag(pair_noise(steps(before, after, answers))))
+    noise = np.diag(pair_noise(steps(before, after, answers)))
+    return change_of_means(was, now, noise, level=level)
 
 
 def _change_of_corrected(before: list[Record], after: list[Record], asked: Asked) -> list[Estimate]:

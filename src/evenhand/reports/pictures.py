@@ -154,8 +154,10 @@ def _pictures(path: pathlib.Path, record: Record) -> tuple[str | None, str | Non
     except Unreadable:
         return None, None
     if not record.box:
-        return _uri(Image.fromarray(pixels), THUMBNAIL), None
-    return _uri(_crop(pixels, record.box), THUMBNAIL), _uri(_framed(pixels, record.box), WHOLE)
+        return data_uri(Image.fromarray(pixels), THUMBNAIL), None
+    return data_uri(_crop(pixels, record.box), THUMBNAIL), data_uri(
+        _framed(pixels, record.box), WHOLE
+    )
 
 
 def _crop(pixels: Pixels, box: list[float]) -> Image.Image:
@@ -181,7 +183,8 @@ def _framed(pixels: Pixels, box: list[float]) -> Image.Image:
     return image
 
 
-def _uri(image: Image.Image, size: int) -> str:
+def data_uri(image: Image.Image, size: int) -> str:
+    """An image as a PNG in a data URI, no side longer than `size` pixels."""
     image.thumbnail((size, size))
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)

@@ -1,6 +1,7 @@
 """The plots of a report, as SVG that is written into its page."""
 
 import io
+import itertools
 import textwrap
 from typing import Any
 
@@ -58,12 +59,16 @@ def shares_plot(entries: Entries, colours: dict[str, str]) -> str:
                 alpha=1.0 if entry is last else 0.55,
             )
             left = [a + b for a, b in zip(left, widths, strict=True)]
-    for k in range(1, len(last.target or [])):
-        axes.axvline(sum((last.target or [])[:k]), color="black", linestyle="--", linewidth=1)
+    dashed: dict[str, Any] = {"color": "black", "linestyle": "--", "linewidth": 1}
+    for border in _borders(last.target):
+        axes.axvline(border, **dashed)
+    for y, p in enumerate(prompts):  # where each concept has its own target
+        for border in _borders(p.target):
+            axes.plot([border] * 2, [y + 0.5 - bars, y + 0.5], **dashed)
     said = [
         *["corrected for the judge's errors"] * corrected,
         *[f"pale: {first}"] * (len(runs) > 1),
-        *["dashed: target"] * bool(last.target),
+        *["dashed: target"] * bool(last.target or last.target_tables),
     ]
     axes.set(
         xlim=(0, 1),
@@ -72,7 +77,12 @@ def shares_plot(entries: Entries, colours: dict[str, str]) -> str:
     from matplotlib.patches import Patch
 
     _legend(axes, {c: Patch(color=colour) for c, colour in colours.items()})
-    return _svg(figure)
+    return svg(figure)
+
+
+def _borders(target: list[float] | None) -> list[float]:
+    """Where one class ends and the next begins, in shares; none without a target."""
+    return list(itertools.accumulate(target or []))[:-1]
 
 
 def gap_plot(entries: Entries) -> str:
@@ -116,10 +126,10 @@ def gap_plot(entries: Entries) -> str:
         xlabel=f"gap {last.among}",
     )
     _legend(axes, handles)
-    return _svg(figure)
+    return svg(figure)
 
 
-def _svg(figure: Any) -> str:
+def svg(figure: Any) -> str:
     """The figure as an `<svg>` element; names in it are text, whatever signs they hold."""
     import matplotlib
     from matplotlib.text import Text

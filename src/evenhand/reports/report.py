@@ -15,6 +15,7 @@ from evenhand.reports.models import (
     Report,
     RunInfo,
     Stopping,
+    TargetTable,
 )
 from evenhand.reports.split import over_prompts, split_report
 from evenhand.reports.tally import (
@@ -66,11 +67,13 @@ def _attribute(
     """One attribute in all records; `splits` are the neutral ones."""
     attribute = asked.attribute
     neutral = [r for r in records if not r.states]
+    tables = asked.wish.tables if asked.wish else []
     return AttributeReport(
         classes=attribute.classes,
         contrast=attribute.contrast or attribute.classes,
         parts=attribute.parts,
-        target=asked.wished,
+        target=asked.wish.same if asked.wish else None,
+        target_tables=[TargetTable.of(table) for table in tables],
         calibrated=asked.accuracy,
         fit=asked.fit,
         splits={s: split_report(rows, asked) for s, rows in splits.items()},
@@ -116,9 +119,10 @@ def _saved(
 
 def _prompt(rows: list[Record], asked: Asked) -> PromptReport:
     """One prompt in detail."""
-    attribute, wished = asked.attribute, asked.wished
+    attribute, wish = asked.attribute, asked.wish
     found = counts(rows, attribute)
     seen, contrasted = int(found.sum()), int(found[attribute.contrasted].sum())
+    wished = wish.of(rows[0].concept) if wish else None
     on_target = wished if seen else None
     return PromptReport(
         prompt=rows[0].prompt,
@@ -134,6 +138,7 @@ def _prompt(rows: list[Record], asked: Asked) -> PromptReport:
         gap_floor=gap_floor(len(attribute.contrasted), contrasted) if contrasted else None,
         distance=float(total_variation(shares(found), on_target)) if on_target else None,
         discrepancy=float(fairness_discrepancy(found, on_target)) if on_target else None,
+        target=wished if wish and wish.tables else None,
     )
 
 

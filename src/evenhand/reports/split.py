@@ -13,14 +13,14 @@ from evenhand.stats.floors import distance_floor, gap_floor, worst_floor, worst_
 from evenhand.stats.means import mean_shares
 from evenhand.stats.roots import root
 from evenhand.stats.shares import Estimate, shares, total_variation
-from evenhand.stats.squares import Form, distance_from, squares, unevenness
+from evenhand.stats.squares import Form, squares, unevenness
 
 
 def split_report(rows: list[Record], asked: Asked) -> SplitReport:
     """All prompts of a split; at least one record."""
-    attribute, wished = asked.attribute, asked.wished
+    attribute = asked.attribute
     seen = evidence(rows, calls(attribute), asked.rule)
-    target = distance_from(wished) if wished and seen.images else None
+    target = asked.wish.form(seen.concepts) if asked.wish and seen.images else None
     distance = root(squares(seen.found, target)) if target else None
     corrected = asked.corrected(rows) if seen.images else None
     return SplitReport(
@@ -91,17 +91,17 @@ def _floor(found: np.ndarray) -> float:
 
 def _distances_found(rows: list[Record], asked: Asked) -> dict[str, float | None]:
     """Distances as found, chance included, of the prompts in which something was seen."""
-    attribute, wished = asked.attribute, asked.wished
-    if not wished:
+    attribute, wish = asked.attribute, asked.wish
+    if not wish:
         return {"distance_found": None, "distance_floor": None}
 
     def distance(group: list[Record]) -> float:
-        found = counts(group, attribute)
+        found, wished = counts(group, attribute), wish.of(group[0].concept)
         return float(total_variation(shares(found), wished)) if found.sum() else float("nan")
 
     def floor(group: list[Record]) -> float:
         n = int(counts(group, attribute).sum())
-        return distance_floor(tuple(wished), n) if n else float("nan")
+        return distance_floor(tuple(wish.of(group[0].concept)), n) if n else float("nan")
 
     return {"distance_found": _mean(rows, distance), "distance_floor": _mean(rows, floor)}
 
@@ -118,9 +118,11 @@ def _times(e: Estimate, factor: float) -> Estimate:
     return Estimate(value, low, high, e.n, e.level)
 
 
-def over_prompts(rows: list[Record], test: Test, rule: Rule | None = None) -> Estimate:
+def over_prompts(
+    rows: list[Record], test: Test, rule: Rule | None = None, level: float = 0.95
+) -> Estimate:
     """The share of images that pass a test, for prompts like these."""
     if not rows:
-        return Estimate(None, None, None, 0)
+        return Estimate(None, None, None, 0, level)
     found = evidence(rows, passes(test), rule)
-    return mean_shares(found.table, found.images)[0]
+    return mean_shares(found.table, found.images, level)[0]

@@ -60,7 +60,7 @@ def _chance(found: Squares, level: float) -> float:
     Their squares are sums of chi squares, of the prompts and of the calibration. One of the same
     skewness stands for the sum; its quantile is larger than the normal one.
     """
-    free, m = len(found.form.target) - 1, len(found.each)
+    free, m = found.form.target.shape[1] - 1, len(found.each)
     parts = [(found.at_zero / m, m * free), (found.calibration[0], free)]
     total = sum(v / 2 for v, _ in parts)
     cubes = sum(n * (v / (2 * n)) ** 1.5 for v, n in parts)
@@ -112,6 +112,7 @@ def change_of_roots(
         level: nominal coverage.
     """
     both = ~np.isnan(before.pairs + after.pairs).any((1, 2))
+    form = form.of(both)
     was, now = (squares(x.of(both), form, confusion, among) for x in (before, after))
     if was is None or now is None:
         return Estimate(None, None, None, 0, level)

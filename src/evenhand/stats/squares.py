@@ -28,13 +28,26 @@ class Form:
 
     Attributes:
         weights: B, `[C, C]`.
-        target: what shares are held against, `[C]`, sum 1.
-        largest: the square of a prompt with one class only, the worst one.
+        target: what shares are held against, `[T, C]`, rows sum to 1: one row for all prompts, or
+            one for each of m prompts.
+        bounds: `[T]`, the square of a prompt with one class only, the worst one.
     """
 
     weights: NDArray[np.float64]
     target: NDArray[np.float64]
-    largest: float
+    bounds: NDArray[np.float64]
+
+    @property
+    def largest(self) -> float:
+        """The largest mean square that prompts can have."""
+        return float(self.bounds.mean())
+
+    def of(self, which: ArrayLike) -> "Form":
+        """That of some prompts, `[m]` true for each one kept."""
+        if len(self.target) == 1:
+            return self
+        at = np.flatnonzero(which)
+        return Form(self.weights, self.target[at], self.bounds[at])
 
 
 def unevenness(classes: int) -> Form:
@@ -42,8 +55,9 @@ def unevenness(classes: int) -> Form:
 
     0: all equally often. One class only: 2/K. Its root for two classes is the gap `|p1 - p2|`.
     """
-    even = np.full(classes, 1 / classes)
-    return Form(2 / (classes - 1) * (np.eye(classes) - 1 / classes), even, 2 / classes)
+    even = np.full((1, classes), 1 / classes)
+    weights = 2 / (classes - 1) * (np.eye(classes) - 1 / classes)
+    return Form(weights, even, np.array([2 / classes]))
 
 
 def distance_from(target: ArrayLike) -> Form:
@@ -52,10 +66,13 @@ def distance_from(target: ArrayLike) -> Form:
     0: on target; 1: one class only, where another one only was asked for. For two classes the root
     is the total variation; times the root of 2 it is the fairness discrepancy (`||p - t||`) of
     Teo et al.
+
+    Args:
+        target: `[C]` for all prompts, or `[m, C]`, each prompt's own.
     """
-    t = np.asarray(target, dtype=float)
-    t = t / t.sum()
-    return Form(np.eye(len(t)) / 2, t, float((1 - 2 * t.min() + np.square(t).sum()) / 2))
+    t = np.atleast_2d(np.asarray(target, dtype=float))
+    t = t / t.sum(1, keepdims=True)
+    return Form(np.eye(t.shape[1]) / 2, t, (1 - 2 * t.min(1) + np.square(t).sum(1)) / 2)
 
 
 @dataclass(frozen=True)
@@ -114,59 +131,82 @@ def squares(
     kept = ~np.isnan(found.pairs).any((1, 2))
     if not kept.any():
         return None
-    mean, pairs = found.mean[kept], found.pairs[kept]
-    once, twice = float(found.once[kept].mean()), float(found.twice[kept].mean())
+    mean, pairs, form = found.mean[kept], found.pairs[kept], form.of(kept)
+    once, twice = found.once[kept], found.twice[kept]
     t, among = form.target, None if among is None or len(among) == mean.shape[1] else among
+    # below, a first axis of targets has one entry for all prompts, or one for each
     if confusion is None:
-        centred = np.eye(len(t)) - t[:, None]
-        g = centred.T @ form.weights @ centred
-        noise = g @ (np.diag(t) - np.outer(t, t))
-        return Squares(
-            form, np.einsum("kl,mlk->m", g, pairs), *_noise(noise, once, twice), form.largest
-        )
+        g = _held_against(form, np.eye(t.shape[1]), np.ones(t.shape[1]))
+        covariance = np.einsum("tk,kl->tkl", t, np.eye(t.shape[1])) - np.einsum("tk,tl->tkl", t, t)
+        noise = _noise(g @ covariance, once, twice)
+        return Squares(form, np.einsum("tkl,tlk->t", g, pairs), *noise, form.largest)
     rows = confusion.inverse if among is None else confusion.inverse[among]
     persons = rows.sum(0)  # sum(R q): people of these classes per image seen
-    centred = rows - np.outer(t, persons)
-    g = centred.T @ form.weights @ centred
+    g = _held_against(form, rows, persons)
     bounds = confusion.people_seen if among is None else (0.05, np.inf)
     scale = np.clip(mean @ persons, *bounds) ** 2
     truths = np.einsum("jk,mkl,jl->mj", confusion.inverse, pairs, confusion.inverse)
-    chance = truths.clip(0) @ np.einsum("kl,jlk->j", g, confusion.scatter)
-    each = (np.einsum("kl,mlk->m", g, pairs) - chance) / scale
-    gradient = np.einsum("m,jk,mkl,ln->jn", 1 / scale, confusion.inverse, pairs, g) / len(scale)
+    chance = (truths.clip(0) * np.einsum("tkl,jlk->tj", g, confusion.scatter)).sum(1)
+    each = (np.einsum("tkl,tlk->t", g, pairs) - chance) / scale
+    answered = np.einsum("m,jk,mkl->mjl", 1 / scale, confusion.inverse, pairs)
+    gradient = (answered @ g).mean(0)
     at = _on_target(mean.mean(0), t, confusion, among)
-    called = confusion.matrix @ at
-    here = (persons @ called) ** 2
-    images = np.einsum("j,jkl->kl", at, confusion.squares) - np.outer(called, called)
-    labels = np.einsum("j,jkl->kl", at**2, confusion.scatter)
-    zero, most = _noise(g @ labels / here, 1.0, 1.0)
+    called = at @ confusion.matrix.T
+    here = ((called @ persons) ** 2)[:, None, None]
+    images = np.einsum("tj,jkl->tkl", at, confusion.squares) - np.einsum(
+        "tk,tl->tkl", called, called
+    )
+    labels = np.einsum("tj,jkl->tkl", at**2, confusion.scatter)
+    calibrated = _noise(g @ labels / here, np.ones(1), np.ones(1))
     now = 4 * float(np.einsum("jk,jkl,jl->", gradient, confusion.scatter, gradient))
-    reach = max(form.largest, float(np.diag(g).max()) / here)
+    reach = max(form.largest, float((np.einsum("tkk->tk", g).max(1) / here[:, 0, 0]).mean()))
     noise = _noise(g @ images / here, once, twice)
-    return Squares(form, each, *noise, reach, (zero, most, now), gradient, confusion)
+    return Squares(form, each, *noise, reach, (*calibrated, now), gradient, confusion)
 
 
-def _noise(noise: NDArray, once: float, twice: float) -> tuple[float, float]:
-    """Variance of a square whose truth is 0, and its growth with the truth.
+def _held_against(form: Form, rows: NDArray, persons: NDArray) -> NDArray[np.float64]:
+    """The form as one of answers, `[T, K, K]`: of `R q - t sum(R q)`.
 
     Args:
-        noise: `B Cov`, the form by the covariance of one answer.
-        once: 1/n.
-        twice: 1/(n(n-1)).
+        form: of shares.
+        rows: R, `[C, K]`.
+        persons: column sums of R, `[K]`.
     """
-    largest = max(float(np.linalg.eigvals(noise).real.max()), 0.0)
-    return 2 * twice * float(np.trace(noise @ noise)), 4 * once * largest
+    centred = rows - np.einsum("tc,k->tck", form.target, persons)
+    return np.einsum("tck,cd,tdl->tkl", centred, form.weights, centred)
+
+
+def _noise(noise: NDArray, once: NDArray, twice: NDArray) -> tuple[float, float]:
+    """Variance of a square whose truth is 0, and its growth with the truth; means over prompts.
+
+    Of what all prompts have in common (the calibration) the mean is the most that it can be, which
+    it is where all have one target.
+
+    Args:
+        noise: `[T, K, K]`, the form by the covariance of one answer.
+        once: `[m]`, 1/n.
+        twice: `[m]`, 1/(n(n-1)).
+    """
+    largest = np.linalg.eigvals(noise).real.max(1).clip(0)
+    traces = np.einsum("tkl,tlk->t", noise, noise)
+    return 2 * float((twice * traces).mean()), 4 * float((once * largest).mean())
 
 
 def _on_target(
     answers: NDArray, t: NDArray, confusion: Confusion, among: list[int] | None
 ) -> NDArray[np.float64]:
-    """People of each class per image seen, `[K]`, where the classes meant are exactly on target."""
-    p = confusion.project(confusion.solve(answers))
+    """People of each class per image seen, `[T, K]`, where the classes meant are on target.
+
+    Args:
+        answers: `[K]` mean ones.
+        t: `[T, C]` targets.
+        confusion: of the judge.
+        among: the classes meant, all where None.
+    """
+    p = np.tile(confusion.project(confusion.solve(answers)), (len(t), 1))
     if among is None:
         p = t
     else:
-        p = p.copy()
-        p[among] = t * max(p[among].sum(), 0.05)
-        p = p / p.sum()
-    return p / (confusion.matrix @ p).sum()
+        p[:, among] = t * max(p[0, among].sum(), 0.05)
+        p = p / p.sum(1, keepdims=True)
+    return p / (p @ confusion.matrix.T).sum(1, keepdims=True)

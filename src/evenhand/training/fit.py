@@ -104,7 +104,7 @@ def fit(
     refuse_several_processes()
     kept = kept_names(model.to(passes.device), phases)
     done, optimizer_state = _resume(model, kept, folder / "checkpoint.pt")
-    epoch_steps = len(_batches(data, passes, 0, 0))
+    epoch_steps = len(batches(data, passes, 0, 0))
     before = [epoch_steps * sum(p.epochs for p in phases[:i]) for i in range(len(phases) + 1)]
     while done.phase < len(phases):
         phase, number = phases[done.phase], done.phase
@@ -114,9 +114,9 @@ def fit(
             while done.phase == number:
                 where, losses = f"{folder}: phase {number + 1}, epoch {done.epoch + 1}", []
                 set_modes(model, phase)
-                for i, (batch, generator) in enumerate(_read(data, passes, number, done.epoch)):
+                for i, (batch, generator) in enumerate(read(data, passes, number, done.epoch)):
                     step = before[number] + done.epoch * epoch_steps + i + 1
-                    value = _forward(model, loss, batch, passes, generator)
+                    value = forward(model, loss, batch, passes, generator)
                     if value is None:
                         continue
                     losses.append(_finite(value, where))
@@ -142,7 +142,7 @@ def refuse_several_processes() -> None:
         )
 
 
-def _batches(data: Any, passes: Passes, phase: int, epoch: int) -> list[list[int]]:
+def batches(data: Any, passes: Passes, phase: int, epoch: int) -> list[list[int]]:
     """The rows of each batch of an epoch."""
     generator = step_generator(passes.seed, "order", phase, epoch)
     sampler = passes.sampler or (lambda g: torch.randperm(len(data), generator=g).tolist())
@@ -153,13 +153,13 @@ def _batches(data: Any, passes: Passes, phase: int, epoch: int) -> list[list[int
     return found
 
 
-def _read(
+def read(
     data: Any, passes: Passes, phase: int, epoch: int
 ) -> Iterator[tuple[Batch, torch.Generator]]:
     """The batches of an epoch, on the device and augmented, each with its generator."""
     loader = DataLoader(
         data,
-        batch_sampler=_batches(data, passes, phase, epoch),
+        batch_sampler=batches(data, passes, phase, epoch),
         num_workers=passes.workers,
         generator=step_generator(passes.seed, "workers", phase, epoch),
     )
@@ -170,7 +170,7 @@ def _read(
         yield passes.augment(batch, generator) if passes.augment else batch, generator
 
 
-def _forward(
+def forward(
     model: nn.Module, loss: Loss, batch: Batch, passes: Passes, generator: torch.Generator
 ) -> Tensor | None:
     """The loss of a batch; dropout draws from the batch's generator."""

@@ -145,25 +145,25 @@ class Optimizer:
                 self._average.load_state_dict(state["average"])
                 self._average.to(device=self._parameters[0].device)
 
-    def restore(self, path: str | os.PathLike, classifier: str) -> int:
+    def restore(self, path: str | os.PathLike, against: str) -> int:
         """Puts a checkpoint in place, parameters included; returns the number of steps done.
 
         Args:
             path: of the checkpoint, which holds `state`, `parameters`, `classifier` and `step`;
                 there may be none.
-            classifier: `name@digest` of the one that is trained against.
+            against: `name@digest` of the classifier that is trained against, or of the model that
+                is trained where there is none.
 
         Raises:
-            UserError: the checkpoint was made with another classifier, is damaged, or of another
-                training.
+            UserError: the checkpoint was made with another classifier or model, is damaged, or of
+                another training.
         """
         state = load_state(path)
         if state is None:
             return 0
-        if state.get("classifier") != classifier:
+        if state.get("classifier") != against:
             raise UserError(
-                f"{path}: was trained against {state.get('classifier')}, which is {classifier} "
-                "now. "
+                f"{path}: was trained with {state.get('classifier')}, which is {against} now. "
                 "Name another directory with --out, or delete this one"
             )
         with of_this_training(path), torch.no_grad():

@@ -100,7 +100,7 @@ def draw(
 def _groups(recipe: Dft, neutral: list[Prompt]) -> list[Group]:
     """One group a prompt, or one a target with `alignment.together`."""
     rows = np.arange(len(neutral) * recipe.images).reshape(len(neutral), recipe.images)
-    targets = [recipe.targets.get(p.family, recipe.target) for p in neutral]
+    targets = [recipe.target_of(p) for p in neutral]
     if not recipe.alignment.together:
         return [Group(r, t) for r, t in zip(rows, targets, strict=True)]
     different = [t for i, t in enumerate(targets) if t not in targets[:i]]

@@ -94,8 +94,13 @@ class Census:
                 "`evenhand measure`, and choose other prompts or another classifier"
             )
 
-    def warn(self, targets: list[Target], known: Mapping[str, Attribute]) -> None:
-        """Warns of prompts that showed nothing to judge, and of classes that never came."""
+    def warn(self, targets: Mapping[str, Target], known: Mapping[str, Attribute]) -> None:
+        """Warns of prompts that showed nothing to judge, and of classes that never came.
+
+        Args:
+            targets: of the neutral prompts, by text.
+            known: attributes by name.
+        """
         empty = [prompt for prompt in self._images if not self._seen[prompt]]
         if empty:
             named = ", ".join(map(repr, empty[:3])) + (", ..." if len(empty) > 3 else "")
@@ -107,12 +112,11 @@ class Census:
                 stacklevel=2,
             )
         for a, numbers in self._classes.items():
-            wished = [shares for t in targets if (shares := t.marginal(known[a], known))]
-            for k in (
-                np.flatnonzero((numbers == 0) & (np.max(wished, axis=0) * numbers.sum() >= ENOUGH))
-                if wished
-                else ()
-            ):
+            wished = np.zeros(len(numbers))  # images of each class that were asked for
+            for prompt, seen in self._seen.items():
+                shares = targets[prompt].marginal(known[a], known) if prompt in targets else None
+                wished += seen * np.array(shares or 0.0)
+            for k in np.flatnonzero((numbers == 0) & (wished >= ENOUGH)):
                 warnings.warn(
                     f"{a}: {known[a].classes[k]!r} is asked for and was perceived in none of "
                     f"{numbers.sum()} images: "

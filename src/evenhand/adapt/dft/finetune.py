@@ -162,7 +162,9 @@ def _run(
                 save(folder / "adapters" / f"step-{step + 1}")
             report(step + 1, row)
     if accelerator.is_main_process:
-        census.warn([recipe.target, *recipe.targets.values()], stage.classifier.attributes)
+        census.warn(
+            {p.text: recipe.target_of(p) for p in plan.neutral}, stage.classifier.attributes
+        )
         optimizer.check_finite(str(folder))
         save(folder / "adapter")
 

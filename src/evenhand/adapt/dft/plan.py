@@ -22,6 +22,11 @@ class Plan:
     sets: dict[str, PromptSet]
 
     @property
+    def neutral(self) -> list[Prompt]:
+        """Training prompts that leave the class open."""
+        return [p for s in self.sets.values() for p in s.prompts(["train"])]
+
+    @property
     def explicit(self) -> list[Prompt]:
         """Training prompts that say a class of one of the targets' attributes, if any are drawn."""
         if not self.recipe.explicit_images:
@@ -42,6 +47,13 @@ def plan(recipe: Dft) -> Plan:
     names = [recipe.prompts] if isinstance(recipe.prompts, str) else list(recipe.prompts)
     sets = {name: load_prompts(name) for name in names}
     found = Plan(recipe, load_model(recipe.model), find_judge(recipe.classifier), sets)
+    if found.model.endpoint:
+        raise UserError(f"model {recipe.model!r} is a service: it can be measured, not trained")
+    if found.model.offload != "none" or found.model.quantise:
+        raise UserError(
+            f"model {recipe.model!r}: offload and quantise are for drawing; train without them "
+            "(gradient.offload and gradient.batch save memory there)"
+        )
     if found.judge.kind == "vlm":
         raise UserError(
             f"classifier {recipe.classifier!r} is asked in words: it can judge, but no gradient "
@@ -54,7 +66,9 @@ def plan(recipe: Dft) -> Plan:
     for target in (recipe.target, *recipe.targets.values()):
         target.check(found.judge.known)
     for s in sets.values():
-        s.prompts(["train"])
+        recipe.targets.get(s.family, recipe.target).check_concepts(
+            prompt.concept for prompt in s.prompts(["train"])
+        )
     for prompt in found.explicit:
         for a, cls in prompt.states.items():
             known = found.judge.known[a].classes

@@ -1,0 +1,62 @@
+"""What a recipe will cost, from two steps of it."""
+
+import pathlib
+import tempfile
+import time
+from dataclasses import dataclass
+
+from evenhand.adapt import train
+from evenhand.core.adapters import find_adapter
+from evenhand.recipes.denoising import LoraTraining
+from evenhand.recipes.dft import Dft
+from evenhand.training.run_directory import peak_memory
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a recipe.
+
+    Attributes:
+        parameters: trainable ones.
+        step: what a step does, in words.
+        seconds: of all steps of all runs, if each takes as long as the second did; encoding images
+            and drawing those of prior preservation come before.
+        memory: peak, bytes; of the GPU where there is one, else of the process.
+    """
+
+    parameters: int
+    step: str
+    seconds: float
+    memory: int
+
+
+def cost(recipe: Dft | LoraTraining) -> Cost:
+    """Runs two steps in a temporary folder and says what the whole recipe will cost."""
+    from safetensors.torch import load_file
+
+    times: list[float] = []
+    with tempfile.TemporaryDirectory() as folder:
+        once = {"runs": 1} if isinstance(recipe, Dft) else {}
+        short = recipe.model_copy(update={"steps": 2, "checkpoint_every": 2, **once})
+        adapter = train(
+            short, pathlib.Path(folder) / "run", progress=lambda *_: times.append(time.monotonic())
+        )
+        parameters = sum(x.numel() for x in load_file(find_adapter(adapter).weights).values())
+    runs = recipe.runs if isinstance(recipe, Dft) else 1
+    seconds = (times[1] - times[0]) * recipe.steps * runs
+    return Cost(parameters, _step(recipe), seconds, peak_memory())
+
+
+def _step(recipe: Dft | LoraTraining) -> str:
+    """The work of a step, in words."""
+    if isinstance(recipe, Dft):
+        images = recipe.prompts_per_step * recipe.images + recipe.explicit_images
+        steps = max(recipe.num_inference_steps)
+        replayed = min(recipe.gradient.calls or steps, steps)
+        return (
+            f"a step: {images} images, {steps} denoiser calls without and {replayed} with gradients"
+        )
+    both = (
+        f", and as many of the model's own ({recipe.prior.images} in all)" if recipe.prior else ""
+    )
+    return f"a step: {recipe.batch} images{both}, {recipe.at_once} at once"

@@ -1,0 +1,1 @@
+"""LoRA of a folder of images with captions, by the denoising loss."""

@@ -1,0 +1,156 @@
+"""Drawing the images of a set: a unit's images are drawn, judged, looked at and kept."""
+
+import functools
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from evenhand.core.adapters import Mix
+from evenhand.core.files import digest
+from evenhand.core.prompts import Row
+from evenhand.core.records import Record, key
+from evenhand.diffusion.pipeline import Diffusion, load_diffusion
+from evenhand.diffusion.sampling import draw
+from evenhand.features.networks import load_features
+from evenhand.generate.drawn import Drawn, drawn_lines, light_of, packed
+from evenhand.generate.plan import SetPlan
+from evenhand.images.tensors import to_uint8
+from evenhand.judges.base import Judge
+from evenhand.judges.perceive import judged, save_images
+from evenhand.recipes.generate import Filter
+
+THUMBNAIL = 8  # pixels of the side: what near-duplicates are compared in without a network
+Embed = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Drawer:
+    """Draws units of a set.
+
+    Args:
+        plan: of the set.
+        judge: who decides what an image shows.
+        settings: of the run, with what only the loaded models know.
+        folder: run directory.
+        generator: the pipeline with an adapter of the plan, by its number.
+        claim: called before the first file is written.
+    """
+
+    plan: SetPlan
+    judge: Judge
+    settings: dict[str, Any]
+    folder: pathlib.Path
+    generator: Callable[[int | None], Diffusion]
+    claim: Callable[[], None]
+
+    @functools.cached_property
+    def embed(self) -> Embed | None:
+        """Features in which near-duplicates are compared."""
+        return embedding(self.plan.config.filter, self.judge)
+
+    def __call__(self, rows: list[Row], streams: Mapping[tuple[str, int], int]) -> str:
+        """Draws a unit, all of whose rows are drawn by one adapter; returns its part."""
+        diffusion = self.generator(self.plan.streams[streams[key(*rows[0])]].adapter)
+        ((_, images),) = draw(diffusion, rows)
+        flagged = diffusion.safety(images) if diffusion.safety else None
+        records = judged(
+            rows,
+            images,
+            self.judge,
+            self.settings["attributes"],
+            diffusion.source,
+            flagged=flagged,
+        )
+        drawn = looked_at(records, images, self.plan.config.filter, self.plan.names, self.embed)
+        self.claim()
+        keep = self.plan.config.filter.rejected == "keep"
+        kept = [i for i, x in enumerate(drawn) if keep or not x.why]
+        if kept:
+            save_images(images[kept], [self.folder / drawn[i].record.image for i in kept])
+        for i in kept:
+            drawn[i] = with_file(drawn[i], self.folder)
+        return drawn_lines(drawn)
+
+
+def generators(plan: SetPlan) -> Callable[[int | None], Diffusion]:
+    """The pipeline with an adapter by its number; one at a time is held."""
+    assert plan.model
+    model = plan.model
+
+    @functools.lru_cache(maxsize=1)
+    def load(number: int | None) -> Diffusion:
+        adapters = Mix()
+        if number is not None:
+            adapters = Mix(((plan.adapters[number], plan.config.adapters[number].scale),))
+        return load_diffusion(model, adapter=adapters, settings=plan.settings["settings"])
+
+    return load
+
+
+def embedding(config: Filter, judge: Judge) -> Embed | None:
+    """Features `[N, D]` of images in which near-duplicates are compared; None where they are not.
+
+    Pixels are centred: one minus their cosine is one minus the correlation of two thumbnails.
+    """
+    if config.duplicates is None:
+        return None
+    if config.features.kind != "pixels":
+        ((_, embed),) = load_features([config.features], judge.features, device=_device(judge))
+        return embed
+
+    def pixels(images: Tensor) -> Tensor:
+        small = F.interpolate(images, (THUMBNAIL, THUMBNAIL), mode="bilinear", antialias=True)
+        return small.flatten(1) - small.flatten(1).mean(1, keepdim=True)
+
+    return pixels
+
+
+def _device(judge: Judge) -> torch.device:
+    return torch.device(getattr(judge, "_device", "cpu"))
+
+
+@torch.no_grad()
+def looked_at(
+    records: Sequence[Record],
+    images: Tensor,
+    config: Filter,
+    names: Sequence[str],
+    embed: Embed | None,
+) -> list[Drawn]:
+    """What the filter says of images `[N, 3, H, W]`, each by itself."""
+    pixels = to_uint8(images)
+    vectors = embed(images).flatten(1).float().cpu().numpy() if embed else None
+    found = []
+    for i, (record, image) in enumerate(zip(records, pixels, strict=True)):
+        brightness, contrast, sharpness = light_of(image)
+        small = min(image.shape[:2]) < config.side
+        why = "size" if small else _why(record, contrast, config, names)
+        vector = packed(np.asarray(vectors[i])) if vectors is not None and not why else ""
+        found.append(Drawn(record, why, "", 0, brightness, sharpness, vector))
+    return found
+
+
+def _why(record: Record, contrast: float, config: Filter, names: Sequence[str]) -> str:
+    """The first reason, of `ledger.REASONS`, for which an image is not taken; "" without one."""
+    if contrast < config.contrast:
+        return "black"
+    if config.safety and record.flagged:
+        return "unsafe"
+    if not record.seen:
+        return "not seen"
+    if any(record.perceived.get(name, cls) != cls for name, cls in record.states.items()):
+        return "disagrees"
+    least = min(max(record.probs[name].values()) for name in names)
+    return "unsure" if least < config.confidence else ""
+
+
+def with_file(drawn: Drawn, folder: pathlib.Path) -> Drawn:
+    """The row with what its file tells."""
+    path = folder / drawn.record.image
+    return replace(drawn, digest=digest(path), bytes=path.stat().st_size)

@@ -1,0 +1,101 @@
+"""The schema of trainings on images by the denoising loss: `train/lora/*.yaml`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from evenhand.core.schema import Count, Seed, Share, Strict
+from evenhand.recipes.lora import Lora
+from evenhand.recipes.optimisation import Optimisation
+
+
+class Captioned(Strict):
+    """Images with captions.
+
+    Attributes:
+        path: labelled images, as `evenhand.images.labelled` reads them: parquet file, folder with a
+            metadata.csv or of class folders, or Hub name.
+        caption: of each image; columns of the data stand in braces: `{text}`, `a photo of a
+            {label}`. Without braces it is one caption for all.
+        split: the part of the data that is trained on; all of it when None.
+        flip: mirror images at random. Not for text or faces that are not symmetric.
+    """
+
+    path: str
+    caption: str = "{text}"
+    split: str | None = None
+    flip: bool = False
+
+
+class Prior(Strict):
+    """Prior preservation (Ruiz et al., CVPR 2023, arXiv 2208.12242, section 3.2).
+
+    The model goes on learning its own images of other prompts, so that it keeps them.
+
+    Attributes:
+        prompts: of these images, such as `a photo of a person`.
+        images: drawn of all prompts together, once, by the model as it was.
+        weight: of their loss.
+    """
+
+    prompts: Annotated[list[str], Field(min_length=1)]
+    images: Count = 100
+    weight: Annotated[float, Field(gt=0)] = 1.0
+
+
+class DenoisingTraining(Strict):
+    """What every training by the denoising loss says.
+
+    Attributes:
+        model: base model.
+        dtype: of its weights, instead of the model's own; `auto` takes what the device computes
+            best.
+        lora: what is trained.
+        prior: images of the model's own that it goes on learning; none when None.
+        dropout: share of the images whose caption is left empty in a step. Models that are sampled
+            with guidance are asked for an empty prompt, too; it must keep its meaning.
+        steps: optimisation steps.
+        batch: images a step.
+        at_once: images that run through the model together. They share a step of the sampling
+            grid; more of them are faster, fewer see more of the grid at each step.
+        num_inference_steps: of the grid on which noise is drawn; the model's own when None.
+        early: share of draws from the noisier half of the grid, where the picture's layout and
+            the person in it are decided; all steps are drawn alike when None.
+        checkpointing: compute activations twice in place of keeping them: less memory, a third
+            more time.
+        optimisation: how the weights follow the gradient.
+    """
+
+    model: str
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None
+    lora: Lora = Lora(part="denoiser")
+    prior: Prior | None = None
+    dropout: Share = 0.1
+    steps: Count = 500
+    batch: Count = 4
+    at_once: Count = 4
+    num_inference_steps: Count | None = None
+    early: Share | None = None
+    checkpointing: bool = False
+    optimisation: Optimisation = Optimisation(learning_rate=1e-4)
+    checkpoint_every: Count = 50
+    seed: Seed = 0
+
+
+class LoraTraining(DenoisingTraining):
+    """LoRA of a folder of images with captions: `train/lora/*.yaml`.
+
+    Attributes:
+        images: what is learned.
+    """
+
+    images: Captioned
+
+    @model_validator(mode="after")
+    def _check(self) -> "LoraTraining":
+        if self.prior and set(self.prior.prompts) == {self.images.caption}:
+            raise ValueError(
+                "prior.prompts is the caption of the images: the model would be taught to draw "
+                "what it drew before and the images at once"
+            )
+        return self

@@ -1,0 +1,146 @@
+"""The one loop that trains a diffusion model on images by the denoising loss."""
+
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evenhand.diffusion.denoising import Denoising
+from evenhand.diffusion.trainable import Trainable
+from evenhand.recipes.denoising import DenoisingTraining
+from evenhand.training.checkpoints import save_state, step_generator
+from evenhand.training.examples import Examples
+from evenhand.training.optimizer import Optimizer
+from evenhand.training.processes import same_everywhere
+from evenhand.training.run_directory import cut_log, log_line
+
+Report = Callable[[int, dict[str, float]], None]  # (steps done, numbers of the step)
+
+
+def denoise(
+    denoising: Denoising,
+    trainable: Trainable,
+    terms: Mapping[str, Examples],
+    recipe: DenoisingTraining,
+    folder: pathlib.Path,
+    *,
+    accelerator: Any,
+    report: Report,
+) -> Optimizer:
+    """Trains on batches of every term's examples; continues the folder's checkpoint.
+
+    Every draw (order of the images, step of the grid, noise, empty captions) is a function of the
+    recipe's seed, the training step and the image's place in its batch. So a training that was cut
+    ends in the same weights, and several processes, which share the groups of images that run
+    together, end in those of one.
+
+    Args:
+        denoising: the pipeline's loss.
+        trainable: what is trained.
+        terms: examples by what their loss is called in the log; a batch of each is drawn a step.
+        recipe: steps, batch, grid and optimisation.
+        folder: of the run; holds checkpoint.pt and log.jsonl.
+        accelerator: of the processes that train together.
+        report: called after every step, by the main process.
+
+    Returns:
+        the optimizer, whose average, if there is one, is the result.
+    """
+    optimizer = Optimizer(recipe.optimisation, trainable.named.items(), steps=recipe.steps)
+    first = optimizer.restore(
+        same_everywhere(accelerator, folder / "checkpoint.pt"), denoising.diffusion.source
+    )
+    if accelerator.is_main_process:
+        cut_log(folder / "log.jsonl", first)
+    for step in range(first, recipe.steps):
+        row = {
+            name: _backward(denoising, examples, recipe, step, name, accelerator)
+            for name, examples in terms.items()
+        }
+        _share_gradients(trainable.parameters, accelerator)
+        row["gradient_norm"] = optimizer.step(f"{folder}: step {step}")
+        if accelerator.is_main_process:
+            log_line(folder / "log.jsonl", {"step": step, **row})
+            if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
+                save_state(
+                    folder / "checkpoint.pt",
+                    {
+                        "step": step + 1,
+                        "classifier": denoising.diffusion.source,
+                        "parameters": [p.detach() for p in trainable.parameters],
+                        **optimizer.state(),
+                    },
+                )
+            report(step + 1, row)
+    optimizer.check_finite(str(folder))
+    return optimizer
+
+
+def _backward(
+    denoising: Denoising,
+    examples: Examples,
+    recipe: DenoisingTraining,
+    step: int,
+    name: str,
+    accelerator: Any,
+) -> float:
+    """Adds the gradient of a batch's mean loss; returns that loss, of all processes."""
+    numbers = _batch(len(examples), recipe, step, name)
+    groups = range(0, len(numbers), recipe.at_once)
+    total = torch.zeros((), device=accelerator.device)
+    for place in groups[accelerator.process_index :: accelerator.num_processes]:
+        group = numbers[place : place + recipe.at_once]
+        generator = step_generator(recipe.seed, name, step, place)
+        latents, captions, noise = _noisy(examples, group, recipe.dropout, generator)
+        losses = denoising.loss(
+            captions,
+            latents.to(accelerator.device),
+            noise.to(accelerator.device),
+            _grid_step(len(denoising), recipe.early, generator),
+        )
+        loss = losses.sum() / len(numbers)
+        (examples.weight * loss).backward()
+        total += loss.detach()
+    return float(accelerator.reduce(total, "sum"))
+
+
+def _batch(n: int, recipe: DenoisingTraining, step: int, name: str) -> list[int]:
+    """Numbers of a step's examples: every epoch takes each once, in an order of its own."""
+    found = []
+    for place in range(step * recipe.batch, (step + 1) * recipe.batch):
+        epoch, i = divmod(place, n)
+        if not found or i == 0:
+            generator = step_generator(recipe.seed, name, "order", epoch)
+            order = torch.randperm(n, generator=generator).tolist()
+        found.append(order[i])
+    return found
+
+
+def _noisy(
+    examples: Examples, group: list[int], dropout: float, generator: torch.Generator
+) -> tuple[Tensor, list[str], Tensor]:
+    """Latents, captions and noise of a group of examples."""
+    mirrored = torch.rand(len(group), generator=generator) < 0.5
+    dropped = torch.rand(len(group), generator=generator) < dropout
+    latents = examples.latents[group, mirrored.long() * (examples.latents.shape[1] - 1)]
+    captions = ["" if d else examples.captions[i] for i, d in zip(group, dropped, strict=True)]
+    return latents, captions, torch.randn(latents.shape, generator=generator)
+
+
+def _grid_step(n: int, early: float | None, generator: torch.Generator) -> int:
+    """A step of the grid of n; one of its noisier half with the probability `early`."""
+    if early is None or n < 2:
+        return int(torch.randint(n, (), generator=generator))
+    noisier = bool(torch.rand((), generator=generator) < early)
+    low, high = (0, n // 2) if noisier else (n // 2, n)
+    return int(torch.randint(low, high, (), generator=generator))
+
+
+def _share_gradients(parameters: list[torch.nn.Parameter], accelerator: Any) -> None:
+    """Sums the gradients of all processes."""
+    if accelerator.num_processes > 1:
+        for parameter in parameters:
+            gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            parameter.grad = accelerator.reduce(gradient, "sum")

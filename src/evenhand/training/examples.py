@@ -1,0 +1,152 @@
+"""What a diffusion model is trained on: images as latents, with captions."""
+
+import pathlib
+import string
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from evenhand.core.errors import UserError
+from evenhand.core.files import digest_of, whole
+from evenhand.core.prompts import Prompt
+from evenhand.core.records import image_seed
+from evenhand.diffusion.denoising import Denoising
+from evenhand.diffusion.latents import encode
+from evenhand.diffusion.sampling import draw
+from evenhand.images.labelled import digests, labelled, readable, values
+from evenhand.images.tensors import in_batches
+from evenhand.recipes.denoising import Captioned, Prior
+
+
+@dataclass(frozen=True)
+class Examples:
+    """M images and what they are called.
+
+    Attributes:
+        latents: `[M, V, *shape]`, float32, of each image as it is (V = 1), and mirrored (V = 2).
+        captions: M texts.
+        weight: of their loss.
+    """
+
+    latents: Tensor
+    captions: list[str]
+    weight: float = 1.0
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.captions)
+
+
+def captioned(wanted: Captioned, denoising: Denoising, folder: pathlib.Path) -> Examples:
+    """The images of a recipe, encoded once and kept in the run's folder.
+
+    Each is resized until it covers the size that the model draws, and cut to its middle. Images
+    that cannot be read are left out with a warning that counts them.
+
+    Raises:
+        UserError: the data or a column of the caption is not there, no image can be read, or a
+            caption is empty.
+    """
+    rows, captions = _rows(wanted)
+    pixels = readable(rows, wanted.path, side=2 * max(denoising.size))
+
+    def batches() -> Iterator[tuple[list[int], Tensor]]:
+        for indices, images in in_batches(pixels, 8):
+            yield indices, _cut(images, *denoising.size)
+
+    what = [digests(rows), wanted.flip]
+    found, kept = _encoded(folder / "images.safetensors", what, denoising, batches(), wanted.flip)
+    if not len(kept):
+        raise UserError(f"{wanted.path}: holds no image that can be read")
+    return Examples(found, [captions[i] for i in kept])
+
+
+def of_the_model(prior: Prior, denoising: Denoising, folder: pathlib.Path, seed: int) -> Examples:
+    """Images that the model itself draws of prompts, encoded once and kept in the run's folder."""
+    prompts = [prior.prompts[i % len(prior.prompts)] for i in range(prior.images)]
+    rows = [
+        (Prompt(text, text, "prior", "train"), image_seed("prior", seed, text, i))
+        for i, text in enumerate(prompts)
+    ]
+
+    def batches() -> Iterator[tuple[list[int], Tensor]]:
+        done = 0
+        for batch, images in draw(denoising.diffusion, rows, at_once=8):
+            yield list(range(done, done + len(batch))), images
+            done += len(batch)
+
+    what = [prompts, seed, denoising.diffusion.settings.model_dump(mode="json")]
+    found, _ = _encoded(folder / "prior.safetensors", what, denoising, batches(), flip=False)
+    return Examples(found, prompts, prior.weight)
+
+
+def _rows(wanted: Captioned) -> tuple[Any, list[str]]:
+    """The data's rows, and the caption of each."""
+    import datasets
+
+    parts = labelled(wanted.path)
+    if wanted.split and wanted.split not in parts:
+        raise UserError(f"{wanted.path}: has no split {wanted.split!r}; it has {', '.join(parts)}")
+    rows = parts[wanted.split] if wanted.split else datasets.concatenate_datasets([*parts.values()])
+    fields = [
+        name for _, name, _, _ in string.Formatter().parse(wanted.caption) if name is not None
+    ]
+    columns = {name: values(rows, name, f"{wanted.path}: caption") for name in fields}
+    captions = [
+        wanted.caption.format(**{name: column[i] for name, column in columns.items()})
+        for i in range(len(rows))
+    ]
+    empty = [i for i in range(len(rows)) if any(column[i] is None for column in columns.values())]
+    if empty or not all(caption.strip() for caption in captions):
+        raise UserError(
+            f"{wanted.path}: row {empty[0] if empty else captions.index('')} has no caption "
+            f"({wanted.caption!r}); fill it in, or leave the row out"
+        )
+    return rows, captions
+
+
+def _cut(images: Tensor, height: int, width: int) -> Tensor:
+    """Images resized until they cover the size, and the middle of them."""
+    scale = max(height / images.shape[-2], width / images.shape[-1])
+    if scale != 1:
+        size = [
+            max(round(x * scale), least)
+            for x, least in zip(images.shape[-2:], (height, width), strict=True)
+        ]
+        images = interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
+    top, left = (images.shape[-2] - height) // 2, (images.shape[-1] - width) // 2
+    return images[..., top : top + height, left : left + width]
+
+
+def _encoded(
+    path: pathlib.Path,
+    what: Any,
+    denoising: Denoising,
+    batches: Iterator[tuple[list[int], Tensor]],
+    flip: bool,
+) -> tuple[Tensor, list[int]]:
+    """Latents of images and their numbers: of the file if it is of just these, else encoded."""
+    key = digest_of([what, denoising.diffusion.source, list(denoising.shape), denoising.size])
+    if path.is_file():
+        with safe_open(path, "pt") as file:
+            if (file.metadata() or {}).get("of") == key:
+                return file.get_tensor("latents"), file.get_tensor("numbers").tolist()
+    numbers, latents = [], []
+    for indices, images in batches:
+        both = [images, images.flip(-1)] if flip else [images]
+        made = [encode(denoising.diffusion.pipe, x, denoising.shape).cpu() for x in both]
+        latents.append(torch.stack(made, 1))
+        numbers += indices
+    order = torch.tensor(numbers).argsort() if numbers else torch.zeros(0, dtype=torch.long)
+    found = torch.cat(latents)[order].contiguous() if latents else torch.zeros(0)
+    kept = torch.tensor(numbers, dtype=torch.long)[order]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as temporary:
+        save_file({"latents": found, "numbers": kept}, temporary, metadata={"of": key})
+    return found, kept.tolist()
