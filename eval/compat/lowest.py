@@ -15,20 +15,11 @@ import sys
 import tempfile
 import xml.etree.ElementTree
 
-ROOT = pathlib.Path(__file__).parents[2]
+import environments
+
+ROOT = environments.ROOT
 CONSTRAINTS = ROOT / "tests" / "constraints-lowest.txt"
 OUT = ROOT / "eval" / "results" / "compat-lowest.json"
-
-
-def install(venv: pathlib.Path) -> pathlib.Path:
-    """The environment's Python, with evenhand and its tests' needs installed."""
-    python = venv / "bin" / "python"
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-    pip = [python, "-m", "pip", "install", "-q", "-c", CONSTRAINTS]
-    subprocess.run([*pip, "-e", f"{ROOT}[dev]"], check=True)
-    subprocess.run([*pip, "--no-deps", "facenet-pytorch==2.6.0"], check=True)
-    return python
 
 
 def versions(python: pathlib.Path) -> dict[str, str]:
@@ -60,7 +51,7 @@ def main() -> None:
     parser.add_argument("--venv", type=pathlib.Path, default=ROOT / ".venv-lowest")
     parser.add_argument("tests", nargs="*", help="all when none is named")
     args = parser.parse_args()
-    python = install(args.venv)
+    python = environments.whole(args.venv, CONSTRAINTS)
     counted = run(python, args.tests)
     result = {
         "python": platform.python_version(),

@@ -109,9 +109,9 @@ ADAPTERS = [
         26,
     ),
     Case(
-        "a file of another name",
+        "a file that is no safetensors file",
         f"{G} --adapter lora.safetensors",
-        "an adapter is a folder",
+        "no safetensors file",
         {**LINES, "lora.safetensors": b"x"},
         fault=26,
     ),

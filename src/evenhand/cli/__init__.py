@@ -19,6 +19,7 @@ from evenhand.cli import (
     classifier,
     compare,
     demo,
+    export,
     generate,
     measure,
     plan,
@@ -62,6 +63,7 @@ _add(app, classify)
 _add(app, classifier.calibrate)
 app.add_typer(classifier.app, name="classifier")
 _add(classifier.app, classifier.train)
+_add(app, export.export)
 _add(app, sweep.sweep)
 _add(app, verify.verify)
 _add(app, publish.push)

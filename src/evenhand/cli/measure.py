@@ -26,6 +26,7 @@ def measure(
     split: opt.Split = None,
     adapter: opt.AdapterNames = None,
     adapter_scale: opt.AdapterScale = None,
+    weight_name: opt.WeightName = None,
     judge: opt.JudgeName = None,
     calibration: opt.Calibration = None,
     domain: opt.Domain = None,
@@ -43,7 +44,7 @@ def measure(
     judge_may_be_trainer: opt.JudgeMayBeTrainer = False,
     dry_run: opt.DryRun = False,
 ) -> None:
-    r"""Draw images of a prompt set, judge them, and report shares and gaps with intervals.
+    """Draw images of a prompt set, judge them, and report shares and gaps with intervals.
 
     Killed at any moment, the same command goes on where it stopped and gives the same records.
 
@@ -52,12 +53,11 @@ def measure(
 
         evenhand measure emoji --prompts emoji-occupations --attributes gender --until .1
 
-        evenhand measure sd15 --protocol full --judge siglip-faces
+        evenhand measure sdxl --protocol full --judge siglip-faces --adapter user/repo
 
         torchrun --nproc_per_node 4 -m evenhand measure sd15 --protocol full --judge siglip-faces
 
-        evenhand measure sd15 --protocol full --executor slurm --tasks 64 \
-            --executor-option partition=gpu
+        evenhand measure sd15 --protocol full --executor slurm --executor-option partition=gpu
 
         evenhand measure --images-from pictures --prompts prompts.csv --judge siglip-faces \
             --attributes gender

@@ -84,14 +84,23 @@ Split = Annotated[
 AdapterNames = Annotated[
     list[str] | None,
     Option(
-        help="Load an adapter into the model: the name of one that ships, or a folder; NAME=.7 "
-        "loads it at this strength. May be repeated: all are loaded together.",
+        help="Load an adapter into the model: the name of one that ships, a folder, a file, or a "
+        "repository of the Hub (USER/REPO[@REVISION]); NAME=.7 loads it at this strength. May be "
+        "repeated: all are loaded together.",
         rich_help_panel=DRAW,
     ),
 ]
 AdapterScale = Annotated[
     float | None,
     Option(help="Strength of the only adapter, 0 to 1. Default: 1.", rich_help_panel=DRAW),
+]
+WeightName = Annotated[
+    str | None,
+    Option(
+        help="With --adapter: the file to take, where its folder or repository holds several "
+        "files of weights.",
+        rich_help_panel=DRAW,
+    ),
 ]
 Setting = Annotated[
     list[str] | None,

@@ -59,9 +59,11 @@ def configured(given: dict[str, Any]) -> tuple["Measure", Path]:
         given: the command's options by name, None where one is not given. They go before the
             settings of the protocol.
     """
+    from evenhand.core.adapters import named_strengths
     from evenhand.core.errors import UserError
     from evenhand.core.resources import find_yaml
     from evenhand.core.schema import check, override, read_yaml
+    from evenhand.core.weights import with_file
     from evenhand.recipes.measure import Measure
     from evenhand.stats.stopping import LOOK, images_for
 
@@ -70,6 +72,12 @@ def configured(given: dict[str, Any]) -> tuple["Measure", Path]:
     if given["executor"] and given["shard"]:
         raise UserError("--executor cuts the work up by itself: leave --shard out")
     values = {name: given[name] for name in Measure.model_fields if name in given}
+    if given.get("weight_name"):
+        if not values["adapter"] or len(values["adapter"]) > 1:
+            raise UserError("--weight-name is a file of one adapter: name it with --adapter")
+        text = values["adapter"][0]
+        name = named_strengths(text)[0]  # NAME=.7 keeps its strength behind the file
+        values["adapter"] = [with_file(name, given["weight_name"]) + text.removeprefix(name)]
     if values["until"] and values["images"] is None and 0.005 <= values["until"] < 0.5:
         # as many as would do without looking
         values["images"] = -(-images_for(values["until"]) // LOOK) * LOOK

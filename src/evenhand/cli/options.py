@@ -76,3 +76,10 @@ Accept = Annotated[
 RunDirectory = Annotated[
     Path | None, Option(help="Run directory; one with the same settings is continued.")
 ]
+WeightName = Annotated[
+    str | None,
+    Option(
+        help="The file to take, where the adapter's folder or repository holds several files of "
+        "weights."
+    ),
+]

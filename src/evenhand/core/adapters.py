@@ -17,12 +17,7 @@ from evenhand.core.errors import UserError
 from evenhand.core.files import digest
 from evenhand.core.resources import ROOT, is_path, no_such, one_spelling
 from evenhand.core.schema import check, read_json, versioned
-
-LORA = "pytorch_lora_weights.safetensors"
-
-
-SOFT_TOKENS = "soft_tokens.safetensors"
-
+from evenhand.core.weights import ENDINGS, LORA, SOFT_TOKENS, find_weights, holds_lora
 
 SCHEMA = 2  # of adapter.json; 1 had no `schema`
 
@@ -64,19 +59,23 @@ class _Description(_Open):
 
 @dataclass(frozen=True)
 class Adapter:
-    """A folder of weights, found and read once.
+    """A file of weights, found and read once.
 
     Attributes:
         name: what the user called it.
-        weights: its file, `LORA` or `SOFT_TOKENS`.
+        weights: its file; of an adapter of ours `LORA` or `SOFT_TOKENS`, else of any name.
         digest: of the weights.
         described: what `adapter.json` says; {} where an adapter made elsewhere has none.
+        is_lora: whether it is LoRA; else it is soft tokens.
+        origin: `user/repo@commit`, where it comes from the Hub.
     """
 
     name: str
     weights: pathlib.Path
     digest: str
     described: dict[str, Any]
+    is_lora: bool = True
+    origin: str | None = None
 
     @property
     def folder(self) -> pathlib.Path:
@@ -84,14 +83,15 @@ class Adapter:
         return self.weights.parent
 
     @property
-    def is_lora(self) -> bool:
-        """Whether it is LoRA; else it is soft tokens."""
-        return self.weights.name == LORA
-
-    @property
     def source(self) -> str:
-        """Its part of the source of records: `folder's name@digest`."""
-        return f"{self.folder.resolve().name}@{self.digest}"
+        """Its part of the source of records: `name@digest`.
+
+        The name is that of the folder, or of a file with a name of its own; `user/repo@commit` of
+        one from the Hub.
+        """
+        ours = self.weights.name in (LORA, SOFT_TOKENS)
+        name = self.folder.resolve().name if ours else self.weights.stem
+        return f"{self.origin or name}@{self.digest}"
 
     def at(self, strength: float) -> "Mix":
         """This one alone, at a strength."""
@@ -185,28 +185,29 @@ def strengths_in(settings: Mapping[str, Any]) -> dict[str, float]:
 
 
 def find_adapter(name: str | os.PathLike) -> Adapter:
-    """The adapter in a folder the user gives, or one that ships (a bare name).
+    """The adapter that a name means: one that ships (a bare name), or one made anywhere.
+
+    Args:
+        name: bare; or a folder, a file, or a repository of the Hub (`find_weights`).
 
     Raises:
-        UserError: there is none, it holds no weights, or its `adapter.json` is damaged or newer
-            than this evenhand.
+        UserError: there is none, several could be meant, its weights are damaged, or its
+            `adapter.json` is damaged or newer than this evenhand.
     """
+    shipped = ROOT / "adapters" / name
     given = isinstance(name, os.PathLike) or is_path(name)
     name = os.fspath(name)
-    folder = pathlib.Path(name) if given else ROOT / "adapters" / name
-    if os.path.isfile(name) and name.endswith(".safetensors"):
-        folder = pathlib.Path(name).parent
-        if os.path.basename(name) not in (LORA, SOFT_TOKENS):
-            raise UserError(
-                f"adapter {name!r}: an adapter is a folder that holds {LORA} or {SOFT_TOKENS}; "
-                "give the file that name in a folder of its own, and name the folder"
-            )
-    if not folder.is_dir():
+    if given or (name.endswith(ENDINGS) and os.path.isfile(name)):
+        found = find_weights(name)
+    else:
+        found = find_weights(str(shipped)) if shipped.is_dir() else None
+    if not found:
         raise no_such("adapter", name, shipped_adapters())
-    for file in (LORA, SOFT_TOKENS):
-        if (folder / file).is_file():
-            return Adapter(name, folder / file, digest(folder / file), _described(folder))
-    raise UserError(f"adapter {name!r}: {folder} holds neither {LORA} nor {SOFT_TOKENS}")
+    weights, origin = found
+    described = _described(weights.parent)
+    if described.get("weights", weights.name) != weights.name:
+        described = {}  # it describes another file of this folder
+    return Adapter(name, weights, digest(weights), described, holds_lora(weights), origin)
 
 
 def shipped_adapters() -> list[str]:

@@ -2,11 +2,13 @@
 
 LoRA files hold keys that old and new stacks read (`text_encoder.text_model.*`), alpha equal to the
 rank and no adapter metadata: without metadata readers take alpha = rank, with it older ones fail.
-Soft tokens are textual-inversion files.
+Soft tokens are textual-inversion files. Those made elsewhere come through
+`evenhand.diffusion.layouts`.
 """
 
 import contextlib
 import hashlib
+import math
 import os
 import pathlib
 import warnings
@@ -20,6 +22,7 @@ from torch import Tensor
 from evenhand.core.adapters import CLIP_NAMES, SCHEMA, Adapter, Mix, find_adapter
 from evenhand.core.errors import UserError, loading
 from evenhand.core.files import digest, whole, write_json
+from evenhand.diffusion.layouts import lora_for, read_weights, refuse_lost
 
 MEASURED = ("measured", "verified", "sweep", "seal")  # what `adapter.json` says of images
 
@@ -117,7 +120,7 @@ def load_adapters(pipe: Any, adapters: Mix) -> tuple[str, str]:
             that are not finite.
     """
     soft = [adapter for adapter, _ in adapters.parts if not adapter.is_lora]
-    lora = {_name(adapter): strength for adapter, strength in adapters.parts if adapter.is_lora}
+    lora = {pipe_name(adapter): strength for adapter, strength in adapters.parts if adapter.is_lora}
     prefix = ""
     for adapter, _ in adapters.parts:
         with loading(
@@ -127,12 +130,9 @@ def load_adapters(pipe: Any, adapters: Mix) -> tuple[str, str]:
             if adapter.is_lora:
                 with warnings.catch_warnings():  # of the second: there is one already
                     warnings.filterwarnings("ignore", "Already found a `peft_config`", UserWarning)
-                    pipe.load_lora_weights(
-                        str(adapter.folder),
-                        weight_name=adapter.weights.name,
-                        adapter_name=_name(adapter),
-                    )
-                _check_loaded(pipe, adapter)
+                    state = lora_for(pipe, adapter)
+                    pipe.load_lora_weights(state, adapter_name=pipe_name(adapter))
+                _check_loaded(pipe, adapter, state)
             else:
                 prefix += _load_soft_tokens(pipe, adapter, alone=len(soft) == 1)
     if lora:
@@ -140,52 +140,52 @@ def load_adapters(pipe: Any, adapters: Mix) -> tuple[str, str]:
     return adapters.source, prefix
 
 
-def _name(adapter: Adapter) -> str:
+def pipe_name(adapter: Adapter) -> str:
     """What a LoRA is called in the pipeline; no two that are loaded together are called alike."""
     return f"evenhand-{adapter.digest}"
 
 
-def _check_loaded(pipe: Any, adapter: Adapter) -> None:
-    """Refuses a LoRA of whose file not every tensor has arrived in the pipeline.
+def _check_loaded(pipe: Any, adapter: Adapter, state: dict[str, Tensor]) -> None:
+    """Refuses a LoRA of which not every tensor has arrived in the pipeline, or not at its strength.
 
-    The pipeline's loader renames keys, splits joined layers and drops what it does not know with a
-    warning at most. So its own reading of the file is compared with what its networks hold now, by
-    content.
+    The pipeline's loader drops what it does not know with a warning at most. So what it was given
+    is compared with what its networks hold now, by content.
 
     Raises:
         UserError: names what was not loaded, or what is not finite.
     """
     from peft import get_peft_model_state_dict
-    from safetensors.torch import load_file
 
+    networks = {
+        name: module
+        for name, module in pipe.components.items()
+        if pipe_name(adapter) in getattr(module, "peft_config", {})
+    }
     loaded = {
         f"{name}.{key}": value
-        for name, module in pipe.components.items()
-        if _name(adapter) in getattr(module, "peft_config", {})
-        for key, value in get_peft_model_state_dict(module, adapter_name=_name(adapter)).items()
+        for name, module in networks.items()
+        for key, value in get_peft_model_state_dict(module, adapter_name=pipe_name(adapter)).items()
     }
     _check_finite(loaded, adapter)
-    read = pipe.lora_state_dict(str(adapter.folder), weight_name=adapter.weights.name)
-    read = read[0] if isinstance(read, tuple) else read
     there = Counter((value.dtype, *_content(value)) for value in loaded.values())
     dtypes = {value.dtype for value in loaded.values()}
-    lost = [key for key in load_file(adapter.weights) if "dora_scale" in key]
-    for key, value in read.items():
-        if key.endswith(".alpha"):  # strength of a layer: no tensor of a network
-            continue
+    lost = []
+    for key, value in state.items():
         here = ((dtype, *_content(value.to(dtype))) for dtype in dtypes)
         found = next((content for content in here if there[content]), None)
         if found is None:
             lost.append(key)
         else:
             there[found] -= 1
-    if lost:
-        more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
-        raise UserError(
-            f"adapter {adapter.name!r}: {type(pipe).__name__} has not loaded all of "
-            f"{adapter.weights}: {', '.join(lost[:3])}{more} are left over; it was made for "
-            "another model, or by a method that this loader does not know"
-        )
+    refuse_lost(pipe, adapter, lost)
+    for name, module in networks.items():
+        for layer, part in module.named_modules():
+            strength = getattr(part, "scaling", {}).get(pipe_name(adapter), 1.0)
+            if hasattr(part, "lora_A") and not math.isclose(strength, 1.0):
+                raise UserError(
+                    f"adapter {adapter.name!r}: {name}.{layer} would get {strength:g} of its "
+                    "trained strength in this loader; convert the file where it was made"
+                )
 
 
 def _content(value: Tensor) -> tuple[tuple[int, ...], bytes]:
@@ -213,16 +213,17 @@ def _load_soft_tokens(pipe: Any, adapter: Adapter, *, alone: bool) -> str:
 
     Returns the prefix that stands for them.
     """
-    from safetensors.torch import load_file
-
-    state, pairs = load_file(adapter.weights), clip_encoders(pipe)
+    state, pairs = read_weights(adapter), clip_encoders(pipe)
     _check_finite(state, adapter)
     if len(state) != len(pairs):
         raise UserError(
             f"{adapter.weights} holds tokens for {len(state)} text encoders, "
             f"{type(pipe).__name__} has {len(pairs)}"
         )
-    token = adapter.described.get("token", next(iter(state))) if alone else f"<{adapter.digest}>"
+    name = next(iter(state))
+    if name in (*CLIP_NAMES, "*", "emb_params"):  # other software calls tokens after their file
+        name = f"<{'-'.join(adapter.weights.stem.split())}>"
+    token = adapter.described.get("token", name) if alone else f"<{adapter.digest}>"
     tensors = (
         [state[name] for name in CLIP_NAMES]
         if set(CLIP_NAMES) <= state.keys()

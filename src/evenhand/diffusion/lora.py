@@ -89,11 +89,16 @@ def lora_state(pipe: Any, lora: Lora) -> dict[str, Tensor]:
     state = {}
     for name in components(pipe, lora.part):
         for key, value in get_peft_model_state_dict(getattr(pipe, name)).items():
-            if name.startswith("text_encoder") and not key.startswith("text_model."):
-                # transformers 5.6 dropped this level from CLIPTextModel; readers expect it
-                key = f"text_model.{key}"
-            state[f"{name}.{key}"] = value.detach().cpu().contiguous()
+            state[file_key(name, key)] = value.detach().cpu().contiguous()
     return state
+
+
+def file_key(component: str, key: str) -> str:
+    """The name in a file of a tensor that a component of the pipeline calls `key`."""
+    if component.startswith("text_encoder") and not key.startswith("text_model."):
+        # transformers 5.6 dropped this level from CLIPTextModel; readers expect it
+        key = f"text_model.{key}"
+    return f"{component}.{key}"
 
 
 @contextlib.contextmanager

@@ -15,9 +15,9 @@ from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, sn
 from evenhand.core.adapters import find_adapter
 from evenhand.core.errors import UserError
 from evenhand.core.references import FOLDER
+from evenhand.core.requests import LOGIN, NotThere, Say, refuse_without_token, tried
 from evenhand.core.schema import read_json
 from evenhand.publish.ready import refuse_unready
-from evenhand.publish.requests import LOGIN, NotThere, Say, refuse_without_token, tried
 
 KEPT = {".gitattributes"}  # the Hub's own
 MARK = {  # by which a push knows its own kind

@@ -22,9 +22,7 @@ Say = Callable[[str], None]
 TRIES = 5
 LONGEST = 60.0  # seconds of a pause that the Hub asks for
 LATER = {408, 409, 412, 425, 429, 500, 502, 503, 504}
-LOGIN = (
-    "`hf auth login`, or set HF_TOKEN (a token with write access: huggingface.co/settings/tokens)"
-)
+LOGIN = "`hf auth login`, or set HF_TOKEN (huggingface.co/settings/tokens)"
 
 
 class NotThere(UserError):
@@ -34,22 +32,22 @@ class NotThere(UserError):
 def refuse_without_token() -> None:
     """Raises UserError where huggingface_hub finds no token."""
     if not get_token():
-        raise UserError(f"the Hub takes nothing without a token: {LOGIN}")
+        raise UserError(f"the Hub takes nothing without a token with write access: {LOGIN}")
 
 
-def tried(repo: str, do: Callable[[], T], *, say: Say = lambda _: None) -> T:
+def tried(repo: str, do: Callable[[], T], *, say: Say = lambda _: None, tries: int = TRIES) -> T:
     """What `do` returns, after as many tries as it takes where the Hub may answer later.
 
     Raises:
         UserError: what was wrong, in one line that holds no token.
     """
-    for left in reversed(range(TRIES)):
+    for left in reversed(range(tries)):
         try:
             return do()
         except UserError:
             raise
         except Exception as error:
-            pause = _pause(repo, error, TRIES - left)
+            pause = _pause(repo, error, tries - left)
             if not left:
                 raise UserError(f"{repo}: {_reason(error)}; the same command goes on") from None
             say(f"{repo}: {_reason(error)}; again in {pause:.0f} s")
@@ -68,6 +66,11 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
+def _is_of_the_network(error: BaseException) -> bool:
+    library = type(error).__module__.split(".")[0]
+    return library.startswith("httpx") or isinstance(error, ConnectionError)
+
+
 def _reason(error: Exception) -> str:
     """What went wrong, in one line without the token."""
     text, status = str(error) or type(error).__name__, ""
@@ -75,6 +78,8 @@ def _reason(error: Exception) -> str:
         if isinstance(e, HfHubHTTPError):
             text, status = e.server_message or str(e), f"the Hub answers {e.response.status_code}: "
             break
+        if _is_of_the_network(e):
+            status = "the Hub cannot be reached: "
     line = " ".join(f"{status}{text}".split())[:300]
     return line.replace(get_token() or "\0", "***")
 
@@ -126,7 +131,7 @@ def _pause(repo: str, error: Exception, tries: int) -> float:
                 break
         if found := _OF_SYSTEM.search(str(e)):  # the Xet client cannot write: a full disk
             raise OSError(int(found[1]), os.strerror(int(found[1])), repo) from None
-        if type(e).__module__.split(".")[0].startswith("httpx") or isinstance(e, ConnectionError):
+        if _is_of_the_network(e):
             return 2.0**tries / 2
         if isinstance(e, OSError) and e.errno:  # a full disk
             raise OSError(e.errno, e.strerror, e.filename or repo) from None
