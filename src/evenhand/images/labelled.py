@@ -102,9 +102,9 @@ def _loaded(path: str, image: str) -> dict[str, Any]:
     with loading(f"{path}: labelled images"):
         if kind in {".csv", ".jsonl", ".ndjson"}:
             return {"all": _of_table(pathlib.Path(path), image)}
-        if kind == ".parquet":
-            return dict(datasets.load_dataset("parquet", data_files=path))
-        return dict(datasets.load_dataset(path))
+        named = {"path": "parquet", "data_files": path} if kind == ".parquet" else {"path": path}
+        found = datasets.load_dataset(**named)
+        return {str(name): part for name, part in found.items()}
 
 
 def _of_table(path: pathlib.Path, image: str) -> Any:
