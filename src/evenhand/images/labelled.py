@@ -102,8 +102,11 @@ def _loaded(path: str, image: str) -> dict[str, Any]:
     with loading(f"{path}: labelled images"):
         if kind in {".csv", ".jsonl", ".ndjson"}:
             return {"all": _of_table(pathlib.Path(path), image)}
-        named = {"path": "parquet", "data_files": path} if kind == ".parquet" else {"path": path}
-        found = datasets.load_dataset(**named)
+        found = (
+            datasets.load_dataset("parquet", data_files=path)
+            if kind == ".parquet"
+            else datasets.load_dataset(path)
+        )
         return {str(name): part for name, part in found.items()}
 
 
