@@ -185,6 +185,10 @@ def test_dora_is_what_peft_draws_or_refused_by_name(ours, tmp_path):
             if "magnitude" in name:
                 value.data *= 1.5
         model.save_pretrained(place)
+        if component == "text_encoder":  # transformers takes all of it but the magnitudes
+            with pytest.raises(UserError, match=r"has not loaded all of .*magnitude"):
+                drawn(place)
+            continue
         base = pipelines.make("sd", frozen=True)
         setattr(base.pipe, component, model.base_model.model)
         assert torch.allclose(drawn(place), pipelines.draw(base), atol=1e-5), component
@@ -461,7 +465,7 @@ def names(hub, home, *given, **environment):
 
 def test_adapters_of_the_hub(tmp_path):
     shipped = ROOT / "adapters" / "emoji-gender"
-    ours = {p.name: p.read_bytes() for p in shipped.iterdir()}
+    ours = {p.name: p.read_bytes() for p in shipped.iterdir() if p.is_file()}
     weights = ours[LORA]
     several = {"a.safetensors": weights, "old/b.safetensors": weights, "c.safetensors": weights}
     with Hub() as hub:

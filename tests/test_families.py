@@ -26,6 +26,7 @@ TABLE = {
     "sdxl": ({"unet", "text_encoder", "text_encoder_2"}, PARTS),
     "sd3": ({"transformer", "text_encoder", "text_encoder_2"}, PARTS),
     "flux": ({"transformer", "text_encoder", "text_encoder_2"}, PARTS),
+    "flux2": ({"transformer", "text_encoder"}, PARTS[:1]),
     "sana": ({"transformer", "text_encoder"}, PARTS[:1]),
     "pixart_sigma": ({"transformer", "text_encoder"}, ()),
     "z_image": ({"transformer", "text_encoder"}, PARTS[:1]),
@@ -39,6 +40,7 @@ JOINED = {
     "sdxl",
     "sd3",
     "flux",
+    "flux2",
     "sana",
     "pixart_sigma",
 }  # Z-Image takes lists; Qwen-Image guides by further calls

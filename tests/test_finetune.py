@@ -208,7 +208,7 @@ def test_a_damaged_checkpoint_and_one_of_another_classifier_are_named(trained):
     state = torch.load(path, weights_only=True)
     torch.save({**state, "classifier": "emoji-trainer@before"}, path)
     with pytest.raises(
-        UserError, match="trained against emoji-trainer@before, which is emoji-trainer@"
+        UserError, match="trained with emoji-trainer@before, which is emoji-trainer@"
     ):
         train(folder / "damaged", part, "steps=2")
     path.write_bytes(path.read_bytes()[:1000])

@@ -166,7 +166,7 @@ def test_a_report_goes_to_a_dataset(hub, tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda a: shutil.rmtree(a), "holds no adapter (adapter.json) and no report"),
+        (lambda a: shutil.rmtree(a), "holds no adapter (adapter.json), no report"),
         (lambda a: (a / "README.md").unlink(), "the adapter has no card"),
         (lambda a: (a / "adapter.json").write_text("{"), "adapter.json"),
         (

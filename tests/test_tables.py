@@ -128,8 +128,8 @@ def test_a_link_to_itself_is_left_to_who_reads_it(tmp_path):
         ("image,prompt\n", "lists no image"),
         ("", "lists no image"),
         ("image,prompt,prompt\nx.png,a,b\n", "column 'prompt' stands twice"),
-        ('image,prompt\nx.png,"a\ny.png,b\n', "cannot be read as a table of images and prompts"),
-        ('image,prompt\nx.png,"a\ny.png,"b"\n', "cannot be read as a table of images and prompts"),
+        ('image,prompt\nx.png,"a\ny.png,b\n', "cannot be read as a table"),
+        ('image,prompt\nx.png,"a\ny.png,"b"\n', "cannot be read as a table"),
         ("image,prompt\nx.png,a, b\n", "line 2: 3 values for 2 columns; .* stands in quotes"),
         ("image,prompt\nx.png\n", "line 2: 1 values for 2 columns"),
         ("image,prompt\nx\0.png,a\n", "row 1: image holds a character that no file can keep"),
@@ -162,7 +162,7 @@ def test_bad_csv_is_refused(tmp_path, text, message):
         ('{"image": "y.png", "prompt": "\\ud800"}', "row 2: prompt holds a character that no"),
         ('{"image": "y.png", "prompt": "a", "prompt": "b"}', "line 2: key 'prompt' stands twice"),
         ('{"image": "y.png"', "line 2: Expecting ',' delimiter at column"),
-        ("[" * 100_000, "cannot be read as a table of images and prompts"),
+        ("[" * 100_000, "cannot be read as a table"),
     ],
 )
 def test_bad_json_lines_are_refused(tmp_path, text, message):

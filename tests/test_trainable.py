@@ -128,7 +128,7 @@ def test_the_average_is_what_is_saved_and_survives_a_checkpoint(tmp_path):
     resumed = Optimizer(how, [("value", resumed_value)], steps=3)
     state = {"step": 3, "classifier": "mine@1", "parameters": [value.detach()]}
     torch.save({**optimizer.state(), **state}, tmp_path / "checkpoint.pt")
-    with pytest.raises(UserError, match="trained against mine@1, which is mine@2 now"):
+    with pytest.raises(UserError, match="trained with mine@1, which is mine@2 now"):
         resumed.restore(tmp_path / "checkpoint.pt", "mine@2")
     assert resumed.restore(tmp_path / "checkpoint.pt", "mine@1") == 3 and torch.equal(
         resumed_value, seen[-1]

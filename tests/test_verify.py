@@ -308,10 +308,10 @@ def truncated(folder):
 
 
 BAD = {
-    "truncated": (truncated, "is no safetensors file, or not all of one"),
-    "empty": (lambda f: (f / LORA).write_bytes(b""), "is no safetensors file"),
+    "truncated": (truncated, "is cut short, or no safetensors file"),
+    "empty": (lambda f: (f / LORA).write_bytes(b""), "is cut short, or no safetensors file"),
     "no tensor": (lambda f: save_file({}, f / LORA), "holds no tensor"),
-    "renamed": (lambda f: (f / LORA).rename(f / "mine.safetensors"), "holds neither"),
+    "renamed": (lambda f: (f / LORA).rename(f / "mine.safetensors"), "says with which model"),
     "a token that is no word": (
         lambda f: change(f / "adapter.json", '{\n', '{\n "token": "two words",\n'),
         "token",

@@ -78,7 +78,7 @@ def rows_of_file(table: pathlib.Path) -> Iterator[Any]:
     except (OSError, UnicodeDecodeError, ValueError, RecursionError, csv.Error) as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{table}: cannot be read as a table of images ({error})") from error
+        raise UserError(f"{table}: cannot be read as a table ({error})") from error
 
 
 def _json_lines(text: str) -> Iterator[Any]:
