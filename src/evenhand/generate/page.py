@@ -40,10 +40,10 @@ def write_page(
     """
     shown = [e for e in entries if (not e.why or preview) and e.drawn.digest]
     html = page_template("dataset.html.j2").render(
-        name=folder.resolve().name,
+        name=_name(folder.resolve(), preview),
         report=report,
         settings=report.settings,
-        grids=_grids(folder, shown, report) if pictures else [],
+        grids=_grids(folder, shown, report, whole_cells=preview) if pictures else [],
         twins=_twins(folder, report) if pictures else [],
         reasons=REASONS,
         percent=percent,
@@ -54,16 +54,23 @@ def write_page(
     write_text(path, html)
 
 
+def _name(folder: pathlib.Path, preview: bool) -> str:
+    """What a set is called: its folder; a preview's lies below one that ends in `-preview`."""
+    return folder.parent.name.removesuffix("-preview") if preview else folder.name
+
+
 def _grids(
-    folder: pathlib.Path, entries: Sequence[Entry], report: SetReport
+    folder: pathlib.Path, entries: Sequence[Entry], report: SetReport, *, whole_cells: bool
 ) -> list[dict[str, Any]]:
-    """Some images of each place: those with the smallest seeds, which are hashes."""
+    """Some images of each place or cell: those with the smallest seeds, which are hashes."""
     groups: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:
         cell = entry.cell or tuple(
             entry.drawn.record.states.get(name, "?") for name in report.settings["cells"]
         )
-        groups["/".join(cell) + (f", {entry.group}" if entry.group else "")].append(entry)
+        groups[
+            "/".join(cell) + (f", {entry.group}" if entry.group and not whole_cells else "")
+        ].append(entry)
     found = []
     for name, mine in list(groups.items())[:SHOWN]:
         chosen = sorted(mine, key=lambda e: e.drawn.record.seed)[:COLUMNS]
