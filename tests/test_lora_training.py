@@ -98,6 +98,7 @@ def test_a_cut_training_goes_on_to_the_same_weights_whatever_runs_together(pictu
     for key, value in weights(whole).items():
         assert torch.equal(value, weights(resumed)[key])
     assert find_adapter(whole).described["base_model"].startswith("package:emoji/model@")
+    assert len(list((whole / "references").glob("*.png"))) == 4
 
 
 def test_the_adapter_changes_what_the_stock_pipeline_draws(pictures, tmp_path):

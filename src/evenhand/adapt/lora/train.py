@@ -6,18 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 from evenhand.core.adapters import LORA
+from evenhand.core.prompts import Prompt
 from evenhand.core.resources import one_spelling
 from evenhand.devices import best_dtype, default_device, resolve_dtype
 from evenhand.diffusion.adapters import save_adapter
 from evenhand.diffusion.denoising import Denoising
-from evenhand.diffusion.pipeline import load_diffusion
-from evenhand.diffusion.trainable import attach
+from evenhand.diffusion.pipeline import Diffusion, load_diffusion
+from evenhand.diffusion.references import save_references
+from evenhand.diffusion.trainable import Trainable, attach
 from evenhand.recipes.denoising import LoraTraining
 from evenhand.recipes.model import Model, load_model
 from evenhand.training.denoise import denoise
-from evenhand.training.examples import captioned, of_the_model
+from evenhand.training.examples import Examples, captioned, of_the_model
 from evenhand.training.processes import training
-from evenhand.training.run_directory import versions
+from evenhand.training.run_directory import machine, versions
 
 CUTS = ("checkpoint_every", "checkpointing")  # only cut the work up
 
@@ -74,13 +76,7 @@ def train_lora(
         )
         if accelerator.is_main_process:
             with optimizer.averaged():
-                description = {
-                    "base_model": diffusion.source,
-                    "recipe": name,
-                    "settings": recipe.model_dump(mode="json"),
-                    "versions": versions(),
-                }
-                save_adapter(folder / "adapter", LORA, trainable.state(), description)
+                _save(folder / "adapter", recipe, name, diffusion, trainable, terms["loss"])
     return folder / "adapter"
 
 
@@ -94,3 +90,24 @@ def _loaded(recipe: LoraTraining, model: Model, accelerator: Any) -> Denoising:
         settings={"num_inference_steps": steps} if steps else {},
     )
     return Denoising(diffusion)
+
+
+def _save(
+    folder: pathlib.Path,
+    recipe: LoraTraining,
+    name: str,
+    diffusion: Diffusion,
+    trainable: Trainable,
+    learned: Examples,
+) -> None:
+    """Writes the adapter, and reference images of the first captions."""
+    description = {
+        "base_model": diffusion.source,
+        "recipe": name,
+        "settings": recipe.model_dump(mode="json"),
+        "versions": versions(),
+    }
+    save_adapter(folder, LORA, trainable.state(), description)
+    captions = dict.fromkeys(learned.captions)
+    prompts = [Prompt(text, text, "captions", "train") for text in captions]
+    save_references(folder, diffusion, prompts, recipe.seed, machine())
