@@ -54,7 +54,8 @@ def card(folder):
 def test_a_card_says_what_was_measured(folder, comparison):
     write_card(folder, comparison)
     card = ModelCard.load(folder / "README.md")
-    (result,) = card.data.eval_results
+    result, tone = card.data.eval_results
+    assert (result.metric_type, tone.metric_type) == ("gap-gender", "gap-tone")
     after = comparison.after.attributes["gender"].splits["test"]
     assert result.metric_value == after.gap.value
     (row,) = [line for line in card.text.splitlines() if "| gap woman / man |" in line]
@@ -85,7 +86,10 @@ def test_a_fairness_card_holds_what_the_report_says(folder, comparison):
     }  # fmt: skip
     assert found["scorer"]["name"] == "emoji-judge" and found["scorer"]["licence"] == "apache-2.0"
     assert found["reproducibility"]["total_samples"] == 2 * comparison.after.images
-    assert found["protected_attributes"] == {"gender": ["woman", "man", "person"]}
+    assert found["protected_attributes"] == {
+        "gender": ["woman", "man", "person"],
+        "tone": ["light", "medium-light", "medium", "medium-dark", "dark"],
+    }
     assert {"intended_use", "decision_rules", "prompt_suite", "decoding"} <= found.keys()
 
 

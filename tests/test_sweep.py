@@ -209,7 +209,8 @@ def test_the_card_shows_the_sweep_of_its_own_weights_alone(swept, folder, compar
     (row,) = [x for x in card.splitlines() if x.startswith("| 1 | 1 | 2 |")]
     assert str(report.points[1].attributes["gender"].gap) in row.replace("\\", "")
     assert "](sweep.png)" in card and "The number to quote" in card
-    assert json.loads((folder / "adapter.json").read_text())["measured"]["seed"] == 2024
+    measured = json.loads((folder / "adapter.json").read_text())["measured"]
+    assert measured["seed"] == comparison.after.run.settings["seed"]
     put(find_adapter(str(folder)), report.model_copy(update={"adapters": {"a": "0" * 12}}))
     write_card(folder, comparison)
     assert "sweep.png" not in (folder / "README.md").read_text()
