@@ -120,10 +120,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("names", nargs="*", help="of adapters; all that ship when none is given")
-    parser.add_argument("--images", type=int, default=100, help="of each held-out prompt")
-    parser.add_argument(
-        "--explicit", type=int, default=16, help="of each held-out prompt that says a class"
-    )
+    parser.add_argument("--images", type=int, help="of each held-out prompt; 100, in a sweep 24")
+    parser.add_argument("--explicit", type=int, help="of each that says a class; 16, in a sweep 8")
     parser.add_argument(
         "--only-measure", action="store_true", help="train nothing: measure the adapter that ships"
     )
@@ -134,6 +132,9 @@ def main() -> None:
         "--only-sweep", action="store_true", help="sweep the adapter that ships, write its card"
     )
     args, of_sweep = parser.parse_known_args()
+    if args.only_sweep:
+        given = {"--images": args.images, "--explicit": args.explicit}
+        of_sweep += [x for k, n in given.items() if n is not None for x in (k, str(n))]
     failed = []
     for name in args.names or shipped_adapters():
         recipe, runs = load_recipe(f"dft/{name}"), pathlib.Path("runs/eval") / name
@@ -144,7 +145,9 @@ def main() -> None:
         if not (args.only_measure or args.only_verify):
             trained(recipe, name, runs)
         if not args.only_verify:
-            write_card(folder, measured(recipe, name, args.images, args.explicit, runs))
+            write_card(
+                folder, measured(recipe, name, args.images or 100, args.explicit or 16, runs)
+            )
             picture(runs, folder)
             sweep(name, *of_sweep)
         if not verify(name):
