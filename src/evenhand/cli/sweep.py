@@ -170,10 +170,7 @@ def _run(
     _tell(report, folder)
     if keep:
         put(found[0], report)
-        print(
-            f"into:   {found[0].folder / 'adapter.json'}; its card shows it once it is written "
-            "anew (evenhand compare BEFORE AFTER --card)"
-        )
+        print(f"into:   {found[0].folder / 'adapter.json'}, and the card where it has one")
 
 
 def _tell(report: "SweepReport", folder: Path) -> None:
