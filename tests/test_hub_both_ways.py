@@ -64,7 +64,9 @@ def test_a_push_is_one_commit_and_a_pull_gives_the_same_bytes(way, name, adapter
     assert code == 0, err
     repo = hub.repos["model", name]
     assert held(hub, name) == local(adapter) and len(repo.commits) == 2  # one is the Hub's own
-    assert client("push", "--force", adapter, name)[1].startswith(f"{name} holds all")
+    assert client("push", "--force", adapter, name)[1].startswith(
+        f"{name} holds all {len(local(adapter))} files"
+    )
     assert len(repo.commits) == 2
     assert client("pull", name, "--out", tmp_path / "there")[0] == 0
     assert local(tmp_path / "there") == local(adapter)

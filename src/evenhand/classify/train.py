@@ -1,4 +1,4 @@
-"""Training a classifier that fails no group: arms, objectives, masks and selection in one loop.
+"""Training a classifier that is judged by its groups: arms, objectives and masks in one loop.
 
 What a training does stands in `trained`, from top to bottom.
 """

@@ -1,4 +1,4 @@
-"""`evenhand classify`: classifiers that stop failing minorities."""
+"""`evenhand classify`: classifiers, compared group by group."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

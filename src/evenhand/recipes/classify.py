@@ -1,4 +1,4 @@
-"""The schema of `train/classify/*.yaml`: how a classifier is trained that fails no group.
+"""The schema of `train/classify/*.yaml`: how classifiers are trained, to be compared by group.
 
 Data only. A *group* is a class of the target with a class of the protected attribute.
 """
