@@ -9,8 +9,9 @@ from typer import Argument, Option
 from evenhand.cli.options import Overrides, RunDirectory
 
 if TYPE_CHECKING:
-    from evenhand.recipes.denoising import LoraTraining
-    from evenhand.recipes.dft import Dft
+    from evenhand.recipes.methods import Training
+
+LOSSES = ("loss", "said", "keep", "biased", "prior")  # shown while training on images
 
 
 def train(
@@ -40,6 +41,8 @@ def train(
         accelerate launch --num_processes 2 -m evenhand train dft/emoji-gender
 
         evenhand train lora/folder images.path=PICTURES model=sdxl
+
+        evenhand train fairtl/sd15 images.path=BALANCED
     """
     from evenhand.recipes.methods import load_training
 
@@ -54,7 +57,7 @@ def train(
         print(f"{adapter.name}: {adapter}")  # of all weights it is a model
 
 
-def _dry(settings: "Dft | LoraTraining", folder: Path) -> None:
+def _dry(settings: "Training", folder: Path) -> None:
     """Prints the resolved recipe and what it will cost."""
     import yaml
 
@@ -75,7 +78,7 @@ def _dry(settings: "Dft | LoraTraining", folder: Path) -> None:
     )
 
 
-def run(settings: "Dft | LoraTraining", folder: Path, name: str) -> Path:
+def run(settings: "Training", folder: Path, name: str) -> Path:
     """Trains with a progress bar that shows the running gap, or the loss."""
     from evenhand.adapt import train as train_it
     from evenhand.cli.show import progress
@@ -87,7 +90,7 @@ def run(settings: "Dft | LoraTraining", folder: Path, name: str) -> Path:
 
         def show(done: int, row: dict[str, float]) -> None:
             for key, value in row.items():
-                if key.startswith("gap/") or key in ("loss", "prior"):
+                if key.startswith("gap/") or key in LOSSES:
                     smooth[key] = value if key not in smooth else 0.8 * smooth[key] + 0.2 * value
             note = ", ".join(
                 f"{k.removeprefix('gap/')} gap {v:.2f}" if k.startswith("gap/") else f"{k} {v:.3f}"
