@@ -134,6 +134,17 @@ def _prompt(config: Generate, context: Context, split: str, cell: Mapping[str, s
     return Prompt(text, concept, context.group or "contexts", split, dict(cell))
 
 
+def neutral_prompts(config: Generate, classes: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """For each prompt of a recipe that says a cell, the same prompt without it."""
+    found = {}
+    for context in contexts_of(config.contexts):
+        text = " ".join(_prompt(config, context, "", {}).text.split())
+        for cell in cells_of(classes):
+            said = dict(zip(classes, cell, strict=True))
+            found[_prompt(config, context, "", said).text] = text
+    return found
+
+
 def _asking(prompt: Prompt, asked: Mapping[str, str]) -> Prompt:
     return Prompt(prompt.text, prompt.concept, prompt.family, prompt.split, dict(asked))
 
