@@ -38,7 +38,7 @@ NAMES = ["judge", "cook", "farmer", "mechanic"]
 # the mean target of all that fall near x_t, and a sampler that follows it shows the shares.
 
 CLASSES = {"a woman": -1.0, "a man": 1.0}
-SPREAD, LEVELS, PARTICLES = 0.3, 40, 40_000
+SPREAD, LEVELS, PARTICLES = 0.3, 30, 20_000
 
 
 class Line:

@@ -254,7 +254,7 @@ def main() -> None:
     args = parser.parse_args()
     looking: list[Looking] = []
     if not args.table:
-        for name in args.only or ["source", *arms()]:
+        for name in args.only or [*list(arms())[:1], "source", *list(arms())[1:]]:
             run(name, looking)
             print(f"done: {name}", flush=True)
     table()
