@@ -241,7 +241,7 @@ def test_all_weights_and_words_alone(pictures, tmp_path):
     assert trained["settings"]["feedback"]["share"] == 1
 
 
-def test_a_set_as_skewed_as_the_model_changes_nothing_beyond_chance(emoji, tmp_path):
+def test_a_set_as_skewed_as_the_model_changes_nothing_beyond_chance(tmp_path):
     """A man in nine of ten judges before, and after; a balanced set moves them."""
     from evenhand.core.adapters import find_adapter
     from evenhand.diffusion.pipeline import load_diffusion
@@ -311,12 +311,20 @@ def test_captions_that_tell_a_class_or_a_held_out_concept_are_refused(caption, m
         refuse_telling(found, texts, "set")
 
 
-def test_a_model_that_does_not_follow_the_words_is_refused_and_told_of_the_gate(emoji, tmp_path):
-    """Words that the model does not know change nothing that it predicts."""
+@pytest.mark.parametrize(
+    ("woman", "man", "judge"),
+    [
+        ("an emoji of a {concept}", "an emoji of a {concept} ", None),  # change nothing
+        ("a zorp {concept}", "a blick {concept}", "emoji-trainer"),  # change it otherwise
+    ],
+)
+def test_a_model_that_does_not_follow_the_words_is_refused_and_told_of_the_gate(
+    woman, man, judge, tmp_path
+):
     values = {
         "version": 1, "source": "x", "licence": "x", "family": "x",
         "templates": ["an emoji of {a} {concept}"], "concepts": {"train": ["judge"]},
-        "explicit": {"gender": {"woman": "a zorp {concept}", "man": "a blick {concept}"}},
+        "explicit": {"gender": {"woman": woman, "man": man}},
     }  # fmt: skip
     (tmp_path / "unknown.yaml").write_text(json.dumps(values), encoding="utf-8")
     changes = [f"own={{prompts: {tmp_path / 'unknown.yaml'}, each: 2}}", "feedback={asked: said}"]
@@ -325,9 +333,9 @@ def test_a_model_that_does_not_follow_the_words_is_refused_and_told_of_the_gate(
         denoising = load_denoising(found, accelerator)
         own = own_images(found, denoising, tmp_path / "run")
         with pytest.raises(UserError, match=r"follows the words of gender too badly.*asked=gated"):
-            refuse_deaf(own, "gender", denoising, 1)
+            refuse_deaf(own, "gender", denoising, 1, judge)
         known = own_images(recipe("x"), denoising, tmp_path / "other")
-        assert refuse_deaf(known, "gender", denoising, 1) > 0.7
+        assert refuse_deaf(known, "gender", denoising, 1, judge) > 0.7
 
 
 @pytest.mark.parametrize(
@@ -361,4 +369,4 @@ def test_images_that_only_the_reference_set_has_many_of_weigh_more():
     biased = np.concatenate([generator.normal(-2, 1, (20, 4)), generator.normal(2, 1, (180, 4))])
     weights = density_ratios(reference, biased).numpy()
     assert weights.mean() == pytest.approx(1, abs=1e-5)
-    assert weights[:20].sum() / weights.sum() == pytest.approx(0.5, abs=0.12)
+    assert weights[:20].sum() / weights.sum() == pytest.approx(0.5, abs=0.2)

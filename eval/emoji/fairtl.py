@@ -33,13 +33,18 @@ from evenhand.training.run_directory import versions
 OUT = ROOT / "eval" / "results" / "emoji-fairtl.json"
 RUNS = pathlib.Path("runs/eval/fairtl")
 IMAGES, EXPLICIT = 24, 4  # of a prompt
-MORE = 40  # neutral images of a prompt, of the source and of the arms `encoder-1000`
+MORE = 40  # of the arms `encoder-1000`
 DENOISER = [
     "lora={part: denoiser, rank: 8}",
     "steps=100",
-    "optimisation.learning_rate=2e-3",
+    "optimisation.schedule_options={num_decay_steps: 30}",
 ]
-WEIGHTS = ["lora=null", "weights={part: denoiser}", "optimisation.learning_rate=3e-4", "steps=100"]
+WEIGHTS = [
+    "lora=null",
+    "weights={part: denoiser}",
+    "optimisation.learning_rate=3e-4",
+    *DENOISER[1:],
+]
 PLUS = ["feedback={asked: said, share: 0.4}", "probing={steps: 40, seeds: 3}"]
 NO_KEEP = "keep=null"
 
@@ -95,6 +100,8 @@ def arms() -> dict[str, Arm]:
             found[f"encoder-{n}-{s}"] = Arm(images=n, seed=s)
             found[f"encoder-plus-{n}-{s}"] = Arm(changes=PLUS, images=n, seed=s)
         found[f"denoiser-1000-{s}"] = Arm(changes=DENOISER, seed=s)
+    cosine = "optimisation={learning_rate: 3e-3, betas: [0.9, 0.99], schedule: cosine, warmup: 5}"
+    found["encoder-cosine"] = Arm(changes=[cosine])
     return found
 
 
@@ -130,7 +137,7 @@ def trained(name: str, arm: Arm) -> tuple[pathlib.Path, float]:
 
 def images_of(name: str) -> int:
     """Neutral images of a prompt by which an arm is judged."""
-    return MORE if name.startswith(("source", "encoder-1000")) else IMAGES
+    return MORE if name.startswith(("encoder-1000", "encoder-cosine")) else IMAGES
 
 
 def judged(name: str, place: pathlib.Path | None) -> dict[str, Any]:
@@ -144,7 +151,7 @@ def judged(name: str, place: pathlib.Path | None) -> dict[str, Any]:
         attributes=["gender"],
         target={"gender": {"woman": 0.5, "man": 0.5}},
         images=images_of(name),
-        explicit_images=EXPLICIT if place else 20,
+        explicit_images=EXPLICIT if place else 12,
         batch=24,
         seed=2027,
     )

@@ -120,7 +120,10 @@ class Looking:
         self._judge = load_judge(find_judge("emoji-judge"))
         self._pipe = load_diffusion(load_model("emoji")).pipe
         fresh = draw(scene(840, 991), generator=step_generator(991, "draw"))
+        self._mean, self._deviation = 0.0, 1.0
         self._balanced = self.features(self.through(fresh))
+        self._mean, self._deviation = self._balanced.mean(0), self._balanced.std(0) + 1e-6
+        self._balanced = (self._balanced - self._mean) / self._deviation
         self._women = torch.tensor([int(g) == 0 for g in scene(840, 991).gender])
 
     @torch.no_grad()
@@ -135,8 +138,9 @@ class Looking:
 
     @torch.no_grad()
     def features(self, images: Tensor) -> Tensor:
-        """Of the judge, `[N, D]`."""
-        return torch.cat([self._judge.features(batch) for batch in images.split(64)])
+        """Of the judge, `[N, D]`, each with mean 0 and deviation 1 in balanced drawings."""
+        found = torch.cat([self._judge.features(batch) for batch in images.split(64)])
+        return (found - self._mean) / self._deviation
 
     def measured(self, run: pathlib.Path, trained_on: pathlib.Path | None, twin: Any) -> dict:
         """KID balanced and per class, diversity, memorisation of a run's neutral images.

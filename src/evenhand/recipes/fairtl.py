@@ -117,7 +117,8 @@ class FairTl(DenoisingTraining):
         target: shares of the reference set's classes.
         words: by which classes are called, besides their names; no caption may hold one.
         allow: words that captions may hold nevertheless.
-        judge: who reports the balance of the reference set; nobody when None. Training needs none.
+        judge: who reports the balance of the reference set, and whether the model follows words;
+            nobody when None. Training needs none.
         held_out: prompt set whose concepts of the split `test` no caption may name.
         feedback: of the frozen model; none when None (fairTL).
         keep: prompts that say a class keep their meaning; they lose it when None.

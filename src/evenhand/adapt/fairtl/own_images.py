@@ -8,8 +8,13 @@ from torch import Tensor
 
 from evenhand.core.errors import UserError, unknown
 from evenhand.core.prompts import Prompt, PromptSet, load_prompts
+from evenhand.core.records import image_seed
 from evenhand.diffusion.denoising import Denoising
+from evenhand.diffusion.sampling import draw
+from evenhand.judges.base import answers
+from evenhand.judges.registry import load_judge
 from evenhand.recipes.fairtl import FairTl
+from evenhand.recipes.judge import JudgeConfig, find_judge
 from evenhand.training.checkpoints import step_generator
 from evenhand.training.examples import Examples, Teacher, drawn
 
@@ -94,24 +99,62 @@ def _neutral(found: PromptSet, split: str, prompts: list[Prompt]) -> list[str]:
     return [texts[p.concept][i % len(texts[p.concept])] for i, p in enumerate(prompts)]
 
 
-def refuse_deaf(own: Own, name: str, denoising: Denoising, seed: int) -> float:
-    """Finds out, without a judge, whether the model follows the words of an attribute's classes.
+def refuse_deaf(own: Own, name: str, denoising: Denoising, seed: int, judge: str | None) -> float:
+    """Finds out whether the model follows the words of an attribute's classes.
 
-    Of an image that was drawn of "a woman pilot" it is asked which of the prompts that say a class
-    predicts its noise best (Li et al., ICCV 2023, arXiv 2303.16203).
+    A judge that knows the attribute says whether images drawn of "a woman pilot" show one. Without
+    a judge it is asked which of the prompts that say a class predicts an image's noise best (Li et
+    al., ICCV 2023, arXiv 2303.16203): that finds words that change nothing, not words that the
+    model misunderstands.
 
     Returns:
-        the share of images of which that is the prompt that it was drawn of.
+        the share of images that show what they were drawn of, or whose best prompt is that.
 
     Raises:
         UserError: that is less than half way from chance to always.
     """
+    places = [i for i, p in enumerate(own.prompts) if name in p.states]
+    places = places[:: max(1, len(places) // ASKED)][:ASKED]
+    classes = {own.prompts[i].states[name] for i in places}
+    config = find_judge(judge) if judge else None
+    if config and name in config.known and classes <= set(config.known[name].classes):
+        right, chance = _seen(own, name, places, denoising, config), 1 / len(classes)
+        found = f"{right:.2f} show, as the judge perceives them, what they were drawn of"
+    else:
+        right, chance = _fitting(own, name, places, denoising, seed)
+        found = f"{right:.2f} fit the prompt best that they were drawn of"
+    if right < (1 + chance) / 2:
+        raise UserError(
+            f"feedback.asked=said: the model follows the words of {name} too badly: of its own "
+            f"images {found} (by chance {chance:.2f}). Take feedback.asked=gated, which needs no "
+            "words"
+        )
+    return right
+
+
+def _seen(
+    own: Own, name: str, places: list[int], denoising: Denoising, config: JudgeConfig
+) -> float:
+    """Share of new images of some of the prompts that show the class that they say."""
+    diffusion = denoising.diffusion
+    judge = load_judge(config, device=diffusion.device)
+    rows = [(own.prompts[i], image_seed("deaf", 0, own.prompts[i].text, i)) for i in places]
+    right = 0
+    for batch, images in draw(diffusion, rows, at_once=8):
+        best = answers(judge, images).probs[name].argmax(-1).tolist()
+        for k, (prompt, _) in zip(best, batch, strict=True):
+            right += judge.classes(name)[k] == prompt.states[name]
+    return right / len(rows)
+
+
+def _fitting(
+    own: Own, name: str, places: list[int], denoising: Denoising, seed: int
+) -> tuple[float, float]:
+    """Share of images whose own prompt predicts them best, and what that is by chance."""
     by_concept: dict[str, dict[str, str]] = {}
     for prompt in own.prompts:
         if name in prompt.states:
             by_concept.setdefault(prompt.concept, {})[prompt.states[name]] = prompt.text
-    places = [i for i, p in enumerate(own.prompts) if name in p.states]
-    places = places[:: max(1, len(places) // ASKED)][:ASKED]
     right, chance = 0.0, 0.0
     for i in places:
         prompt = own.prompts[i]
@@ -119,17 +162,10 @@ def refuse_deaf(own: Own, name: str, denoising: Denoising, seed: int) -> float:
         losses = _losses(
             denoising, list(texts.values()), own.latents[i, 0], step_generator(seed, i)
         )
-        best = losses == losses.min()
+        best = losses <= losses.min() * (1 + 1e-5)  # a batch computes equal rows almost alike
         right += float(best[list(texts).index(prompt.states[name])]) / float(best.sum())
         chance += 1 / len(texts)
-    right, chance = right / len(places), chance / len(places)
-    if right < (1 + chance) / 2:
-        raise UserError(
-            f"feedback.asked=said: the model follows the words of {name} too badly: of its own "
-            f"images {right:.2f} fit the prompt best that they were drawn of (by chance "
-            f"{chance:.2f}). Take feedback.asked=gated, which needs no words"
-        )
-    return right
+    return right / len(places), chance / len(places)
 
 
 @torch.no_grad()

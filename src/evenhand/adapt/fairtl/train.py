@@ -104,7 +104,7 @@ def losses(recipe: FairTl, denoising: Denoising, folder: pathlib.Path) -> dict[s
         own = own_images(recipe, denoising, folder)
         if feedback and recipe.said:
             (attribute,) = recipe.target.attributes
-            refuse_deaf(own, attribute, denoising, recipe.seed)
+            refuse_deaf(own, attribute, denoising, recipe.seed, recipe.judge)
             terms["said"] = own.said(recipe.target.by_class, feedback.share)
         if recipe.keep:
             names = recipe.keep.attributes or recipe.target.attributes

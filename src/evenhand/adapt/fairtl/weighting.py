@@ -58,6 +58,7 @@ def weighted(
 
 def density_ratios(reference: np.ndarray, biased: np.ndarray) -> Tensor:
     """Weights `[M]`, mean 1, of biased features `[M, D]` against the reference's `[N, D]`."""
+    from sklearn.calibration import CalibratedClassifierCV
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_predict
     from sklearn.pipeline import make_pipeline
@@ -67,9 +68,10 @@ def density_ratios(reference: np.ndarray, biased: np.ndarray) -> Tensor:
     y = np.repeat([1, 0], [len(reference), len(biased)])
     if len(reference) < 5 or len(biased) < 5:
         raise UserError("importance: a set of fewer than 5 images has no density to speak of")
-    model = make_pipeline(
+    linear = make_pipeline(
         StandardScaler(), LogisticRegression(max_iter=1000, class_weight="balanced")
     )
+    model = CalibratedClassifierCV(linear, method="sigmoid", cv=5)
     found: Any = cross_val_predict(model, x, y, cv=5, method="predict_proba")
     d = found[len(reference) :, 1]
     ratios = d / np.maximum(1 - d, 1e-6)
