@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import yaml
 
-from hostile_cases.case import Case, Maker, pixels
+from hostile_cases.case import Case, Maker, pixels, text_of
 
 PART = {"epochs": 1, "optimisation": {"learning_rate": 1e-3}}
 PARTS = ("real", "mixed", "synthetic", "tune_real", "tune_synthetic", "last_layer")
@@ -78,7 +78,7 @@ def trained(folder: pathlib.Path, out: str) -> bool:
 
 
 FFR = "arm=ffr synthetic.path=made/made.csv"
-MASK = "arm=aim_fair synthetic.path=made/made.csv mask.k"
+MASK = "arm=aim_fair synthetic.path=made/made.csv synthetic.images=8 mask.k"
 CASES = [
     Case("right", MINE, None, recipe(), trained),
     Case("recipe that is not there", "classify emogi real", "did you mean"),
@@ -94,7 +94,7 @@ CASES = [
         real=images(1, SPLITS, without(split="test"))),
     bad("an image in two splits", "of test stand.* in train as well",
         real=images(1, SPLITS, lambda rows: [*rows, {**rows[0], "split": "test"}])),
-    bad("a file that is no image", "cannot be read, such as",
+    bad("a file that is no image", "real.csv: no image; leave it out",
         real=images(1, SPLITS, lambda rows: [*rows, {**rows[0], "image": "real.csv"}])),
     bad("column that is not there", "sex",
         target={"column": "sex", "classes": {"woman": ["woman"], "man": ["man"]}}),
@@ -118,11 +118,12 @@ CASES = [
         bias={"ratio": 0.9, "prevailing": {"woman": "old", "man": "dark"}}),
     bad("mask that trains nothing", "raise mask.k", f"{MASK}=1"),
     bad("mask of more tensors than there are", "lower it", f"{MASK}=99"),
-    bad("JTT that errs nowhere", "lower objective.epochs", "objective={name: jtt, epochs: 200}"),
+    bad("JTT that errs nowhere", "lower objective.epochs",
+        objective={"name": "jtt", "epochs": 200}),
     bad("variant in no folder", "is no name for a folder", variants={"../x": {}}),
     bad("variant of other seeds", "seed is another", variants={"a": {}, "b": {"seed": 4}}),
     Case("another run in a folder", MINE, "batch was 8, is 4", recipe(),
          then=lambda folder: None, again=f"{MINE} batch=4"),
-    Case("answers of other images", MINE, "answers.npy", recipe(), changed=("k/report.json",),
-         then=lambda folder: (folder / "k/real/seed-0/answers.npy").write_bytes(b"x")),
+    Case("answers that are none", MINE, "answers.npy: cannot be read", recipe(),
+         changed=("k/report.json",), then=text_of("k/real/seed-0/answers.npy", lambda _: b"x")),
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 import pathlib
 
-from hostile_cases.case import Case, adapter, json_of, model, tensors, text_of
+from hostile_cases.case import Case, adapter, json_of, tensors, text_of
 
 HALF = "pytorch_lora_weights.safetensors"
 EXPORT = "export ./mine --out x.safetensors"
@@ -14,22 +14,20 @@ def written(folder: pathlib.Path, out: str) -> bool:
 
 
 VERIFY = [
-    Case("right, dry", "verify emoji-gender --dry-run", None, right=lambda f, out: "emoji" in out),
+    Case("right, dry", "verify emoji-gender --dry-run", None,
+         right=lambda f, out: "emoji" in out),
     Case("adapter misspelt", "verify emoji-gendr", "did you mean"),
-    Case("folder of no adapter", "verify ./mine", "adapter.json", {"mine/a.txt": "x"}),
+    Case("folder of no adapter", "verify ./mine", "holds neither pytorch_lora",
+         {"mine/a.txt": "x"}),
     Case("weights cut short", "verify ./mine", HALF,
          {"mine": adapter(change=text_of(HALF, lambda data: data[:-99]))}),
-    Case("weights of another model", "verify ./mine --model ./base",
-         "does not fit|matches no layer|shape", {**MINE, "base": model()}),
     Case("description that is no JSON", "verify ./mine", "adapter.json",
          {"mine": adapter(change=text_of("adapter.json", lambda _: b"{"))}),
-    Case("description without a base model", "verify ./mine", "base model|--model",
-         {"mine": adapter(change=json_of("adapter.json", settings=None, base_model=None))}),
     Case("judge that trained it", "verify ./mine --judge emoji-trainer", "trained the adapter",
          MINE),
     Case("prompt set that is not there", "verify ./mine --prompts nobody", "nobody", MINE),
     Case("rule that is none", "verify ./mine --accept 'gap<'", "gap<", MINE),
-    Case("no images", "verify ./mine --images 0", "images", MINE),
+    Case("no images", "verify ./mine --images 0", "verify: images: Input should be greater", MINE),
 ]  # fmt: skip
 EXPORTS = [
     Case("right", EXPORT, None, MINE, written),

@@ -118,9 +118,13 @@ def _judged(experiment: Experiment, name: str, folder: pathlib.Path) -> Judged:
     places = [folder / name / f"seed-{seed}" for seed in experiment.seeds]
     answers, test = [], len(experiment.rows(arm, "test"))
     for place in places:
-        found = np.load(place / "answers.npy", allow_pickle=False)
+        path = place / "answers.npy"
+        try:
+            found = np.load(path, allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise UserError(f"{path}: cannot be read ({error}); delete it to go on") from error
         if found.shape != (test, shape[0]):
-            raise UserError(f"{place / 'answers.npy'}: is of other images; delete it to go on")
+            raise UserError(f"{path}: is of other images; delete it to go on")
         answers.append(found.astype(float))
     masks = [
         [
