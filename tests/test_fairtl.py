@@ -5,24 +5,29 @@ import json
 import re
 import types
 
+import datasets
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 from test_lora_training import QUICK
+from typer.testing import CliRunner
 
 from evenhand.adapt import train
 from evenhand.adapt.fairtl.own_images import Own, own_images, refuse_deaf
 from evenhand.adapt.fairtl.scores import probing
 from evenhand.adapt.fairtl.train import losses, on_reference
 from evenhand.adapt.fairtl.weighting import density_ratios
+from evenhand.cli import app
 from evenhand.core.adapters import LORA
 from evenhand.core.errors import UserError
 from evenhand.core.prompts import Prompt
 from evenhand.emoji.world import Scene, caption, draw, load_world
+from evenhand.generate.reference import reference
 from evenhand.images.tensors import to_uint8
 from evenhand.recipes.fairtl import Feedback
+from evenhand.recipes.generate import load_generate
 from evenhand.recipes.methods import load_training
 from evenhand.training.checkpoints import step_generator
 from evenhand.training.denoise import _target
@@ -38,7 +43,7 @@ NAMES = ["judge", "cook", "farmer", "mechanic"]
 # the mean target of all that fall near x_t, and a sampler that follows it shows the shares.
 
 CLASSES = {"a woman": -1.0, "a man": 1.0}
-SPREAD, LEVELS, PARTICLES = 0.3, 30, 20_000
+SPREAD, LEVELS, PARTICLES = 0.3, 30, 12_000
 
 
 class Line:
@@ -370,3 +375,30 @@ def test_images_that_only_the_reference_set_has_many_of_weigh_more():
     weights = density_ratios(reference, biased).numpy()
     assert weights.mean() == pytest.approx(1, abs=1e-5)
     assert weights[:20].sum() / weights.sum() == pytest.approx(0.5, abs=0.2)
+
+
+def test_a_reference_set_is_drawn_captioned_without_classes_and_trained_on(tmp_path):
+    changes = [
+        "per_cell=2",
+        "contexts.vocabulary={form: [a picture of, ''], title: [judge, cook]}",
+        "settings={num_inference_steps: 6}",
+        "filter.confidence=0.5",
+    ]
+    result = CliRunner().invoke(
+        app, ["reference", "emoji-reference", *changes, "--out", str(tmp_path / "set")]
+    )
+    assert result.exit_code == 0, result.output
+    file = tmp_path / "set" / "reference.parquet"
+    rows = datasets.Dataset.from_parquet(str(file)).to_list()
+    assert {"a picture of a judge", "a cook"} <= {row["text"] for row in rows}
+    assert all(row["gender"] in row["said"] for row in rows)
+    found = json.loads((tmp_path / "set" / "reference.json").read_text(encoding="utf-8"))
+    assert found["classes"] == {"gender": {"woman": 4, "man": 4}}
+    assert found["judge"] == "emoji-judge" and "package:emoji/model@" in found["source"][0]
+    quick = ["steps=1", "batch=4", "own=null", "keep=null"]
+    assert (train(recipe(file, *quick), tmp_path / "run") / LORA).is_file()
+
+
+def test_a_reference_set_of_neutral_prompts_is_refused(tmp_path):
+    with pytest.raises(UserError, match="cells_by: words"):
+        reference(load_generate("emoji-balanced-neutral"), tmp_path)
