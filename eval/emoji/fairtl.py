@@ -72,9 +72,10 @@ class Arm:
 
 def arms() -> dict[str, Arm]:
     """All arms, the most important first."""
-    found = {f"encoder-1000-{s}": Arm(seed=s) for s in (1, 2, 3)}
-    found["control-same"] = Arm(changes=[*DENOISER, "feedback={asked: same, share: 0.4}", NO_KEEP])
+    found = {"encoder-1000-1": Arm()}
     found["weights-50"] = Arm(changes=[*WEIGHTS, NO_KEEP], images=50)
+    found["control-same"] = Arm(changes=[*DENOISER, "feedback={asked: same, share: 0.4}", NO_KEEP])
+    found |= {f"encoder-1000-{s}": Arm(seed=s) for s in (2, 3)}
     for n in (200, 50):
         found |= {
             f"encoder-{n}-1": Arm(images=n),
@@ -261,7 +262,7 @@ def main() -> None:
     args = parser.parse_args()
     looking: list[Looking] = []
     if not args.table:
-        for name in args.only or [*list(arms())[:1], "source", *list(arms())[1:]]:
+        for name in args.only or [*list(arms())[:3], "source", *list(arms())[3:]]:
             run(name, looking)
             print(f"done: {name}", flush=True)
     table()
