@@ -16,6 +16,7 @@ from typing import Any
 import typer
 
 from evenhand.cli import (
+    chain,
     classifier,
     compare,
     demo,
@@ -66,6 +67,7 @@ _add(classifier.app, classifier.train)
 _add(app, export.export)
 _add(app, sweep.sweep)
 _add(app, verify.verify)
+_add(app, chain.chain)
 _add(app, publish.push)
 _add(app, publish.pull)
 _add(app, catalogue, "list")
