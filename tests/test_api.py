@@ -1,4 +1,4 @@
-"""The page of functions for notebooks: its examples run, its names are there, importing is quick."""
+"""The page of functions for notebooks: its examples run, its names are there."""
 
 import doctest
 import inspect

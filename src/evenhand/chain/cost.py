@@ -4,8 +4,8 @@ import pathlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from evenhand.chain.plan import Planned, plan, with_sets
-from evenhand.chain.run import data_of, is_done
+from evenhand.chain.plan import Planned, data_of, plan, with_sets
+from evenhand.chain.run import is_done
 from evenhand.recipes.chain import Chain
 from evenhand.recipes.classify import Classify
 from evenhand.recipes.generate import Generate
@@ -39,7 +39,7 @@ def costs(config: Chain, folder: pathlib.Path) -> Iterator[Cost]:
         UserError: as `evenhand.chain.chain`.
     """
     data = data_of(config, folder)
-    for planned in plan(config, data):
+    for planned in plan(config, folder):
         stage = planned.stage
         done = is_done(folder, planned)
         words, seconds = ("done", 0.0) if done else _cost(planned, folder, data)
@@ -81,6 +81,8 @@ def _cost(planned: Planned, root: pathlib.Path, data: str) -> tuple[str, float]:
         return _about(f"{found.steps} steps of {len(found.arms)} arms", seconds, memory), seconds
     from evenhand.adapt.cost import cost as cost_of_training
 
+    if planned.needs:
+        return "the cost is known when the stages are there that it builds on", 0.0
     found = cost_of_training(recipe)
     return _about(found.step, found.seconds, found.memory), found.seconds
 

@@ -15,13 +15,14 @@ from evenhand.emoji.world import load_world
 from evenhand.generate.plan import COLUMNS
 from evenhand.generate.plan import plan as plan_set
 from evenhand.measure.plan import plan as plan_measurement
-from evenhand.recipes.chain import DATA, Chain, Drawings, Stage
+from evenhand.recipes.chain import DATA, Chain, Drawings, Stage, Verb
 from evenhand.recipes.classify import WITHOUT_SYNTHETIC, Classify, load_classify
 from evenhand.recipes.generate import Generate, load_generate
 from evenhand.recipes.measure import Measure
 from evenhand.recipes.methods import load_training
 from evenhand.recipes.model import load_model
 
+DRAWN = "data.parquet"  # real images of the embedded world, in the chain's folder
 PENDING = "adapter of stage"  # in a recipe, until the stage has made it
 
 
@@ -35,36 +36,54 @@ class Planned:
         config: the recipe with its changes; adapters and sets of other stages are not in it yet.
         settings: everything that its result depends on besides the stages it builds on, JSON
             values.
+        needs: the stages that it builds on, with their verbs.
     """
 
     name: str
     stage: Stage
-    config: Strict
+    config: Any  # of the verb's own schema
     settings: dict[str, Any]
+    needs: dict[str, Verb] = dataclasses.field(default_factory=dict)
 
 
-def plan(chain: Chain, data: str) -> list[Planned]:
+def plan(chain: Chain, folder: pathlib.Path) -> list[Planned]:
     """Finds every unknown name and impossible value of all stages, before the first one begins.
 
     Args:
         chain: what is asked for.
-        data: path of its real images, which need not be there yet.
+        folder: of its stages, which need not be there yet.
 
     Raises:
         UserError: what is unknown or impossible, and in which stage.
     """
     found: dict[str, Planned] = {}
     _check_data(chain)
+    paths = {DATA: data_of(chain, folder)}
     for name, stage in chain.stages.items():
-        pairs = [pair.replace(DATA, data) for pair in stage.set]
+        pairs = [_replaced(pair, paths) for pair in stage.set]
         try:
             one = _planned(name, stage.model_copy(update={"set": pairs}), found)
         except UserError as error:
             raise UserError(f"stages.{name}: {error}") from error
-        named = json.dumps(one.settings).replace(json.dumps(data)[1:-1], DATA)
-        settings = {**json.loads(named), **({"data": _said(chain)} if DATA in named else {})}
-        found[name] = dataclasses.replace(one, stage=stage, settings=settings)
+        said = _replaced(
+            json.dumps(one.settings), {json.dumps(p)[1:-1]: k for k, p in paths.items()}
+        )
+        settings = {**json.loads(said), **({"data": _said(chain)} if DATA in said else {})}
+        needs = chain.needs(name)
+        found[name] = dataclasses.replace(one, stage=stage, settings=settings, needs=needs)
+        paths[f"{{{name}}}"] = str((folder / name).absolute())
     return list(found.values())
+
+
+def data_of(chain: Chain, folder: pathlib.Path) -> str:
+    """The path of a chain's real images."""
+    return chain.data if isinstance(chain.data, str) else str((folder / DRAWN).absolute())
+
+
+def _replaced(text: str, words: Mapping[str, str]) -> str:
+    for old, new in words.items():
+        text = text.replace(old, new)
+    return text
 
 
 def _planned(name: str, stage: Stage, before: Mapping[str, Planned]) -> Planned:

@@ -66,7 +66,8 @@ def made_by(verb: Verb, folder: pathlib.Path) -> str | None:
         whole = found and all((folder / shard.path).exists() for shard in found.shards)
         return found.digest if found and whole else None
     if verb == "train":
-        files = sorted((folder / "adapter").rglob("*.safetensors"))
+        made = [folder / "adapter", folder / "model"]  # of all weights it is a model
+        files = sorted(path for part in made for path in part.rglob("*.safetensors"))
         named = {str(path.relative_to(folder)): digest(path) for path in files}
         return digest_of(named) if named else None
     return "report.json" if (folder / "report.json").is_file() else None

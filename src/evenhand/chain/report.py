@@ -65,7 +65,7 @@ def _line(planned: Planned, folder: pathlib.Path) -> StageLine:
         verb=stage.verb,
         recipe=stage.recipe,
         changed=stage.set,
-        needs=list(stage.needs),
+        needs=list(planned.needs),
         seconds=record.seconds,
         memory=record.memory,
         made=record.made,

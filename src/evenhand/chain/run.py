@@ -8,13 +8,13 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeVar
 
 from evenhand.adapt import train
 from evenhand.adapt.progress import told
 from evenhand.chain.models import ChainReport
 from evenhand.chain.page import write_page
-from evenhand.chain.plan import Planned, plan, with_sets
+from evenhand.chain.plan import DRAWN, Planned, data_of, plan, with_sets
 from evenhand.chain.records import (
     StageRecord,
     made_by,
@@ -32,13 +32,15 @@ from evenhand.core.schema import read_json
 from evenhand.emoji.drawings import write_drawings
 from evenhand.generate import generate
 from evenhand.measure import measure
-from evenhand.recipes.chain import Chain, Drawings
+from evenhand.recipes.chain import Chain, Drawings, Stage
 from evenhand.recipes.classify import Classify
 from evenhand.recipes.generate import Generate
 from evenhand.recipes.measure import Measure
+from evenhand.recipes.model import load_model
 from evenhand.training.run_directory import peak_memory
 
 EVERY = 5.0  # seconds between two notes of what a stage has cost so far
+T = TypeVar("T", Measure, Generate)
 Update = Callable[..., None]  # (done, total, note)
 Progress = Callable[[str], AbstractContextManager[Update]]
 
@@ -76,7 +78,7 @@ def chain(
     """
     _refuse_several_processes()
     folder = pathlib.Path(folder)
-    stages = plan(config, data_of(config, folder))
+    stages = plan(config, folder)
     redone = config.after(start) if start else []
     _refuse_foreign(folder)
     for planned in stages:
@@ -87,7 +89,7 @@ def chain(
         clear_stale(folder)
         for again in redone:
             path_of(folder, again).unlink(missing_ok=True)
-            shutil.rmtree(folder / again, ignore_errors=True)
+            _remove(folder / again)
         if isinstance(config.data, Drawings):
             _draw(config.data, folder)
         for planned in stages:
@@ -99,11 +101,13 @@ def chain(
     return report
 
 
-def data_of(config: Chain, folder: pathlib.Path) -> str:
-    """The path of a chain's real images."""
-    if isinstance(config.data, str):
-        return config.data
-    return str(pathlib.Path(folder).absolute() / "data.parquet")
+def _remove(folder: pathlib.Path) -> None:
+    """Removes a stage's folder, or leaves none of it under its name where that is cut."""
+    away = folder.with_name(f".{folder.name}.removed")
+    shutil.rmtree(away, ignore_errors=True)
+    if folder.exists():
+        folder.rename(away)
+        shutil.rmtree(away)
 
 
 def is_done(folder: pathlib.Path, planned: Planned) -> bool:
@@ -122,7 +126,7 @@ def is_done(folder: pathlib.Path, planned: Planned) -> bool:
 
 def _needs(folder: pathlib.Path, planned: Planned) -> dict[str, str]:
     """Digests of what the stages made that a stage builds on."""
-    found = {name: made_by(verb, folder / name) for name, verb in planned.stage.needs.items()}
+    found = {name: made_by(verb, folder / name) for name, verb in planned.needs.items()}
     return {name: made or "nothing" for name, made in found.items()}
 
 
@@ -160,16 +164,11 @@ def _by_its_verb(planned: Planned, config: Chain, root: pathlib.Path, tell: Upda
     """The public function of the verb, with what the stages before it made."""
     name, stage, recipe = planned.name, planned.stage, planned.config
     folder = root / name
-    adapters = {other: str((root / other / "adapter").absolute()) for other in stage.adapters}
     if isinstance(recipe, Measure):
-        used = {"adapter": next(iter(adapters.values()))} if adapters else {}
-        measure(recipe.model_copy(update=used), folder, progress=tell)
+        measure(_adapted(recipe, stage, root), folder, progress=tell)
     elif isinstance(recipe, Generate):
-        paths = zip(recipe.adapters, adapters.values(), strict=False)
-        used = [use.model_copy(update={"name": path}) for use, path in paths] or recipe.adapters
         command = shlex.join(["evenhand", "generate", stage.recipe, *stage.set])
-        with_adapters = recipe.model_copy(update={"adapters": used})
-        generate(with_adapters, folder, progress=tell, command=command)
+        generate(_adapted(recipe, stage, root), folder, progress=tell, command=command)
     elif isinstance(recipe, Classify):
         sets = {label: str((root / other).absolute()) for label, other in stage.sets.items()}
         classify(with_sets(recipe, sets), data_of(config, root), folder, progress=tell)
@@ -177,9 +176,34 @@ def _by_its_verb(planned: Planned, config: Chain, root: pathlib.Path, tell: Upda
         train(recipe, folder, name=stage.recipe, progress=told(recipe, tell))
 
 
+def _adapted(recipe: T, stage: Stage, root: pathlib.Path) -> T:
+    """The recipe with what its training stages made: adapters, or a model of all its weights.
+
+    Raises:
+        UserError: a model and another adapter shall be loaded together.
+    """
+    made = [(root / other).absolute() for other in stage.adapters]
+    models = [str(path / "model") for path in made if (path / "model").is_dir()]
+    if models and len(made) > 1:
+        raise UserError(f"{models[0]}: is a whole model, to which no other adapter is added")
+    if models:  # a folder has no YAML that says judge and sampler: as of the model it comes from
+        base = load_model(recipe.model or "")
+        settings = base.sampling(recipe.settings).model_dump(mode="json", exclude_defaults=True)
+        used = {"model": models[0], "settings": settings, "judge": recipe.judge or base.judge}
+        measured = isinstance(recipe, Measure)
+        alone = {"adapter": None, "domain": recipe.domain or base.domain} if measured else {}
+        return recipe.model_copy(update={**used, **(alone or {"adapters": []})})
+    paths = [str(path / "adapter") for path in made]
+    if isinstance(recipe, Generate) and paths:
+        pairs = zip(recipe.adapters, paths, strict=True)
+        uses = [use.model_copy(update={"name": path}) for use, path in pairs]
+        return recipe.model_copy(update={"adapters": uses})
+    return recipe.model_copy(update={"adapter": paths[0]}) if paths else recipe
+
+
 def _draw(drawings: Drawings, folder: pathlib.Path) -> None:
     """Draws the real images of a chain of the embedded world, once."""
-    path, said = folder / "data.parquet", folder / "data.json"
+    path, said = folder / DRAWN, folder / "data.json"
     settings = drawings.model_dump(mode="json")
     if path.is_file() and said.is_file():
         if read_json(said, what="the settings of drawings") == settings:
@@ -188,7 +212,8 @@ def _draw(drawings: Drawings, folder: pathlib.Path) -> None:
             f"{path}: was drawn with other settings: name another directory with --out, or delete "
             "it: the stages that read it are then refused where they were done"
         )
-    write_drawings(path, drawings.drawings, drawings.splits, drawings.seed)
+    splits = {str(name): n for name, n in drawings.splits.items()}
+    write_drawings(path, drawings.drawings, splits, drawings.seed)
     write_json(said, settings)
 
 

@@ -41,7 +41,7 @@ class Stage(Strict):
         generate: a recipe of `evenhand generate`.
         classify: a recipe of `evenhand classify`.
         set: `key=value` pairs: settings of the recipe to change, as on the command line; `{data}`
-            in them is the path of the chain's real images.
+            in them is the path of the chain's real images, `{STAGE}` the folder of a stage.
         adapter: of `measure` and `generate`: the stage that trained the adapter to load; of
             `generate` also several, each with how it is used (`evenhand.recipes.generate`):
             `{STAGE: {draws: {gender: woman}, scale: .8}}`.
@@ -91,10 +91,11 @@ class Stage(Strict):
         return {self.adapter: {}} if isinstance(self.adapter, str) else self.adapter
 
     @property
-    def needs(self) -> dict[str, Verb]:
-        """The stages that it builds on, and which verb each of them must be."""
-        found: dict[str, Verb] = dict.fromkeys(self.adapters, "train")
-        return found | dict.fromkeys(self.sets.values(), "generate")
+    def builds_on(self) -> dict[str, Verb]:
+        """The stages named by `adapter` and `sets`, and which verb each of them must be."""
+        adapters: dict[str, Verb] = dict.fromkeys(self.adapters, "train")
+        sets: dict[str, Verb] = dict.fromkeys(self.sets.values(), "generate")
+        return {**adapters, **sets}
 
 
 class Chain(Strict):
@@ -119,7 +120,7 @@ class Chain(Strict):
             if not self.data and (stage.verb == "classify" or any(DATA in x for x in stage.set)):
                 raise ValueError(f"stages.{name}: needs real images: name them with data")
         for place, (name, stage) in enumerate(self.stages.items()):
-            for other, verb in stage.needs.items():
+            for other, verb in self._named_by(stage).items():
                 if other not in self.stages:
                     raise unknown("stage", other, names, where=f"stages.{name}")
                 if names.index(other) >= place:
@@ -135,6 +136,18 @@ class Chain(Strict):
                     )
         return self
 
+    def _named_by(self, stage: Stage) -> dict[str, Verb]:
+        """The stages that a stage names, also those in `set`, and the verb that they must be."""
+        pairs = " ".join(stage.set)
+        paths: dict[str, Verb] = {
+            name: one.verb for name, one in self.stages.items() if f"{{{name}}}" in pairs
+        }
+        return {**paths, **stage.builds_on}
+
+    def needs(self, name: str) -> dict[str, Verb]:
+        """The stages that a stage builds on, with their verbs."""
+        return self._named_by(self.stages[name])
+
     def after(self, start: str) -> list[str]:
         """A stage and those that build on it, in their order.
 
@@ -144,8 +157,8 @@ class Chain(Strict):
         if start not in self.stages:
             raise unknown("stage", start, self.stages, where="--from")
         found = [start]
-        for name, stage in self.stages.items():
-            if name not in found and stage.needs.keys() & set(found):
+        for name in self.stages:
+            if name not in found and self.needs(name).keys() & set(found):
                 found.append(name)
         return found
 
