@@ -1,4 +1,4 @@
-"""kill -9 at random moments of a small chain: the finished page has the uninterrupted one's numbers.
+"""kill -9 at random moments of a small chain: the finished page has the same numbers as without.
 
     python eval/bench/chain.py
 

@@ -1,6 +1,7 @@
 """Bad inputs, by verb, as data; `eval/bench/hostile.py` runs them."""
 
 from hostile_cases import (
+    chains,
     classifiers,
     folders,
     generators,
@@ -19,6 +20,7 @@ CASES: dict[str, list[Case]] = {
     "sweep": sweeps.CASES,
     "train": recipes.CASES,
     "generate": sets.CASES,
+    "chain": chains.CASES,
     "classifier train and calibrate": classifiers.CASES,
     "plan, demo, list": words.CASES,
 }

@@ -139,7 +139,7 @@ def _do(planned: Planned, config: Chain, folder: pathlib.Path, progress: Progres
     """Does a stage, or what is left of it, and keeps what it cost."""
     name, verb = planned.name, planned.stage.verb
     before, record = read_record(folder, name), _begun(planned, _needs(folder, planned))
-    spent = before.seconds if before else 0.0
+    spent = before.seconds if before and (folder / name).exists() else 0.0
     started = noted = time.monotonic()
 
     def cost() -> dict[str, Any]:
