@@ -47,6 +47,7 @@ CLASSIFIED = [
     "size=16",
     "config.widths=[4, 4]",
     "config.strides=[2, 2]",
+    "synthetic.images=4",
     "schedule={real: {epochs: 1}, synthetic: {epochs: 1}, tune_real: {epochs: 1}}",
 ]
 STAGES = {
@@ -54,7 +55,7 @@ STAGES = {
     "dft": {"train": "dft/emoji-gender", "set": TRAINED},
     "after-dft": {"measure": HOW, "adapter": "dft"},
     "set-words": {"generate": "emoji-chain-words", "set": DRAWN},
-    "set-dft": {"generate": "emoji-chain-neutral", "set": [*DRAWN, "seed=1"], "adapter": "dft"},
+    "set-dft": {"generate": "emoji-chain-words", "set": [*DRAWN, "seed=1"], "adapter": "dft"},
     "classifiers": {
         "classify": "emoji-chain",
         "set": CLASSIFIED,

@@ -42,8 +42,12 @@ TRAINED = ["steps=4", "images=2", "prompts_per_step=1", "explicit_images=0", "ch
            "preservation.seeds=2", "num_inference_steps=[2]", "gradient.calls=1"]  # fmt: skip
 DRAWN = ["contexts.vocabulary={title: [singer, farmer]}", "per_cell=3", "filter.confidence=0",
          "budget=24", "settings.num_inference_steps=4", "batch=4"]  # fmt: skip
-CLASSIFIED = ["bias={ratio: .75, images: 80}", "size=32", "schedule={real: {epochs: 3}, "
-              "synthetic: {epochs: 3}, tune_real: {epochs: 2}}"]  # fmt: skip
+CLASSIFIED = [
+    "bias={ratio: .75, images: 80}",
+    "size=32",
+    "synthetic.images=12",
+    "schedule={real: {epochs: 3}, synthetic: {epochs: 3}, tune_real: {epochs: 2}}",
+]
 CHAIN = {
     "data": {
         "drawings": ["singer", "farmer"],
@@ -54,7 +58,7 @@ CHAIN = {
         "dft": {"train": "dft/emoji-gender", "set": TRAINED},
         "after-dft": {"measure": HOW, "adapter": "dft"},
         "set-words": {"generate": "emoji-chain-words", "set": DRAWN},
-        "set-dft": {"generate": "emoji-chain-neutral", "set": DRAWN, "adapter": "dft"},
+        "set-dft": {"generate": "emoji-chain-words", "set": [*DRAWN, "seed=1"], "adapter": "dft"},
         "classifiers": {
             "classify": "emoji-chain",
             "set": CLASSIFIED,
