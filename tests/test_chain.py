@@ -205,6 +205,13 @@ def test_a_stage_that_is_made_otherwise_by_hand_stops_what_builds_on_it(done):
             {"s": {"generate": "emoji-balanced"}, "c": {"classify": "utkface", "sets": {"x": "s"}}},
             "stages.c",
         ),
+        (
+            {
+                "s": {"generate": "emoji-chain-words", "set": ["per_cell=10"]},
+                "c": {"classify": "emoji-chain", "sets": {"x": "s"}},
+            },
+            "the arms take 280 images, and the set of 's' shall have 160",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_done(tmp_path, stages, says):
@@ -274,7 +281,8 @@ def test_a_killed_chain_gives_the_same_numbers(done, tmp_path):
     """Smaller than eval/bench/chain.py: two kills, at moments that its records show."""
     names = ["before", "dft", "after-dft"]
     path = tmp_path / "c.yaml"
-    path.write_text(yaml.safe_dump({"data": DATA, "stages": {n: STAGES[n] for n in names}}))
+    values = {"data": DATA, "stages": {name: STAGES[name] for name in names}}
+    path.write_text(yaml.safe_dump(values, sort_keys=False))
     folder = tmp_path / "c"
     command = [sys.executable, "-m", "evenhand", "chain", str(path), "--out", str(folder)]
 

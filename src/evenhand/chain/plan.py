@@ -37,6 +37,7 @@ class Planned:
         settings: everything that its result depends on besides the stages it builds on, JSON
             values.
         needs: the stages that it builds on, with their verbs.
+        wished: images of a set; 0 where that is not known yet.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Planned:
     config: Any  # of the verb's own schema
     settings: dict[str, Any]
     needs: dict[str, Verb] = dataclasses.field(default_factory=dict)
+    wished: int = 0
 
 
 def plan(chain: Chain, folder: pathlib.Path) -> list[Planned]:
@@ -120,11 +122,14 @@ def _set(name: str, stage: Stage, before: Mapping[str, Planned]) -> Planned:
         raise UserError("adapters are named by set and by the stage; leave one out")
     pairs = [f"adapters={json.dumps(uses)}"] if uses else []
     config = load_generate(stage.recipe, [*stage.set, *pairs])
+    wished = 0
     if not config.from_images and not config.contexts.writer and config.cells_by != "adapters":
-        plan_set(config.model_copy(update={"adapters": []}) if stage.adapters else config)
+        alone = config.model_copy(update={"adapters": []}) if stage.adapters else config
+        wished = sum(plan_set(alone).quotas.values())
     _refuse_other_models(config.model, stage, before)
     model = one_spelling(config.model) if config.model else None
-    return Planned(name, stage, config, {**_values(config), "model": model})
+    settings = {**_values(config), "model": model}
+    return Planned(name, stage, config, settings, wished=wished)
 
 
 def _classifiers(name: str, stage: Stage, before: Mapping[str, Planned]) -> Planned:
@@ -134,9 +139,13 @@ def _classifiers(name: str, stage: Stage, before: Mapping[str, Planned]) -> Plan
     if stage.sets and not needing:
         raise UserError(f"{stage.recipe}: no variant takes synthetic images; leave sets out")
     for other in stage.sets.values():
-        made = before[other].config
-        assert isinstance(made, Generate)
-        _check_labels(config, made, other)
+        _check_labels(config, before[other].config, other)
+        most = max([one.synthetic.images or 0 for one in variants.values() if one.synthetic] or [0])
+        if most > before[other].wished > 0:
+            raise UserError(
+                f"synthetic.images: the arms take {most} images, and the set of {other!r} shall "
+                f"have {before[other].wished}; ask for more there, or take fewer"
+            )
     return Planned(name, stage, config, {**_values(config), "data": DATA})
 
 
