@@ -39,7 +39,12 @@ def demo(
         from evenhand.recipes.chain import load_chain
 
         run_chain(load_chain("emoji"), out / "chain", "emoji")
-        return
+    else:
+        _measure_twice(quick, out)
+
+
+def _measure_twice(quick: bool, out: Path) -> None:
+    """Measures before and after a fine-tuning, or with the adapter that ships."""
     from evenhand.cli.show import progress, tell
     from evenhand.cli.train import run
     from evenhand.core.adapters import find_adapter
