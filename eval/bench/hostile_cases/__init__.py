@@ -3,11 +3,13 @@
 from hostile_cases import (
     chains,
     classifiers,
+    classify,
     folders,
     generators,
     recipes,
     runs,
     sets,
+    shipping,
     sweeps,
     words,
 )
@@ -21,6 +23,10 @@ CASES: dict[str, list[Case]] = {
     "train": recipes.CASES,
     "generate": sets.CASES,
     "chain": chains.CASES,
+    "classify": classify.CASES,
+    "verify": shipping.VERIFY,
+    "export": shipping.EXPORTS,
+    "push": shipping.PUSH,
     "classifier train and calibrate": classifiers.CASES,
     "plan, demo, list": words.CASES,
 }
