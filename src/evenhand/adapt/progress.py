@@ -5,7 +5,7 @@ from collections.abc import Callable
 from evenhand.core.schema import Strict
 
 Progress = Callable[[int, dict[str, float]], None]  # (steps done, numbers of the step)
-SHOWN = ("loss", "prior")  # besides gaps
+SHOWN = ("loss", "said", "keep", "biased", "prior")  # besides gaps: losses of trainings on images
 NEW = 0.2  # weight of a step's number in what is shown
 
 

@@ -15,7 +15,7 @@ from evenhand.emoji.world import load_world
 from evenhand.generate.plan import COLUMNS
 from evenhand.generate.plan import plan as plan_set
 from evenhand.measure.plan import plan as plan_measurement
-from evenhand.recipes.chain import DATA, Chain, Drawings, Stage, Verb
+from evenhand.recipes.chain import DATA, DRAWING, Chain, Drawings, Stage, Verb
 from evenhand.recipes.classify import WITHOUT_SYNTHETIC, Classify, load_classify
 from evenhand.recipes.generate import Generate, load_generate
 from evenhand.recipes.measure import Measure
@@ -95,7 +95,7 @@ def _planned(name: str, stage: Stage, before: Mapping[str, Planned]) -> Planned:
         return Planned(name, stage, config, {**_values(config), "texts": _texts(config)})
     if stage.verb == "measure":
         return _measurement(name, stage, before)
-    if stage.verb == "generate":
+    if stage.verb in DRAWING:
         return _set(name, stage, before)
     return _classifiers(name, stage, before)
 

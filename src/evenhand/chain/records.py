@@ -11,7 +11,7 @@ from evenhand.core.errors import UserError
 from evenhand.core.files import digest, digest_of, write_json
 from evenhand.core.schema import Strict, check, flat, read_json
 from evenhand.generate.report import read_set
-from evenhand.recipes.chain import Verb
+from evenhand.recipes.chain import DRAWING, Verb
 
 FREE = ("batch",)  # settings of a measurement that only cut the work up
 
@@ -61,10 +61,11 @@ def write_record(folder: pathlib.Path, name: str, record: StageRecord) -> None:
 
 def made_by(verb: Verb, folder: pathlib.Path) -> str | None:
     """A digest of what a stage made in its folder; None where that is not there, or not whole."""
-    if verb == "generate":
+    if verb in DRAWING:
         found = read_set(folder)
         whole = found and all((folder / shard.path).exists() for shard in found.shards)
-        return found.digest if found and whole else None
+        there = verb == "generate" or (folder / "reference.json").is_file()
+        return found.digest if found and whole and there else None
     if verb == "train":
         made = [folder / "adapter", folder / "model"]  # of all weights it is a model
         files = sorted(path for part in made for path in part.rglob("*.safetensors"))

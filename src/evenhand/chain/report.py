@@ -21,7 +21,7 @@ from evenhand.chain.records import read_record
 from evenhand.core.schema import check, read_json
 from evenhand.generate.ledger import SURPLUS
 from evenhand.generate.report import SetReport, read_set
-from evenhand.recipes.chain import Stage
+from evenhand.recipes.chain import DRAWING, Stage
 from evenhand.recipes.classify import Classify
 from evenhand.recipes.measure import Measure
 from evenhand.reports.classify_models import ClassifyReport
@@ -32,7 +32,12 @@ from evenhand.reports.sentence import in_words
 from evenhand.stats.shares import wilson
 from evenhand.training.run_directory import versions
 
-PAGES = {"measure": "report.html", "generate": "dataset.html", "classify": "report.html"}
+PAGES = {
+    "measure": "report.html",
+    "generate": "dataset.html",
+    "reference": "dataset.html",
+    "classify": "report.html",
+}
 
 
 def build(name: str, stages: Sequence[Planned], folder: pathlib.Path) -> ChainReport:
@@ -43,7 +48,7 @@ def build(name: str, stages: Sequence[Planned], folder: pathlib.Path) -> ChainRe
     lines = [_line(planned, folder) for planned in stages]
     by_verb = {verb: [p for p in stages if p.stage.verb == verb] for verb in PAGES}
     measurements = [_measurement(p, by_verb["measure"], folder) for p in by_verb["measure"]]
-    sets = [_set(p, folder) for p in by_verb["generate"]]
+    sets = [_set(p, folder) for p in stages if p.stage.verb in DRAWING]
     classifiers = [_classifiers(p, folder) for p in by_verb["classify"]]
     return ChainReport(
         name=name,

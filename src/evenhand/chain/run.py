@@ -31,6 +31,7 @@ from evenhand.core.locks import exclusive
 from evenhand.core.schema import read_json
 from evenhand.emoji.drawings import write_drawings
 from evenhand.generate import generate
+from evenhand.generate.reference import reference
 from evenhand.measure import measure
 from evenhand.recipes.chain import Chain, Drawings, Stage
 from evenhand.recipes.classify import Classify
@@ -167,8 +168,9 @@ def _by_its_verb(planned: Planned, config: Chain, root: pathlib.Path, tell: Upda
     if isinstance(recipe, Measure):
         measure(_adapted(recipe, stage, root), folder, progress=tell)
     elif isinstance(recipe, Generate):
-        command = shlex.join(["evenhand", "generate", stage.recipe, *stage.set])
-        generate(_adapted(recipe, stage, root), folder, progress=tell, command=command)
+        command = shlex.join(["evenhand", stage.verb, stage.recipe, *stage.set])
+        draw = generate if stage.verb == "generate" else reference
+        draw(_adapted(recipe, stage, root), folder, progress=tell, command=command)
     elif isinstance(recipe, Classify):
         sets = {label: str((root / other).absolute()) for label, other in stage.sets.items()}
         classify(with_sets(recipe, sets), data_of(config, root), folder, progress=tell)

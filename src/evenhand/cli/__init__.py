@@ -25,6 +25,7 @@ from evenhand.cli import (
     measure,
     plan,
     publish,
+    reference,
     report,
     sweep,
     train,
@@ -60,6 +61,7 @@ def _add(group: typer.Typer, verb: Callable[..., None], name: str | None = None)
 for verb in (demo.demo, plan.plan, measure.measure, train.train, compare.compare, report.report):
     _add(app, verb)
 _add(app, generate.generate)
+_add(app, reference.reference)
 _add(app, classify)
 _add(app, classifier.calibrate)
 app.add_typer(classifier.app, name="classifier")

@@ -11,8 +11,9 @@ from evenhand.core.errors import unknown
 from evenhand.core.resources import find_yaml
 from evenhand.core.schema import Count, Seed, Strict, check, override, read_yaml
 
-Verb = Literal["measure", "train", "generate", "classify"]
-VERBS: tuple[Verb, ...] = ("measure", "train", "generate", "classify")
+Verb = Literal["measure", "train", "generate", "reference", "classify"]
+VERBS: tuple[Verb, ...] = ("measure", "train", "generate", "reference", "classify")
+DRAWING = ("generate", "reference")  # verbs that make an image set
 DATA = "{data}"  # in `set`: the path of the real images
 FOLDER = r"^[A-Za-z0-9][A-Za-z0-9_+-]*$"  # what a stage's folder may be called
 
@@ -39,11 +40,12 @@ class Stage(Strict):
         measure: a protocol that ships or a file; or its settings.
         train: a recipe of `evenhand train`.
         generate: a recipe of `evenhand generate`.
+        reference: the same, by `evenhand reference`: an image set that trainings may learn from.
         classify: a recipe of `evenhand classify`.
         set: `key=value` pairs: settings of the recipe to change, as on the command line; `{data}`
             in them is the path of the chain's real images, `{STAGE}` the folder of a stage.
-        adapter: of `measure` and `generate`: the stage that trained the adapter to load; of
-            `generate` also several, each with how it is used (`evenhand.recipes.generate`):
+        adapter: of `measure`, `generate` and `reference`: the stage that trained the adapter to load; of
+            sets also several, each with how it is used (`evenhand.recipes.generate`):
             `{STAGE: {draws: {gender: woman}, scale: .8}}`.
         sets: of `classify`: the stages that made synthetic images, by the name that their variants
             get. Every variant of the recipe that needs synthetic images is trained with each.
@@ -52,6 +54,7 @@ class Stage(Strict):
     measure: str | dict[str, Any] | None = None
     train: str | None = None
     generate: str | None = None
+    reference: str | None = None
     classify: str | None = None
     set: list[str] = []
     adapter: str | dict[str, dict[str, Any]] | None = None
@@ -64,7 +67,7 @@ class Stage(Strict):
             raise ValueError(
                 f"a stage has one verb of {', '.join(VERBS)} (given: {', '.join(named) or 'none'})"
             )
-        if self.adapter and self.verb not in ("measure", "generate"):
+        if self.adapter and self.verb not in ("measure", *DRAWING):
             raise ValueError(f"adapter is no key of a stage that does {self.verb}")
         if self.sets and self.verb != "classify":
             raise ValueError(f"sets is no key of a stage that does {self.verb}")
@@ -129,10 +132,10 @@ class Chain(Strict):
                         f"{'after it' if other != name else 'in the same place'}: put "
                         f"{other!r} before it"
                     )
-                if self.stages[other].verb != verb:
+                made = self.stages[other].verb
+                if made != verb and not (verb == "generate" and made in DRAWING):
                     raise ValueError(
-                        f"stages.{name}: needs a stage that does {verb}, and {other!r} does "
-                        f"{self.stages[other].verb}"
+                        f"stages.{name}: needs a stage that does {verb}, and {other!r} does {made}"
                     )
         return self
 
@@ -146,7 +149,7 @@ class Chain(Strict):
 
     def needs(self, name: str) -> dict[str, Verb]:
         """The stages that a stage builds on, with their verbs."""
-        return self._named_by(self.stages[name])
+        return {other: self.stages[other].verb for other in self._named_by(self.stages[name])}
 
     def after(self, start: str) -> list[str]:
         """A stage and those that build on it, in their order.
