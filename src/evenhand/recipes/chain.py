@@ -44,9 +44,9 @@ class Stage(Strict):
         classify: a recipe of `evenhand classify`.
         set: `key=value` pairs: settings of the recipe to change, as on the command line; `{data}`
             in them is the path of the chain's real images, `{STAGE}` the folder of a stage.
-        adapter: of `measure`, `generate` and `reference`: the stage that trained the adapter to load; of
-            sets also several, each with how it is used (`evenhand.recipes.generate`):
-            `{STAGE: {draws: {gender: woman}, scale: .8}}`.
+        adapter: the stage that trained the adapter to load, of all verbs but `train` and
+            `classify`. Sets also take several, each with how it is used
+            (`evenhand.recipes.generate`): `{STAGE: {draws: {gender: woman}, scale: .8}}`.
         sets: of `classify`: the stages that made synthetic images, by the name that their variants
             get. Every variant of the recipe that needs synthetic images is trained with each.
     """
