@@ -54,7 +54,7 @@ STAGES = {
     "before": {"measure": HOW},
     "dft": {"train": "dft/emoji-gender", "set": TRAINED},
     "after-dft": {"measure": HOW, "adapter": "dft"},
-    "set-words": {"generate": "emoji-chain-words", "set": DRAWN},
+    "set-words": {"reference": "emoji-chain-words", "set": DRAWN},
     "set-dft": {"generate": "emoji-chain-words", "set": [*DRAWN, "seed=1"], "adapter": "dft"},
     "classifiers": {
         "classify": "emoji-chain",
@@ -266,15 +266,16 @@ def test_every_variant_that_needs_images_is_trained_with_each_set():
 
 
 def test_settings_may_name_the_folders_of_other_stages(tmp_path):
+    pairs = ["images.path={set-words}/reference.parquet", "steps=1"]
     config = small(
-        lora={"train": "lora/emoji", "set": ["images.path={set-words}"]},
-        again={"measure": HOW, "adapter": "lora"},
+        fairtl={"train": "fairtl/emoji", "set": pairs}, again={"measure": HOW, "adapter": "fairtl"}
     )
     planned = {p.name: p for p in plan(config, tmp_path)}
-    assert planned["lora"].config.images.path == str(tmp_path / "set-words")
-    assert planned["lora"].settings["images"]["path"] == "{set-words}"
-    assert planned["lora"].needs == {"set-words": "generate"}
-    assert config.after("set-words")[-2:] == ["lora", "again"]
+    where = str(tmp_path / "set-words" / "reference.parquet")
+    assert planned["fairtl"].config.images.path == where
+    assert planned["fairtl"].settings["images"]["path"] == "{set-words}/reference.parquet"
+    assert planned["fairtl"].needs == {"set-words": "reference"}
+    assert config.after("set-words")[-2:] == ["fairtl", "again"]
 
 
 def test_a_killed_chain_gives_the_same_numbers(done, tmp_path):
