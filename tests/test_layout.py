@@ -47,6 +47,7 @@ FLOORS = [
     "generate",
     "classify",
     "publish",
+    "app",
     "cli",
     "__main__",
 ]
