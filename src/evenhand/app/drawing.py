@@ -1,6 +1,7 @@
 """Images of one prompt by a model without and with an adapter, in turns, and who is perceived."""
 
 import contextlib
+import pathlib
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ from evenhand.reports.pictures import data_uri
 
 SMALL = 160  # pixels, at most, of a picture's side on the page
 SHOWN = 24  # pictures of a side on the page: the newest
-KEPT = 1024 // STEP  # batches that are remembered, so that nothing is drawn twice
+KEPT = 512  # batches that are remembered, so that nothing is drawn twice
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Found:
         accuracy: of the judge, by attribute, where it is calibrated.
         notes: what a reader must know.
         seconds: since the first image was asked for.
+        pace: seconds that an image of each side takes; 0 while that is not known.
     """
 
     plan: Plan
@@ -80,6 +82,7 @@ class Found:
     accuracy: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    pace: float = 0.0
 
     @property
     def done(self) -> bool:
@@ -120,18 +123,23 @@ def compare(
         "notes": _notes(plan, diffusion),
     }
     started, asked = time.monotonic(), plan.asked
-    for batch in batches(_rows(plan), STEP):
+    paces: dict[str, float] = {}  # of what was drawn last, by side
+    for batch in batches(_rows(plan), 2 if diffusion.device.type == "cpu" else STEP):
         for side in sides:
+            begun = time.monotonic()
             with _loaded(plan, diffusion, side.strength) as source:
                 if unwanted():
                     return
                 key = repr((source, asked.guidance, plan.model.settings, judge.digest, batch))
-                new = memory.get(key) or _draw(plan, diffusion, judge, batch, source, unwanted)
+                if not (new := memory.get(key)):
+                    new = _draw(plan, diffusion, judge, batch, source, unwanted)
+                    paces[side.label] = (time.monotonic() - begun) / len(batch)
             if not new:
                 return
             kept(memory, key, KEPT, lambda new=new: new)
             side.add(new)
-            yield Found(plan, sides, **facts, seconds=time.monotonic() - started)
+            seconds = time.monotonic() - started
+            yield Found(plan, sides, **facts, seconds=seconds, pace=sum(paces.values()))
 
 
 def _draw(
@@ -171,7 +179,8 @@ def _rows(plan: Plan) -> list[Row]:
 
 
 def _sides(plan: Plan) -> list[Side]:
-    base = Side(plan.model.name, 0.0)
+    name = plan.model.name
+    base = Side(pathlib.Path(name).name if pathlib.Path(name).exists() else name, 0.0)
     if not plan.adapter:
         return [base]
     strength = plan.asked.strength

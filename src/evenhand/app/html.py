@@ -8,8 +8,7 @@ from evenhand.core.attributes import Attribute
 from evenhand.reports.html import page_template
 from evenhand.reports.judges import short_name
 from evenhand.reports.tally import counts
-from evenhand.stats.stopping import confidence_sequence
-from evenhand.stats.watching import more_images
+from evenhand.stats.watching import more_images, watched
 
 if TYPE_CHECKING:
     from evenhand.app.drawing import Found, Picture
@@ -63,6 +62,7 @@ def _shares(found: "Found") -> str:
             "label": side.label,
             "images": len(side.records),
             "seen": sum(record.seen for record in side.records),
+            "unseen": sum(not record.seen for record in side.records),
         }
         for side in found.sides
     ]
@@ -77,7 +77,7 @@ def _shares(found: "Found") -> str:
 
 
 def _table(found: "Found", attribute: Attribute) -> dict[str, Any]:
-    columns = [confidence_sequence(counts(side.records, attribute)) for side in found.sides]
+    columns = [watched(counts(side.records, attribute)) for side in found.sides]
     return {
         "name": attribute.name,
         "accuracy": found.accuracy.get(attribute.name),
@@ -98,9 +98,8 @@ def _more(found: "Found", known: list[Attribute]) -> str:
     )
     if not left:
         return f"Every share is known to ± {width:g}."
-    each = "" if len(found.sides) == 1 else " with and without the adapter"
-    done = len(found.sides[-1].records)
-    pace = f", {duration(left * found.seconds / done)} at this pace" if done else ""
+    each = "" if len(found.sides) == 1 else " of each"
+    pace = f", {duration(left * found.pace)} at this pace" if found.pace else ""
     return (
         f"Until every share is known to ± {width:g}: about {many(left, 'more image')}{each}{pace}, "
         "if the shares stay as they are."

@@ -2,6 +2,7 @@
 
 import asyncio
 import html
+import pathlib
 import urllib.parse
 from collections.abc import AsyncIterator, Iterator
 from importlib import resources
@@ -55,10 +56,12 @@ def _drawing(app: App, studio: Studio, desk: "Desk[Shown]") -> None:
     memory = Memory()
     with gr.Row(elem_classes="eh-columns"):
         with gr.Column(scale=1, min_width=300):
-            inputs = _inputs(app, studio)
+            prompt = _prompt(studio)
             with gr.Row():
                 start = gr.Button("Draw", variant="primary", elem_id="draw")
                 stop = gr.Button("Stop", elem_id="stop")
+            gr.Examples([[x] for x in _examples(studio)], [prompt], label="Examples")
+            inputs = [prompt, *_choices(app, studio)]
         with gr.Column(scale=2, min_width=300):
             status = gr.HTML(said("Ready."), elem_id="status")
             shares = gr.HTML("", elem_id="shares")
@@ -69,7 +72,7 @@ def _drawing(app: App, studio: Studio, desk: "Desk[Shown]") -> None:
         model: str,
         adapter: str,
         strength: float,
-        guidance: float | None,
+        guidance: str,
         images: int,
         seed: int,
         width: float,
@@ -80,9 +83,9 @@ def _drawing(app: App, studio: Studio, desk: "Desk[Shown]") -> None:
             "model": model,
             "adapter": None if adapter in (None, "", NONE) else adapter,
             "strength": strength,
-            "guidance": guidance,
+            "guidance": guidance.strip() or None,
             "images": images,
-            "seed": seed or 0,
+            "seed": seed,
             "width": width,
         }
         async for update in _followed(given, studio, desk, memory, _visitor(request)):
@@ -90,7 +93,7 @@ def _drawing(app: App, studio: Studio, desk: "Desk[Shown]") -> None:
 
     how: Any = {"show_progress": "hidden", "api_visibility": "private"}
     gr.on(
-        [start.click, inputs[0].submit],
+        [start.click, prompt.submit],
         draw,
         inputs,
         [status, shares, pictures],
@@ -110,52 +113,58 @@ def _visitor(request: gr.Request) -> str:
     return request.session_hash or ""
 
 
-def _inputs(app: App, studio: Studio) -> list[Any]:
-    """What a visitor may choose, in the order in which `draw` takes it."""
-    examples = EXAMPLES[studio.models[0] == FIRST]
-    prompt = gr.Textbox(
-        examples[0],
+def _examples(studio: Studio) -> list[str]:
+    return EXAMPLES[studio.models[0] == FIRST]
+
+
+def _prompt(studio: Studio) -> gr.Textbox:
+    return gr.Textbox(
+        _examples(studio)[0],
         label="Prompt",
         info="Leave open who is shown: whom does the model choose?",
         lines=2,
         max_lines=4,
         elem_id="prompt",
     )
-    gr.Examples([[text] for text in examples], [prompt], label="Examples")
-    typed = " Or type a folder, or a name of the Hub." if app.alone else ""
+
+
+def _choices(app: App, studio: Studio) -> list[Any]:
+    """What else a visitor may choose, in the order in which `draw` takes it."""
+    typed = "Or type a folder, or a name of the Hub." if app.alone else None
     model = gr.Dropdown(
         studio.models,
         value=studio.models[0],
         label="Model",
-        info=typed.strip() or None,
+        info=typed,
         allow_custom_value=app.alone,
         elem_id="model",
     )
     adapter = gr.Dropdown(
-        [NONE, *studio.adapters],
-        value=studio.adapters[0] if studio.adapters else NONE,
+        [NONE, *((pathlib.Path(name).name, name) for name in studio.adapters)],
+        value=[*studio.adapters, NONE][0] if app.adapters or studio.models[0] == FIRST else NONE,
         label="Adapter",
-        info=f"Drawn beside the model without it.{typed}",
+        info=typed,
         allow_custom_value=app.alone,
         elem_id="adapter",
     )
     strength = gr.Slider(
         0, STRONGEST, value=1, step=0.05, label="Strength of the adapter", elem_id="strength"
     )
-    guidance = gr.Number(
-        None,
-        label="Guidance",
-        info="How closely the model follows the prompt; empty: the model's own.",
-        minimum=0,
-        maximum=GUIDED,
-        elem_id="guidance",
-    )
-    images = gr.Slider(STEP, MOST, value=24, step=STEP, label="Images", elem_id="images")
-    seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="seed")
-    width = gr.Slider(
-        0.02, 0.3, value=0.1, step=0.01, label="How well is each share to be known? ±"
-    )
-    return [prompt, model, adapter, strength, guidance, images, seed, width]
+    with gr.Accordion("More settings", open=False):
+        guidance = gr.Textbox(
+            "",
+            label="Guidance",
+            info=f"How closely the model follows the prompt: 0 to {GUIDED:g}.",
+            placeholder="the model's own",
+            max_lines=1,
+            elem_id="guidance",
+        )
+        images = gr.Slider(STEP, MOST, value=24, step=STEP, label="Images", elem_id="images")
+        seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="seed")
+        width = gr.Slider(
+            0.02, 0.3, value=0.1, step=0.01, label="How well is each share to be known? ±"
+        )
+    return [model, adapter, strength, guidance, images, seed, width]
 
 
 async def _followed(
@@ -167,7 +176,7 @@ async def _followed(
     """
     desk.stop(visitor)
     try:
-        plan = studio.plan(asked(**given))
+        plan = await asyncio.to_thread(studio.plan, asked(**given))  # an adapter may be of the Hub
 
         def do(job: Job[Shown]) -> Iterator[Shown]:
             return map(pieces.shown, compare(plan, studio, memory, lambda: job.unwanted))

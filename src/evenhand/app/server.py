@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import uvicorn
 from fastapi import FastAPI
+from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.responses import FileResponse, Response
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from evenhand.app.desk import Desk
 from evenhand.app.drawing import Memory, compare
@@ -39,10 +39,8 @@ def run(app: App) -> None:
         host, port = place.getsockname()[:2]
         name = f"[{host}]" if ":" in host else host
         print(f"evenhand app: http://{name}:{port}  (Ctrl-C ends it)", flush=True)
-        try:
+        with contextlib.suppress(KeyboardInterrupt), contextlib.closing(desk):
             server(app, studio, desk).run(sockets=[place])
-        finally:
-            desk.close()
 
 
 def server(app: App, studio: Studio, desk: "Desk[Shown]") -> uvicorn.Server:
@@ -80,7 +78,7 @@ def site(app: App, studio: Studio, desk: "Desk[Shown]") -> FastAPI:
         pwa=False,
         max_file_size=1024,
         show_error=False,
-        theme=gradio.themes.Default(font="system-ui", font_mono="monospace"),
+        theme=gradio.themes.Default(primary_hue="blue", font="system-ui", font_mono="monospace"),
         css=STYLE,
     )
 

@@ -10,7 +10,7 @@ from evenhand.core.schema import Count, Seed, Strict, check
 
 LONGEST = 1000  # characters of a prompt
 MOST = 400  # images of a click, of each generator
-STEP = 4  # images drawn together, and between two numbers of images
+STEP = 4  # images drawn together by an accelerator, and between two numbers of images
 STRONGEST, GUIDED = 2.0, 20.0
 
 
@@ -88,4 +88,5 @@ def asked(**values: object) -> Asked:
         )
     if values.get("model") in (None, ""):
         raise UserError("Choose a model first.")
-    return check(Asked, {**values, "prompt": prompt}, where="the page")
+    given = {name: value for name, value in values.items() if value is not None}
+    return check(Asked, {**given, "prompt": prompt}, where="the page")

@@ -1,5 +1,6 @@
 """`evenhand push` and `evenhand pull`: adapters and reports on the Hub."""
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,13 @@ def push(
     force: Annotated[
         bool,
         Option("--force", help="Push an adapter that is not verified, or whose card was changed."),
+    ] = False,
+    as_space: Annotated[
+        bool,
+        Option(
+            "--space",
+            help="Push the adapter with the app around it, as a Space that anybody may try.",
+        ),
     ] = False,
     dry_run: Annotated[
         bool, Option("--dry-run", help="Say what would be uploaded, and upload nothing.")
@@ -36,7 +44,24 @@ def push(
         evenhand push runs/measure/sd15-occupations my-organisation/sd15-occupations --private
 
         evenhand push runs/generate/emoji-balanced my-organisation/emoji-balanced
+
+        evenhand push runs/train/dft/gender-sd15/adapter my-app --space
     """
+    if not as_space:
+        _push(what, repo, private=private, force=force, dry_run=dry_run)
+        return
+    from evenhand.publish.ready import refuse_unready
+    from evenhand.publish.space import write_space
+
+    if not force:
+        refuse_unready(what)
+    with tempfile.TemporaryDirectory() as place:
+        write_space(what, Path(place))
+        _push(Path(place), repo, private=private, force=force, dry_run=dry_run)
+
+
+def _push(what: Path, repo: str, *, private: bool, force: bool, dry_run: bool) -> None:
+    """Pushes a folder, or says what a push would do."""
     from evenhand.cli.show import console
     from evenhand.publish import hub
 

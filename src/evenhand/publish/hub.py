@@ -17,11 +17,13 @@ from evenhand.core.errors import UserError
 from evenhand.core.references import FOLDER
 from evenhand.core.requests import LOGIN, NotThere, Say, refuse_without_token, tried
 from evenhand.core.schema import read_json
+from evenhand.publish import space
 from evenhand.publish.ready import refuse_unready
 
 KEPT = {".gitattributes"}  # the Hub's own
 MARK = {  # by which a push knows its own kind
     "model": ("adapter.json",),
+    "space": (space.MARK,),
     "dataset": ("report.json", "dataset.json"),
 }
 REPORT = ("README.md", "report.json", "report.html", "run.json", "records.jsonl")
@@ -51,11 +53,13 @@ def contents(folder: pathlib.Path) -> tuple[str, dict[str, pathlib.Path]]:
     """What of a folder is pushed: the kind of repository, and its files by path.
 
     An adapter goes to a `model`, a report with its records and images to a `dataset`, and so does
-    an image set with its shards.
+    an image set with its shards; what `write_space` wrote goes to a `space`.
 
     Raises:
         UserError: the folder holds none of these, or an adapter without a card.
     """
+    if (folder / space.MARK).is_file():
+        return "space", {p.relative_to(folder).as_posix(): p for p in _files(folder)}
     if (folder / "adapter.json").is_file():
         find_adapter(str(folder.resolve()))  # refuses one that is not complete
         if not (folder / "README.md").is_file():
@@ -78,6 +82,10 @@ def contents(folder: pathlib.Path) -> tuple[str, dict[str, pathlib.Path]]:
         )
     kind = "model" if (folder / "adapter.json").is_file() else "dataset"
     return kind, {p.relative_to(folder).as_posix(): p for p in sorted(files) if p.is_file()}
+
+
+def _files(folder: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
 
 
 def compare(folder: pathlib.Path, repo: str, *, force: bool = False) -> Difference:
@@ -132,7 +140,13 @@ def push(
     api = HfApi()
     made = tried(
         repo,
-        lambda: api.create_repo(repo, repo_type=kind, private=private, exist_ok=True),
+        lambda: api.create_repo(
+            repo,
+            repo_type=kind,
+            private=private,
+            exist_ok=True,
+            space_sdk="gradio" if kind == "space" else None,
+        ),
         say=say,
     )
     name = made.repo_id

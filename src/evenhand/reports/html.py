@@ -3,6 +3,7 @@
 `report.json` and one self-contained HTML page that needs no network and no tool to read.
 """
 
+import functools
 import itertools
 import json
 import os
@@ -152,6 +153,7 @@ def _write_page(
     write_text(path, html)
 
 
+@functools.cache
 def page_template(name: str, package: str = "evenhand.reports") -> Any:
     """A page's template, of a room; what is put into it is escaped."""
     import jinja2
