@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from PIL import Image
 from torch import Tensor
@@ -152,7 +153,7 @@ def _draw(
 ) -> list[Picture]:
     """The judged images of a batch; none where they were no longer wanted."""
     guidance = plan.asked.guidance
-    settings = {} if guidance is None else {"guidance_scale": guidance}
+    settings: dict[str, Any] = {} if guidance is None else {"guidance_scale": guidance}
     settings |= interruptible(diffusion, unwanted)
     found = []
     for drawn, images in draw(diffusion, rows, **settings):

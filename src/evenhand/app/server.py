@@ -54,6 +54,7 @@ def server(app: App, studio: Studio, desk: "Desk[Shown]") -> uvicorn.Server:
 def site(app: App, studio: Studio, desk: "Desk[Shown]") -> FastAPI:
     """The page and the reports."""
     import gradio
+    from gradio.themes import Default
 
     made = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     if app.alone:  # a page elsewhere whose name leads here does not get in
@@ -78,7 +79,7 @@ def site(app: App, studio: Studio, desk: "Desk[Shown]") -> FastAPI:
         pwa=False,
         max_file_size=1024,
         show_error=False,
-        theme=gradio.themes.Default(primary_hue="blue", font="system-ui", font_mono="monospace"),
+        theme=Default(primary_hue="blue", font="system-ui", font_mono="monospace"),
         css=STYLE,
     )
 

@@ -35,8 +35,9 @@ def push(
     It can be repeated after any failure: what is there is not uploaded again. An adapter that is
     not verified (`evenhand verify`), or in whose card a number was typed over, is refused. It goes
     to a model repository; a report with its records and images, and an image set with its shards,
-    go to a dataset repository. The token is the one that `hf auth login` keeps, or HF_TOKEN. **A
-    report embeds the images it shows**: look at it before you share it.
+    go to a dataset repository. With --space an adapter goes to a Space, with the app and all that
+    it needs around it: anybody may try it there. The token is the one that `hf auth login` keeps,
+    or HF_TOKEN. **A report embeds the images it shows**: look at it before you share it.
 
     Examples:
         evenhand push runs/train/dft/gender-sd15/adapter my-adapter --dry-run

@@ -138,14 +138,11 @@ def push(
         refuse_unready(folder)
     refuse_without_token()
     api = HfApi()
+    sdk = "gradio" if kind == "space" else None
     made = tried(
         repo,
         lambda: api.create_repo(
-            repo,
-            repo_type=kind,
-            private=private,
-            exist_ok=True,
-            space_sdk="gradio" if kind == "space" else None,
+            repo, repo_type=kind, private=private, exist_ok=True, space_sdk=sdk
         ),
         say=say,
     )

@@ -121,7 +121,7 @@ def _requirements() -> list[str]:
     The Hub installs gradio by the header.
     """
     lines = metadata.requires("evenhand") or []
-    wanted = [line for line in lines if "extra ==" not in line or 'extra == "app"' in line]
+    wanted = [x for x in lines if "extra ==" not in x or re.search(r"extra == .app\W", x)]
     names = [re.match(r"[\w.-]+", line)[0] for line in wanted]  # pyright: ignore[reportOptionalSubscript]
     return [f"{name}=={_version(name)}" for name in sorted(set(names)) if name != "gradio"]
 
