@@ -57,15 +57,15 @@ def _drawing(app: App, studio: Studio, desk: "Desk[Shown]") -> None:
     with gr.Row(elem_classes="eh-columns"):
         with gr.Column(scale=1, min_width=300):
             prompt = _prompt(studio)
-            with gr.Row():
-                start = gr.Button("Draw", variant="primary", elem_id="draw")
-                stop = gr.Button("Stop", elem_id="stop")
             gr.Examples([[x] for x in _examples(studio)], [prompt], label="Examples")
             inputs = [prompt, *_choices(app, studio)]
+            with gr.Row():
+                start = gr.Button("Draw", variant="primary", elem_id="draw", min_width=100)
+                stop = gr.Button("Stop", elem_id="stop", min_width=100)
         with gr.Column(scale=2, min_width=300):
             status = gr.HTML(said("Ready."), elem_id="status")
-            shares = gr.HTML("", elem_id="shares")
             pictures = gr.HTML("", elem_id="pictures")
+            shares = gr.HTML("", elem_id="shares")
 
     async def draw(
         prompt: str,
@@ -121,8 +121,8 @@ def _prompt(studio: Studio) -> gr.Textbox:
     return gr.Textbox(
         _examples(studio)[0],
         label="Prompt",
-        info="Leave open who is shown: whom does the model choose?",
-        lines=2,
+        info="Do not say which person is shown: the page counts whom the model chooses.",
+        lines=1,  # so Enter draws
         max_lines=4,
         elem_id="prompt",
     )
@@ -209,7 +209,7 @@ def _status(job: "Job[Shown]", last: Shown, done: bool, place: int) -> str:
     if done and job.unwanted:
         return said(last.stopped)
     if place:
-        others = "1 other is" if place == 1 else f"{place} others are"
+        others = "1 visitor is" if place == 1 else f"{place} visitors are"
         return said(f"Waiting: {others} before you.")
     return said(last.status)
 

@@ -88,5 +88,9 @@ def asked(**values: object) -> Asked:
         )
     if values.get("model") in (None, ""):
         raise UserError("Choose a model first.")
+    try:
+        float(str(values.get("guidance") or 0))
+    except ValueError:
+        raise UserError(f"Guidance is a number from 0 to {GUIDED:g}, or empty.") from None
     given = {name: value for name, value in values.items() if value is not None}
     return check(Asked, {**given, "prompt": prompt}, where="the page")
