@@ -72,16 +72,19 @@ def test_it_runs_as_it_is(space, tmp_path):
 def test_a_push_makes_the_hub_hold_it(space):
     with Hub() as hub:
         given = {"HF_ENDPOINT": hub.url, "HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0"}
-        command = [sys.executable, "-m", "evenhand", "push", str(space), "mine"]
+        adapter = str(ROOT / "adapters" / "emoji-gender")
         done = subprocess.run(
-            command,
+            [sys.executable, "-m", "evenhand", "push", adapter, "mine", "--space"],
             env={**os.environ, **given, "HF_HUB_DISABLE_XET": "1"},
             capture_output=True,
             text=True,
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0 and "/spaces/tester/mine" in done.stdout, done.stderr
         files = hub.repos["space", "tester/mine"].commits[-1][1]
-        assert files["app.py"] == (space / "app.py").read_bytes()
+        files.pop(".gitattributes")
+        assert files == {
+            p.relative_to(space).as_posix(): p.read_bytes() for p in space.rglob("*") if p.is_file()
+        }
         assert "evenhand/emoji/model/model_index.json" in files
         assert "evenhand/data/eval/judges/emoji-judge.yaml" in files
         assert "adapters/emoji-gender/README.md" in files

@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from evenhand.core.errors import UserError
 
 T = TypeVar("T")
-AWAY = 10.0  # seconds after which a job that nobody asks for is nobody's
+AWAY = 30.0  # seconds after which a job that nobody asks for is nobody's
 
 
 class Job(Generic[T]):
