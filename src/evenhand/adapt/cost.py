@@ -6,9 +6,9 @@ import time
 from dataclasses import dataclass
 
 from evenhand.adapt import train
-from evenhand.core.adapters import find_adapter
 from evenhand.recipes.denoising import LoraTraining
 from evenhand.recipes.dft import Dft
+from evenhand.training.checkpoints import load_state
 from evenhand.training.run_directory import peak_memory
 
 
@@ -32,16 +32,15 @@ class Cost:
 
 def cost(recipe: Dft | LoraTraining) -> Cost:
     """Runs two steps in a temporary folder and says what the whole recipe will cost."""
-    from safetensors.torch import load_file
-
     times: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
         once = {"runs": 1} if isinstance(recipe, Dft) else {}
         short = recipe.model_copy(update={"steps": 2, "checkpoint_every": 2, **once})
-        adapter = train(
-            short, pathlib.Path(folder) / "run", progress=lambda *_: times.append(time.monotonic())
-        )
-        parameters = sum(x.numel() for x in load_file(find_adapter(adapter).weights).values())
+        run = pathlib.Path(folder) / "run"
+        train(short, run, progress=lambda *_: times.append(time.monotonic()))
+        state = load_state(run / "checkpoint.pt")
+        assert state is not None
+        parameters = sum(x.numel() for x in state["parameters"])
     runs = recipe.runs if isinstance(recipe, Dft) else 1
     seconds = (times[1] - times[0]) * recipe.steps * runs
     return Cost(parameters, _step(recipe), seconds, peak_memory())

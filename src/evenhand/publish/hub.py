@@ -22,7 +22,7 @@ from evenhand.publish.ready import refuse_unready
 
 KEPT = {".gitattributes"}  # the Hub's own
 MARK = {  # by which a push knows its own kind
-    "model": ("adapter.json",),
+    "model": ("adapter.json", "classifier.json", "classifier.yaml"),
     "space": (space.MARK,),
     "dataset": ("report.json", "dataset.json"),
 }
@@ -52,15 +52,17 @@ class Difference:
 def contents(folder: pathlib.Path) -> tuple[str, dict[str, pathlib.Path]]:
     """What of a folder is pushed: the kind of repository, and its files by path.
 
-    An adapter goes to a `model`, a report with its records and images to a `dataset`, and so does
-    an image set with its shards; what `write_space` wrote goes to a `space`.
+    An adapter goes to a `model`, and so does a classifier; a report with its records and images to
+    a `dataset`, and so does an image set with its shards; what `write_space` wrote to a `space`.
 
     Raises:
         UserError: the folder holds none of these, or an adapter without a card.
     """
+    kind = "model"
     if (folder / space.MARK).is_file():
-        return "space", {p.relative_to(folder).as_posix(): p for p in _files(folder)}
-    if (folder / "adapter.json").is_file():
+        kind = "space"
+        files = [p for p in folder.rglob("*") if "__pycache__" not in p.parts]
+    elif (folder / "adapter.json").is_file():
         find_adapter(str(folder.resolve()))  # refuses one that is not complete
         if not (folder / "README.md").is_file():
             raise UserError(
@@ -68,24 +70,23 @@ def contents(folder: pathlib.Path) -> tuple[str, dict[str, pathlib.Path]]:
                 "measures it and writes one"
             )
         files = [p for p in (*folder.iterdir(), *folder.glob(f"{FOLDER}/*")) if p.name[0] != "."]
+    elif any((folder / name).is_file() for name in ("classifier.json", "classifier.yaml")):
+        files = [p for p in folder.iterdir() if p.name[0] != "."]
     elif (folder / "dataset.json").is_file():
+        kind = "dataset"
         shards = read_json(folder / "dataset.json", what="a set's report").get("shards", [])
         paths = [folder / shard["path"] for shard in shards]
         files = [folder / name for name in SET]
         files += [file for path in paths for file in ([path, *path.glob("*")])]
     elif (folder / "report.json").is_file():
+        kind = "dataset"
         files = [*(folder / name for name in REPORT), *folder.glob("images/**/*")]
     else:
         raise UserError(
-            f"{folder}: holds no adapter (adapter.json), no report (report.json) and no image set "
-            "(dataset.json)"
+            f"{folder}: holds no adapter (adapter.json), no classifier (classifier.json, "
+            "classifier.yaml), no report (report.json) and no image set (dataset.json)"
         )
-    kind = "model" if (folder / "adapter.json").is_file() else "dataset"
     return kind, {p.relative_to(folder).as_posix(): p for p in sorted(files) if p.is_file()}
-
-
-def _files(folder: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(p for p in folder.rglob("*") if p.is_file() and "__pycache__" not in p.parts)
 
 
 def compare(folder: pathlib.Path, repo: str, *, force: bool = False) -> Difference:
@@ -120,7 +121,7 @@ def push(
     holds everything gets no commit.
 
     Args:
-        folder: of an adapter, or of a report.
+        folder: of an adapter, a classifier, a report or an image set.
         repo: `name` or `owner/name`; made when it is not there.
         private: of a repository that is made.
         force: push an adapter that is not verified, or whose card was changed.
