@@ -139,14 +139,7 @@ def push(
         refuse_unready(folder)
     refuse_without_token()
     api = HfApi()
-    sdk = "gradio" if kind == "space" else None
-    made = tried(
-        repo,
-        lambda: api.create_repo(
-            repo, repo_type=kind, private=private, exist_ok=True, space_sdk=sdk
-        ),
-        say=say,
-    )
+    made = tried(repo, lambda: _made(api, repo, kind, private), say=say)
     name = made.repo_id
 
     def once() -> str:
@@ -168,6 +161,12 @@ def push(
         return f"{made}/tree/{found.oid}"
 
     return tried(name, once, say=say)
+
+
+def _made(api: HfApi, repo: str, kind: str, private: bool) -> Any:
+    """The address of a repository, which is made where it is not there."""
+    sdk = "gradio" if kind == "space" else None
+    return api.create_repo(repo, repo_type=kind, private=private, exist_ok=True, space_sdk=sdk)
 
 
 def pull(repo: str, folder: pathlib.Path, *, revision: str | None = None, say: Say = print) -> str:
