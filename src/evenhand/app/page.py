@@ -83,7 +83,7 @@ def _drawing(app: App, studio: Studio, desk: "Desk[Shown]") -> None:
             "model": model,
             "adapter": None if adapter in (None, "", NONE) else adapter,
             "strength": strength,
-            "guidance": guidance.strip() or None,
+            "guidance": (guidance or "").strip() or None,
             "images": images,
             "seed": seed,
             "width": width,
