@@ -16,6 +16,7 @@ from typing import Any
 import typer
 
 from evenhand.cli import (
+    chain,
     classifier,
     compare,
     demo,
@@ -30,6 +31,7 @@ from evenhand.cli import (
     train,
     verify,
 )
+from evenhand.cli.app import app as serve
 from evenhand.cli.catalogue import catalogue
 from evenhand.cli.classify import classify
 from evenhand.core.errors import UserError
@@ -68,8 +70,10 @@ _add(classifier.app, classifier.train)
 _add(app, export.export)
 _add(app, sweep.sweep)
 _add(app, verify.verify)
+_add(app, chain.chain)
 _add(app, publish.push)
 _add(app, publish.pull)
+_add(app, serve, "app")
 _add(app, catalogue, "list")
 
 

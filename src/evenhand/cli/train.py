@@ -11,8 +11,6 @@ from evenhand.cli.options import Overrides, RunDirectory
 if TYPE_CHECKING:
     from evenhand.recipes.methods import Training
 
-LOSSES = ("loss", "said", "keep", "biased", "prior")  # shown while training on images
-
 
 def train(
     recipe: Annotated[
@@ -81,23 +79,8 @@ def _dry(settings: "Training", folder: Path) -> None:
 def run(settings: "Training", folder: Path, name: str) -> Path:
     """Trains with a progress bar that shows the running gap, or the loss."""
     from evenhand.adapt import train as train_it
+    from evenhand.adapt.progress import told
     from evenhand.cli.show import progress
-    from evenhand.recipes.dft import Dft
 
-    runs = settings.runs if isinstance(settings, Dft) else 1
     with progress("training") as update:
-        smooth: dict[str, float] = {}
-
-        def show(done: int, row: dict[str, float]) -> None:
-            for key, value in row.items():
-                if key.startswith("gap/") or key in LOSSES:
-                    smooth[key] = value if key not in smooth else 0.8 * smooth[key] + 0.2 * value
-            note = ", ".join(
-                f"{k.removeprefix('gap/')} gap {v:.2f}" if k.startswith("gap/") else f"{k} {v:.3f}"
-                for k, v in smooth.items()
-            )
-            if "alignment" in row:
-                note += f", loss {row['alignment']:.2f}"
-            update(done, settings.steps * runs, note)
-
-        return train_it(settings, folder, name=name, progress=show)
+        return train_it(settings, folder, name=name, progress=told(settings, update))
