@@ -49,6 +49,7 @@ FLOORS = [
     "classify",
     "publish",
     "chain",
+    "app",
     "cli",
     "__main__",
 ]
@@ -209,6 +210,8 @@ def test_the_wheel_holds_the_data(tmp_path):
         "data/eval/models/emoji.yaml",
         "data/adapters/emoji-gender/pytorch_lora_weights.safetensors",
         "data/adapters/emoji-gender/report.json",
+        "app/style.css",
+        "app/templates/shares.html.j2",
         "publish/stock.py",
         "emoji/model/model_index.json",
         "emoji/classifiers/judge/model.safetensors",

@@ -31,6 +31,7 @@ from evenhand.cli import (
     train,
     verify,
 )
+from evenhand.cli.app import app as serve
 from evenhand.cli.catalogue import catalogue
 from evenhand.cli.classify import classify
 from evenhand.core.errors import UserError
@@ -72,6 +73,7 @@ _add(app, verify.verify)
 _add(app, chain.chain)
 _add(app, publish.push)
 _add(app, publish.pull)
+_add(app, serve, "app")
 _add(app, catalogue, "list")
 
 
