@@ -4,20 +4,21 @@ import os
 import pathlib
 from collections.abc import Callable
 
-from evenhand.recipes.denoising import LoraTraining
 from evenhand.recipes.dft import Dft
+from evenhand.recipes.fairtl import FairTl
+from evenhand.recipes.methods import Training
 
 Progress = Callable[[int, dict[str, float]], None]  # (steps done, numbers of the step)
 
 
 def train(
-    recipe: Dft | LoraTraining,
+    recipe: Training,
     folder: str | os.PathLike,
     *,
     name: str = "",
     progress: Progress | None = None,
 ) -> pathlib.Path:
-    """Fine-tunes a model by the method of a recipe and writes an adapter.
+    """Fine-tunes a model by the method of a recipe and writes an adapter, or a model.
 
     Args:
         recipe: as `evenhand.recipes.methods.load_training` gives it.
@@ -26,7 +27,7 @@ def train(
         progress: called after every step.
 
     Returns:
-        folder of the adapter.
+        folder of the adapter or model.
 
     Raises:
         UserError: as the method's own function says.
@@ -35,6 +36,10 @@ def train(
         from evenhand.adapt.dft.finetune import finetune
 
         return finetune(recipe, folder, name=name, progress=progress)
+    if isinstance(recipe, FairTl):
+        from evenhand.adapt.fairtl.train import train_fairtl
+
+        return train_fairtl(recipe, folder, name=name, progress=progress)
     from evenhand.adapt.lora.train import train_lora
 
     return train_lora(recipe, folder, name=name, progress=progress)

@@ -4,10 +4,12 @@ import pathlib
 import tempfile
 import time
 from dataclasses import dataclass
+from typing import Any
 
 from evenhand.adapt import train
-from evenhand.recipes.denoising import LoraTraining
 from evenhand.recipes.dft import Dft
+from evenhand.recipes.fairtl import FairTl
+from evenhand.recipes.methods import Training
 from evenhand.training.checkpoints import load_state
 from evenhand.training.run_directory import peak_memory
 
@@ -30,11 +32,12 @@ class Cost:
     memory: int
 
 
-def cost(recipe: Dft | LoraTraining) -> Cost:
+def cost(recipe: Training) -> Cost:
     """Runs two steps in a temporary folder and says what the whole recipe will cost."""
     times: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        once = {"runs": 1} if isinstance(recipe, Dft) else {}
+        once: dict[str, Any] = {"runs": 1} if isinstance(recipe, Dft) else {}
+        once |= {"probing": None} if isinstance(recipe, FairTl) else {}
         short = recipe.model_copy(update={"steps": 2, "checkpoint_every": 2, **once})
         run = pathlib.Path(folder) / "run"
         train(short, run, progress=lambda *_: times.append(time.monotonic()))
@@ -46,7 +49,7 @@ def cost(recipe: Dft | LoraTraining) -> Cost:
     return Cost(parameters, _step(recipe), seconds, peak_memory())
 
 
-def _step(recipe: Dft | LoraTraining) -> str:
+def _step(recipe: Training) -> str:
     """The work of a step, in words."""
     if isinstance(recipe, Dft):
         images = recipe.prompts_per_step * recipe.images + recipe.explicit_images
@@ -58,4 +61,6 @@ def _step(recipe: Dft | LoraTraining) -> str:
     both = (
         f", and as many of the model's own ({recipe.prior.images} in all)" if recipe.prior else ""
     )
+    if isinstance(recipe, FairTl) and recipe.keep:
+        both += f", and {recipe.keep.batch} to keep prompts that say a class"
     return f"a step: {recipe.batch} images{both}, {recipe.at_once} at once"

@@ -5,11 +5,14 @@ from evenhand.core.resources import find_yaml
 from evenhand.core.schema import check, override, read_yaml
 from evenhand.recipes.denoising import LoraTraining
 from evenhand.recipes.dft import Dft
+from evenhand.recipes.fairtl import FairTl
 
-METHODS = {"dft": Dft, "lora": LoraTraining}  # by the folder of the recipes that ship
+Training = Dft | LoraTraining | FairTl
+# by the folder of the recipes that ship
+METHODS = {"dft": Dft, "lora": LoraTraining, "fairtl": FairTl}
 
 
-def load_training(name: str, overrides: list[str] | None = None) -> Dft | LoraTraining:
+def load_training(name: str, overrides: list[str] | None = None) -> Training:
     """A training recipe by name (`dft/emoji-gender`) or path.
 
     The method of one that ships is the name of its folder. A file of the user's says it by its key

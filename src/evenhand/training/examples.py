@@ -77,7 +77,13 @@ def captioned(wanted: Captioned, denoising: Denoising, folder: pathlib.Path) -> 
         UserError: the data or a column of the caption is not there, no image can be read, or a
             caption is empty.
     """
-    rows, captions = _rows(wanted)
+    return of_rows(*rows_of(wanted), wanted, denoising, folder / "images.safetensors")
+
+
+def of_rows(
+    rows: Any, captions: list[str], wanted: Captioned, denoising: Denoising, file: pathlib.Path
+) -> Examples:
+    """As `captioned`, of some rows of the data and the caption of each; kept in a file."""
     pixels = readable(rows, wanted.path, side=2 * max(denoising.size))
 
     def batches() -> Iterator[tuple[list[int], Tensor]]:
@@ -85,7 +91,7 @@ def captioned(wanted: Captioned, denoising: Denoising, folder: pathlib.Path) -> 
             yield indices, _cut(images, *denoising.size)
 
     what = [digests(rows), wanted.flip]
-    found, kept = _encoded(folder / "images.safetensors", what, denoising, batches(), wanted.flip)
+    found, kept = _encoded(file, what, denoising, batches(), wanted.flip)
     if not len(kept):
         raise UserError(f"{wanted.path}: holds no image that can be read")
     return Examples(found, [captions[i] for i in kept])
@@ -94,8 +100,16 @@ def captioned(wanted: Captioned, denoising: Denoising, folder: pathlib.Path) -> 
 def of_the_model(prior: Prior, denoising: Denoising, folder: pathlib.Path, seed: int) -> Examples:
     """Images that the model itself draws of prompts, encoded once and kept in the run's folder."""
     prompts = [prior.prompts[i % len(prior.prompts)] for i in range(prior.images)]
+    found = drawn(prompts, denoising, folder / "prior.safetensors", "prior", seed)
+    return Examples(found, prompts, prior.weight)
+
+
+def drawn(
+    prompts: list[str], denoising: Denoising, file: pathlib.Path, purpose: str, seed: int
+) -> Tensor:
+    """Latents `[M, 1, *shape]` of images that the model draws of M prompts, kept in a file."""
     rows = [
-        (Prompt(text, text, "prior", "train"), image_seed("prior", seed, text, i))
+        (Prompt(text, text, purpose, "train"), image_seed(purpose, seed, text, i))
         for i, text in enumerate(prompts)
     ]
 
@@ -106,12 +120,15 @@ def of_the_model(prior: Prior, denoising: Denoising, folder: pathlib.Path, seed:
             done += len(batch)
 
     what = [prompts, seed, denoising.diffusion.settings.model_dump(mode="json")]
-    found, _ = _encoded(folder / "prior.safetensors", what, denoising, batches(), flip=False)
-    return Examples(found, prompts, prior.weight)
+    return _encoded(file, what, denoising, batches(), flip=False)[0]
 
 
-def _rows(wanted: Captioned) -> tuple[Any, list[str]]:
-    """The data's rows, and the caption of each."""
+def rows_of(wanted: Captioned) -> tuple[Any, list[str]]:
+    """The data's rows, and the caption of each.
+
+    Raises:
+        UserError: the data or a column of the caption is not there, or a caption is empty.
+    """
     import datasets
 
     parts = labelled(wanted.path)
