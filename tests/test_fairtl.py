@@ -220,7 +220,7 @@ def test_scores_leave_what_is_trained_as_it_was(pictures, tmp_path):
         terms = losses(found, denoising, tmp_path / "run")
         trainable = attach_trained(found, denoising)
         before = [p.detach().clone() for p in trainable.parameters]
-        probing(found, terms["loss"], denoising, trainable, tmp_path / "run", accelerator)
+        probing(found, terms["loss"], denoising, trainable, *[tmp_path / "run"] * 2, accelerator)
         pairs = zip(before, trainable.parameters, strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
         other = recipe(
@@ -231,7 +231,9 @@ def test_scores_leave_what_is_trained_as_it_was(pictures, tmp_path):
             update={"probing": other.probing.model_copy(update={"scores": str(path)})}
         )
         with pytest.raises(UserError, match="of another model or of other layers"):
-            probing(other, terms["loss"], denoising, trainable, tmp_path / "run", accelerator)
+            probing(
+                other, terms["loss"], denoising, trainable, *[tmp_path / "run"] * 2, accelerator
+            )
 
 
 def test_all_weights_and_words_alone(pictures, tmp_path):

@@ -72,9 +72,10 @@ class Arm:
 
 def arms() -> dict[str, Arm]:
     """All arms, the most important first."""
-    found = {f"encoder-1000-{s}": Arm(seed=s) for s in (1, 2, 3)}
-    found["control-same"] = Arm(changes=[*DENOISER, "feedback={asked: same, share: 0.4}", NO_KEEP])
+    found = {"encoder-1000-1": Arm()}
     found["weights-50"] = Arm(changes=[*WEIGHTS, NO_KEEP], images=50)
+    found["control-same"] = Arm(changes=[*DENOISER, "feedback={asked: same, share: 0.4}", NO_KEEP])
+    found |= {f"encoder-1000-{s}": Arm(seed=s) for s in (2, 3)}
     for n in (200, 50):
         found |= {
             f"encoder-{n}-1": Arm(images=n),
@@ -100,8 +101,6 @@ def arms() -> dict[str, Arm]:
             found[f"encoder-{n}-{s}"] = Arm(images=n, seed=s)
             found[f"encoder-plus-{n}-{s}"] = Arm(changes=PLUS, images=n, seed=s)
         found[f"denoiser-1000-{s}"] = Arm(changes=DENOISER, seed=s)
-    cosine = "optimisation={learning_rate: 3e-3, betas: [0.9, 0.99], schedule: cosine, warmup: 5}"
-    found["encoder-cosine"] = Arm(changes=[cosine])
     return found
 
 
@@ -137,7 +136,7 @@ def trained(name: str, arm: Arm) -> tuple[pathlib.Path, float]:
 
 def images_of(name: str) -> int:
     """Neutral images of a prompt by which an arm is judged."""
-    return MORE if name.startswith(("encoder-1000", "encoder-cosine")) else IMAGES
+    return MORE if name.startswith("encoder-1000") else IMAGES
 
 
 def judged(name: str, place: pathlib.Path | None) -> dict[str, Any]:
@@ -206,25 +205,21 @@ def mixed() -> dict[str, Any]:
     return out
 
 
-def run(name: str, looking: list[Looking]) -> None:
-    """Trains and judges an arm, once."""
-    path = RUNS / name / "result.json"
-    if path.is_file():
-        return
+def run(name: str, looking: list[Looking] | None) -> None:
+    """Trains and judges an arm, once, and then, unless `looking` is None, looks at its images."""
+    path, images = RUNS / name / "result.json", RUNS / name / "images.json"
     with exclusive(RUNS / name, "benchmark"):
         arm = arms().get(name)
-        if arm is None:
-            place, seconds, sets = None, 0.0, (None, None)
-        else:
-            place, seconds = trained(name, arm)
-            sets = sets_of(arm)
-        found = judged(name, place)
-        looking or looking.append(Looking())
-        found |= {"seconds": round(seconds, 1)}
-        found["images"] = looking[0].measured(RUNS / name / "measure", *sets)
-        if arm is None:
-            found["mixed"] = mixed()
-        write_json(path, found)
+        if not path.is_file():
+            place, seconds = trained(name, arm) if arm else (None, 0.0)
+            found = {**judged(name, place), "seconds": round(seconds, 1)}
+            if arm is None:
+                found["mixed"] = mixed()
+            write_json(path, found)
+        if looking is not None and not images.is_file():
+            looking or looking.append(Looking())
+            sets = sets_of(arm) if arm else (None, None)
+            write_json(images, looking[0].measured(RUNS / name / "measure", *sets))
 
 
 def table() -> None:
@@ -236,6 +231,9 @@ def table() -> None:
         if path.is_file():
             rows[name] = json.loads(path.read_text(encoding="utf-8"))
             rows[name]["images_of_a_prompt"] = images_of(name)
+            images = path.with_name("images.json")
+            looked = json.loads(images.read_text(encoding="utf-8")) if images.is_file() else {}
+            rows[name]["images"] = looked
             if name in every:
                 rows[name]["reference_images"] = every[name].images
                 rows[name]["changes"] = every[name].changes
@@ -257,12 +255,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", action="append", default=[], help="an arm, or source")
+    parser.add_argument("--only-judge", action="store_true", help="no measures of image sets")
     parser.add_argument("--table", action="store_true", help="run nothing")
     args = parser.parse_args()
     looking: list[Looking] = []
     if not args.table:
-        for name in args.only or [*list(arms())[:1], "source", *list(arms())[1:]]:
-            run(name, looking)
+        for name in args.only or [*list(arms())[:3], "source", *list(arms())[3:]]:
+            run(name, None if args.only_judge else looking)
             print(f"done: {name}", flush=True)
     table()
 

@@ -28,6 +28,7 @@ from evenhand.training.checkpoints import step_generator
 HELD_OUT = ["health worker", "teacher", "pilot", "astronaut", "firefighter", "detective"]
 JUDGED = ["judge", "farmer", "cook", "mechanic", "factory worker", "office worker"]  # of the 14
 GENDERS = ("woman", "man")
+MANY = 420  # drawings, at most, of a set that images are compared with
 
 
 def names() -> list[str]:
@@ -106,8 +107,8 @@ def pixels_of(folder: pathlib.Path, files: list[str]) -> Tensor:
 
 
 def of_set(folder: pathlib.Path) -> Tensor:
-    """The images of a reference set."""
-    return pixels_of(folder, sorted(p.name for p in folder.glob("*.png")))
+    """The images of a reference set, the first `MANY` of them."""
+    return pixels_of(folder, sorted(p.name for p in folder.glob("*.png"))[:MANY])
 
 
 class Looking:
@@ -119,12 +120,12 @@ class Looking:
     def __init__(self) -> None:
         self._judge = load_judge(find_judge("emoji-judge"))
         self._pipe = load_diffusion(load_model("emoji")).pipe
-        fresh = draw(scene(840, 991), generator=step_generator(991, "draw"))
+        fresh = draw(scene(MANY, 991), generator=step_generator(991, "draw"))
         self._mean, self._deviation = 0.0, 1.0
         self._balanced = self.features(self.through(fresh))
         self._mean, self._deviation = self._balanced.mean(0), self._balanced.std(0) + 1e-6
         self._balanced = (self._balanced - self._mean) / self._deviation
-        self._women = torch.tensor([int(g) == 0 for g in scene(840, 991).gender])
+        self._women = torch.tensor([int(g) == 0 for g in scene(MANY, 991).gender])
 
     @torch.no_grad()
     def through(self, images: Tensor) -> Tensor:

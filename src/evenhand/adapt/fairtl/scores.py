@@ -22,6 +22,7 @@ from evenhand.diffusion.trainable import Trainable
 from evenhand.recipes.fairtl import FairTl
 from evenhand.training.denoise import Probing, denoise
 from evenhand.training.examples import Examples, drawn
+from evenhand.training.processes import same_everywhere
 
 MOST = 200  # images of each of the two sets
 STABLE = 0.7  # least mean rank correlation of two seeds' scores
@@ -34,6 +35,7 @@ def probing(
     denoising: Denoising,
     trainable: Trainable,
     folder: pathlib.Path,
+    cache: pathlib.Path,
     accelerator: Any,
     tell: Callable[[str], None] = print,
 ) -> Probing:
@@ -41,6 +43,16 @@ def probing(
 
     The scores are measured once for a base model and what is trained of it; a table and a plot of
     them are written beside them. What is trained is left as it was.
+
+    Args:
+        recipe: the settings.
+        reference: the reference images.
+        denoising: the model.
+        trainable: what is trained in it.
+        folder: of the run, beside which the scores are kept.
+        cache: of this process, for the short trainings.
+        accelerator: of the processes that train together.
+        tell: is told of scores that are not stable.
 
     Raises:
         UserError: a file of scores that is of another model or other layers.
@@ -55,9 +67,12 @@ def probing(
     )
     given = recipe.probing.scores
     path = pathlib.Path(given) if given else folder.parent / "scores" / f"{key}.json"
-    if not path.is_file():
-        scores = _measured(recipe, reference, denoising, trainable, folder / "scores", accelerator)
-        _write(path, key, scores, recipe)
+    if not same_everywhere(accelerator, path).is_file():
+        scores = _measured(recipe, reference, denoising, trainable, cache / "scores", accelerator)
+        if accelerator.is_main_process:
+            _write(path, key, scores, recipe)
+        accelerator.wait_for_everyone()
+        same_everywhere(accelerator, path)
     found = read_json(path, what="scores of layers", advice="delete it to have it made anew")
     layers = _layers(trainable)
     if found.get("of") != key or found.get("scores", {}).keys() != layers.keys():

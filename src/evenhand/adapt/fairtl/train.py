@@ -70,7 +70,8 @@ def train_fairtl(
         trainable = attach_trained(recipe, denoising)
         first = None
         if recipe.probing:
-            first = probing(recipe, terms["loss"], denoising, trainable, cache, accelerator)
+            where = (folder, cache)
+            first = probing(recipe, terms["loss"], denoising, trainable, *where, accelerator)
         optimizer = denoise(
             denoising,
             trainable,
