@@ -8,16 +8,17 @@ from typing import Any
 
 import torch
 
-from evenhand.adapt.dreambooth.card import write_card
 from evenhand.adapt.dreambooth.clusters import FILE, find_parts
 from evenhand.adapt.dreambooth.groups import Groups, Part, find_groups
 from evenhand.adapt.dreambooth.tokens import at_their_rate, attach_tokens, save_token, with_tokens
 from evenhand.adapt.dreambooth.words import check_learned, check_token
-from evenhand.core.adapter_sets import SHARED, Entry, SetFile, write_set
+from evenhand.core.adapter_sets import SHARED, Base, Entry, SetFile, write_set
 from evenhand.core.errors import UserError
 from evenhand.core.resources import one_spelling
 from evenhand.diffusion.denoising import Denoising
 from evenhand.recipes.dreambooth import SLOT, Dreambooth
+from evenhand.recipes.model import load_model
+from evenhand.reports.set_card import write_set_card
 from evenhand.training.denoise import denoise
 from evenhand.training.denoised import (
     CUTS,
@@ -42,11 +43,13 @@ class Learned:
         name: its folder.
         examples: images and captions.
         steps: of its training.
+        shown: captions of its reference images, without words that it does not know by itself.
     """
 
     name: str
     examples: Examples
     steps: int
+    shown: list[str]
 
 
 def train_dreambooth(
@@ -115,7 +118,7 @@ def _train(
     """Trains one adapter after the other, each from the same beginning, and writes them."""
     shared, embeddings = recipe.per == "shared", {}
     if shared:
-        embeddings = attach_tokens(denoising.diffusion, list(tokens.values()), seed=recipe.seed)
+        embeddings = attach_tokens(denoising.diffusion, tokens, seed=recipe.seed)
     trainable = attach_trained(recipe, denoising)
     if shared:
         trainable, recipe = with_tokens(trainable, embeddings), at_their_rate(recipe)
@@ -145,16 +148,19 @@ def _train(
         if accelerator.is_main_process:
             with optimizer.averaged():
                 where = folder / "adapter"
-                save_trained(
-                    where / one.name, recipe, name, denoising, trainable, one.examples.captions
-                )
-                for (place, token), parameters in zip(tokens.items(), embeddings.values()):
-                    save_token(where / place, token, parameters, _said(denoising, name))
+                save_trained(where / one.name, recipe, name, denoising, trainable, one.shown)
+                for part, parameters in embeddings.items():
+                    save_token(
+                        where / part,
+                        denoising.diffusion,
+                        tokens[part],
+                        parameters,
+                        [x for x in one.examples.captions if tokens[part] in x],
+                        _said(recipe, denoising, name),
+                    )
 
 
-def _parts(
-    recipe: Dreambooth, found: Groups, folder: pathlib.Path, accelerator: Any
-) -> list[Part]:
+def _parts(recipe: Dreambooth, found: Groups, folder: pathlib.Path, accelerator: Any) -> list[Part]:
     """The parts, found by the main process and read by the others."""
     if accelerator.is_main_process:
         find_parts(recipe, found, folder)
@@ -206,20 +212,30 @@ def _learned(
         return Examples(torch.stack([latents[i] for i in rows]), [captions[i] for i in rows])
 
     if recipe.per == "shared":
-        return [Learned(SHARED, examples(sorted(of)), recipe.steps)]
+        untold = {**found.slots(), SLOT: [""] * len(found.rows)}
+        alone = [x.strip() for x in captions_of(found.rows, recipe.images, untold)]
+        return [Learned(SHARED, examples(sorted(of)), recipe.steps, alone)]
     least, more = divmod(recipe.steps, len(parts))
     if not least:
         raise UserError(
-            f"steps: {recipe.steps} are fewer than the {len(parts)} adapters that share them; raise "
-            "steps, or train fewer groups or clusters"
+            f"steps: {recipe.steps} are fewer than the {len(parts)} adapters that share them; "
+            "raise steps, or train fewer groups or clusters"
         )
     return [
-        Learned(part.name, examples(part.rows), least + (i < more)) for i, part in enumerate(parts)
+        Learned(part.name, x, least + (i < more), x.captions)
+        for i, part in enumerate(parts)
+        for x in [examples(part.rows)]
     ]
 
 
-def _said(denoising: Denoising, name: str) -> dict[str, Any]:
-    return {"base_model": denoising.diffusion.source, "recipe": name, "versions": versions()}
+def _said(recipe: Dreambooth, denoising: Denoising, name: str) -> dict[str, Any]:
+    """How adapters were made."""
+    return {
+        "base_model": denoising.diffusion.source,
+        "recipe": name,
+        "settings": recipe.model_dump(mode="json"),
+        "versions": versions(),
+    }
 
 
 def _write_set(
@@ -243,12 +259,13 @@ def _write_set(
         )
         for part in parts
     ]
+    model = load_model(recipe.model)
     described = SetFile(
-        **_said(denoising, name),
+        **_said(recipe, denoising, name),
+        base=Base(path=model.path, revision=model.revision, licence=model.licence),
         per=recipe.per,
         caption=recipe.images.caption,
         members=members,
-        settings=recipe.model_dump(mode="json"),
     )
     write_set(folder, described)
-    write_card(folder)
+    write_set_card(folder)

@@ -37,7 +37,8 @@ def train_lora(
         recipe: the settings.
         folder: run directory; a run of the same recipe in it is continued from its last checkpoint.
         name: of the recipe, for `adapter.json`.
-        progress: called after every step with (steps done, losses and gradient norm).
+        progress: called after every step with (steps done, losses and gradient norm), and with
+            (0, `{"drawn": n}`) while images of prior preservation are drawn.
 
     Returns:
         folder of the adapter, `folder/adapter`, which any diffusers loads.
@@ -47,6 +48,7 @@ def train_lora(
             that cannot be trained on images; a training that diverged.
     """
     folder, model = pathlib.Path(folder), load_model(recipe.model)
+    tell = progress or (lambda *_: None)
     if recipe.dtype == "auto":
         recipe = recipe.model_copy(update={"dtype": best_dtype(default_device())})
     settings = {
@@ -60,7 +62,9 @@ def train_lora(
         cache = folder if accelerator.is_main_process else folder / f"{accelerator.process_index}"
         terms = {"loss": captioned(recipe.images, denoising, cache)}
         if recipe.prior:
-            terms["prior"] = of_the_model(recipe.prior, denoising, cache, recipe.seed)
+            terms["prior"] = of_the_model(
+                recipe.prior, denoising, cache, recipe.seed, lambda n: tell(0, {"drawn": n})
+            )
         trainable = attach(diffusion, recipe.lora, seed=recipe.seed)
         if recipe.checkpointing:
             denoiser: Any = diffusion.denoiser
@@ -72,7 +76,7 @@ def train_lora(
             recipe,
             folder,
             accelerator=accelerator,
-            report=progress or (lambda *_: None),
+            report=tell,
         )
         if accelerator.is_main_process:
             with optimizer.averaged():
