@@ -54,7 +54,7 @@ def train(
         return
     adapter = run(settings, folder, name)
     if os.environ.get("RANK", "0") == "0":
-        print(f"adapter: {adapter}")
+        print(f"{adapter.name}: {adapter}")  # of all weights it is a model
 
 
 def _dry(settings: "Dft | LoraTraining | Dreambooth", folder: Path) -> None:

@@ -83,6 +83,8 @@ class Dreambooth(DenoisingTraining):
     def _check(self) -> "Dreambooth":
         parts = string.Formatter().parse(self.images.caption)
         told = SLOT in [name for _, name, _, _ in parts]
+        if self.weights:
+            raise ValueError("weights: subgroups are learned by adapters; leave it out (lora)")
         if self.token and not told:
             raise ValueError(
                 f"images.caption: {self.images.caption!r} has no slot {{{SLOT}}}, so no caption "
