@@ -78,18 +78,14 @@ def verify(
             --accept "gap.gender.upper < .3"
     """
     from evenhand.core.adapter_sets import is_set
-    from evenhand.core.adapters import find_adapter
     from evenhand.publish.verification import verification
-    from evenhand.reports.card import write_cards
 
     if is_set(adapter):
         given = [prompts, images, judge, seed, accept, write_references or None]
         _verify_set(Path(adapter), model, only_card, any(x is not None for x in given), dry_run)
         return
     if only_card:
-        found = find_adapter(adapter)
-        write_cards(found.folder)
-        print(f"card: {found.folder / 'README.md'}")
+        _write_cards(adapter)
         return
     asked = verification(
         adapter,
@@ -107,6 +103,16 @@ def verify(
     _tell(result, asked.adapter.folder)
     if not result.passed:
         raise typer.Exit(1)
+
+
+def _write_cards(adapter: str) -> None:
+    """Writes the cards of an adapter anew."""
+    from evenhand.core.adapters import find_adapter
+    from evenhand.reports.card import write_cards
+
+    found = find_adapter(adapter)
+    write_cards(found.folder)
+    print(f"card: {found.folder / 'README.md'}")
 
 
 def _verify_set(

@@ -26,7 +26,7 @@ class Learned:
         name: its folder.
         examples: images and captions.
         steps: of its training.
-        shown: captions of its reference images, without words that it does not know by itself.
+        shown: captions of its reference images, without tokens that are files of their own.
     """
 
     name: str
@@ -89,8 +89,8 @@ def learned_by(
         return Examples(torch.stack([latents[i] for i in rows]), [captions[i] for i in rows])
 
     if recipe.per == "shared":
-        untold = {**found.slots(), SLOT: [""] * len(found.rows)}
-        alone = [x.strip() for x in captions_of(found.rows, recipe.images, untold)]
+        untold = {**found.slots(), SLOT: [recipe.token or "picture"] * len(found.rows)}
+        alone = captions_of(found.rows, recipe.images, untold)
         return [Learned(SHARED, examples(sorted(of)), recipe.steps, alone)]
     least, more = divmod(recipe.steps, len(parts))
     if not least:

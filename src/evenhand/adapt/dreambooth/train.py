@@ -66,7 +66,7 @@ def train_dreambooth(
     tell: Progress = progress or (lambda *_: None)
     found = find_groups(recipe)
     # what is missing in a caption is said before anything is loaded
-    captions_of(found.rows, recipe.images, {**found.slots(), SLOT: [""] * len(found.rows)})
+    captions_of(found.rows, recipe.images, {**found.slots(), SLOT: ["x"] * len(found.rows)})
     settings = {
         **settings_of(recipe),
         "images": {**recipe.images.model_dump(), "path": one_spelling(recipe.images.path)},
@@ -107,14 +107,14 @@ def _train(
         embeddings = attach_tokens(denoising.diffusion, tokens, seed=recipe.seed)
     trainable = attach_trained(recipe, denoising)
     if shared:
-        trainable, recipe = with_tokens(trainable, embeddings), at_their_rate(recipe)
+        trainable = with_tokens(trainable, embeddings)
+    how = at_their_rate(recipe) if shared else recipe
     beginning = [p.detach().clone() for p in trainable.parameters]
     before = 0
     for one in learned:
         with torch.no_grad():
             for parameter, value in zip(trainable.parameters, beginning, strict=True):
                 parameter.copy_(value)
-
         place = folder / "parts" / one.name
         place.mkdir(parents=True, exist_ok=True)
 
@@ -125,7 +125,7 @@ def _train(
             denoising,
             trainable,
             {"loss": one.examples, **prior},
-            recipe.model_copy(update={"steps": one.steps}),
+            how.model_copy(update={"steps": one.steps}),
             place,
             accelerator=accelerator,
             report=report,
