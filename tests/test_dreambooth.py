@@ -180,6 +180,19 @@ def test_a_cut_training_goes_on_to_the_same_weights(pictures, clustered, shared,
         assert all(torch.equal(value, other[key]) for key, value in load_file(file).items())
 
 
+@pytest.mark.parametrize("family, per", [("sdxl", "shared"), ("flux", "cluster")])
+def test_other_families_learn_and_load_what_was_learned(pictures, tmp_path, family, per):
+    model = tmp_path / family
+    FAMILIES[family]().save_pretrained(model)
+    more = [f"per={per}", f"model={model}", "lora.modules=null", "images.caption='{token} nurse'"]
+    run = train(recipe(pictures, *more), tmp_path / "run")
+    images = []
+    for member in find_set(run).members[:2]:
+        diffusion = load_diffusion(load_model(str(model)), adapter=member.mix, device="cpu")
+        images.append(diffusion.sample([f"{member.token} nurse"], [1], num_inference_steps=2))
+    assert len(images) == 2 and not torch.equal(*images)
+
+
 def test_two_processes_give_the_weights_of_one(pictures, tmp_path):
     more = ["per=shared", "steps=2", "at_once=1"]
     alone = train(recipe(pictures, *more), tmp_path / "alone")

@@ -83,9 +83,9 @@ def contents(folder: pathlib.Path) -> tuple[str, dict[str, pathlib.Path]]:
         files = [*(folder / name for name in REPORT), *folder.glob("images/**/*")]
     else:
         raise UserError(
-            f"{folder}: holds no adapter (adapter.json), no set of them (set.json), no classifier "
-            "(classifier.json, classifier.yaml), no report (report.json) and no image set "
-            "(dataset.json)"
+            f"{folder}: holds no adapter (adapter.json), no classifier (classifier.json, "
+            "classifier.yaml), no set of adapters (set.json), no report (report.json) and no "
+            "image set (dataset.json)"
         )
     return kind, {p.relative_to(folder).as_posix(): p for p in sorted(files) if p.is_file()}
 
