@@ -557,3 +557,8 @@ def test_plans_name_their_stages(data):
         "aim_fair": ["real", "tune_synthetic"],
         "two_stage": ["synthetic", "last_layer"],
     }
+    all_of_it = plan(recipe(data, arm="two_stage", tune="all"), real["train"], synthetic)
+    assert [(s.part, s.trained, s.contrast) for s in all_of_it.stages] == [
+        ("synthetic", "all", True),
+        ("tune_real", "all", False),
+    ]
