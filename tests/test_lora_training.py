@@ -23,6 +23,7 @@ from evenhand.diffusion.lora import components
 from evenhand.diffusion.trainable import attach
 from evenhand.emoji.world import caption, draw, load_world, sample_scene
 from evenhand.images.tensors import to_uint8
+from evenhand.measure.groups import costs
 from evenhand.recipes.lora import Lora
 from evenhand.recipes.methods import load_training
 from evenhand.training.checkpoints import step_generator
@@ -99,6 +100,8 @@ def test_a_cut_training_goes_on_to_the_same_weights_whatever_runs_together(pictu
         assert torch.equal(value, weights(resumed)[key])
     assert find_adapter(whole).described["base_model"].startswith("package:emoji/model@")
     assert len(list((whole / "references").glob("*.png"))) == 4
+    taken = costs(tmp_path / "cut")["adapter"]
+    assert taken.seconds > 0 and taken.bytes == (resumed / LORA).stat().st_size
 
 
 def test_the_adapter_changes_what_the_stock_pipeline_draws(pictures, tmp_path):

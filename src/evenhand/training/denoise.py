@@ -1,6 +1,7 @@
 """The one loop that trains a diffusion model on images by the denoising loss."""
 
 import pathlib
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -55,6 +56,7 @@ def denoise(
     if accelerator.is_main_process:
         cut_log(folder / "log.jsonl", first)
     for step in range(first, recipe.steps):
+        began = time.monotonic()
         row = {
             name: _backward(denoising, examples, recipe, step, name, accelerator)
             for name, examples in terms.items()
@@ -62,7 +64,8 @@ def denoise(
         _share_gradients(trainable.parameters, accelerator)
         row["gradient_norm"] = optimizer.step(f"{folder}: step {step}")
         if accelerator.is_main_process:
-            log_line(folder / "log.jsonl", {"step": step, **row})
+            took = {"seconds": round(time.monotonic() - began, 4)}
+            log_line(folder / "log.jsonl", {"step": step, **row, **took})
             if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
                 save_state(
                     folder / "checkpoint.pt",
