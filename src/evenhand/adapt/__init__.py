@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 from evenhand.recipes.denoising import LoraTraining
 from evenhand.recipes.dft import Dft
+from evenhand.recipes.dreambooth import Dreambooth
 
 Progress = Callable[[int, dict[str, float]], None]  # (steps done, numbers of the step)
 
 
 def train(
-    recipe: Dft | LoraTraining,
+    recipe: Dft | LoraTraining | Dreambooth,
     folder: str | os.PathLike,
     *,
     name: str = "",
@@ -23,10 +24,11 @@ def train(
         recipe: as `evenhand.recipes.methods.load_training` gives it.
         folder: run directory; a run of the same recipe in it is continued.
         name: of the recipe, for `adapter.json`.
-        progress: called after every step.
+        progress: called after every step; with (0, `{"drawn": n}`) while images of prior
+            preservation are drawn.
 
     Returns:
-        folder of the adapter.
+        folder of the adapter, or of the set of adapters.
 
     Raises:
         UserError: as the method's own function says.
@@ -35,6 +37,10 @@ def train(
         from evenhand.adapt.dft.finetune import finetune
 
         return finetune(recipe, folder, name=name, progress=progress)
+    if isinstance(recipe, Dreambooth):
+        from evenhand.adapt.dreambooth.train import train_dreambooth
+
+        return train_dreambooth(recipe, folder, name=name, progress=progress)
     from evenhand.adapt.lora.train import train_lora
 
     return train_lora(recipe, folder, name=name, progress=progress)

@@ -5,11 +5,16 @@ from evenhand.core.resources import find_yaml
 from evenhand.core.schema import check, override, read_yaml
 from evenhand.recipes.denoising import LoraTraining
 from evenhand.recipes.dft import Dft
+from evenhand.recipes.dreambooth import Dreambooth
 
-METHODS = {"dft": Dft, "lora": LoraTraining}  # by the folder of the recipes that ship
+METHODS = {  # by the folder of the recipes that ship
+    "dft": Dft,
+    "lora": LoraTraining,
+    "dreambooth": Dreambooth,
+}
 
 
-def load_training(name: str, overrides: list[str] | None = None) -> Dft | LoraTraining:
+def load_training(name: str, overrides: list[str] | None = None) -> Dft | LoraTraining | Dreambooth:
     """A training recipe by name (`dft/emoji-gender`) or path.
 
     The method of one that ships is the name of its folder. A file of the user's says it by its key

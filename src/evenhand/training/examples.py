@@ -2,7 +2,7 @@
 
 import pathlib
 import string
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,7 +53,20 @@ def captioned(wanted: Captioned, denoising: Denoising, folder: pathlib.Path) -> 
         UserError: the data or a column of the caption is not there, no image can be read, or a
             caption is empty.
     """
-    rows, captions = _rows(wanted)
+    rows = rows_of(wanted)
+    captions = captions_of(rows, wanted)
+    found, kept = encoded(rows, wanted, denoising, folder)
+    return Examples(found, [captions[i] for i in kept])
+
+
+def encoded(
+    rows: Any, wanted: Captioned, denoising: Denoising, folder: pathlib.Path
+) -> tuple[Tensor, list[int]]:
+    """Latents `[M, V, *shape]` of the rows whose images can be read, and the numbers of these.
+
+    Raises:
+        UserError: no image can be read.
+    """
     pixels = readable(rows, wanted.path, side=2 * max(denoising.size))
 
     def batches() -> Iterator[tuple[list[int], Tensor]]:
@@ -64,11 +77,25 @@ def captioned(wanted: Captioned, denoising: Denoising, folder: pathlib.Path) -> 
     found, kept = _encoded(folder / "images.safetensors", what, denoising, batches(), wanted.flip)
     if not len(kept):
         raise UserError(f"{wanted.path}: holds no image that can be read")
-    return Examples(found, [captions[i] for i in kept])
+    return found, kept
 
 
-def of_the_model(prior: Prior, denoising: Denoising, folder: pathlib.Path, seed: int) -> Examples:
-    """Images that the model itself draws of prompts, encoded once and kept in the run's folder."""
+def of_the_model(
+    prior: Prior,
+    denoising: Denoising,
+    folder: pathlib.Path,
+    seed: int,
+    tell: Callable[[int], None] = lambda drawn: None,
+) -> Examples:
+    """Images that the model itself draws of prompts, encoded once and kept in the run's folder.
+
+    Args:
+        prior: what is drawn.
+        denoising: the model.
+        folder: of the run.
+        seed: of the images.
+        tell: called before the first image and after each batch, with the number drawn.
+    """
     prompts = [prior.prompts[i % len(prior.prompts)] for i in range(prior.images)]
     rows = [
         (Prompt(text, text, "prior", "train"), image_seed("prior", seed, text, i))
@@ -77,27 +104,48 @@ def of_the_model(prior: Prior, denoising: Denoising, folder: pathlib.Path, seed:
 
     def batches() -> Iterator[tuple[list[int], Tensor]]:
         done = 0
+        tell(done)
         for batch, images in draw(denoising.diffusion, rows, at_once=8):
             yield list(range(done, done + len(batch))), images
             done += len(batch)
+            tell(done)
 
     what = [prompts, seed, denoising.diffusion.settings.model_dump(mode="json")]
     found, _ = _encoded(folder / "prior.safetensors", what, denoising, batches(), flip=False)
     return Examples(found, prompts, prior.weight)
 
 
-def _rows(wanted: Captioned) -> tuple[Any, list[str]]:
-    """The data's rows, and the caption of each."""
+def rows_of(wanted: Captioned) -> Any:
+    """The data's rows, of the split that the recipe names. Raises UserError without that split."""
     import datasets
 
     parts = labelled(wanted.path)
     if wanted.split and wanted.split not in parts:
         raise UserError(f"{wanted.path}: has no split {wanted.split!r}; it has {', '.join(parts)}")
-    rows = parts[wanted.split] if wanted.split else datasets.concatenate_datasets([*parts.values()])
+    return parts[wanted.split] if wanted.split else datasets.concatenate_datasets([*parts.values()])
+
+
+def captions_of(
+    rows: Any, wanted: Captioned, known: Mapping[str, Sequence[Any]] | None = None
+) -> list[str]:
+    """The caption of each row.
+
+    Args:
+        rows: of the data.
+        wanted: the template.
+        known: texts of slots that are no columns, one a row.
+
+    Raises:
+        UserError: no such column, or a row without a caption.
+    """
+    known = known or {}
     fields = [
         name for _, name, _, _ in string.Formatter().parse(wanted.caption) if name is not None
     ]
-    columns = {name: values(rows, name, f"{wanted.path}: caption") for name in fields}
+    columns = {
+        name: known[name] if name in known else values(rows, name, f"{wanted.path}: caption")
+        for name in fields
+    }
     captions = [
         wanted.caption.format(**{name: column[i] for name, column in columns.items()})
         for i in range(len(rows))
@@ -108,7 +156,7 @@ def _rows(wanted: Captioned) -> tuple[Any, list[str]]:
             f"{wanted.path}: row {empty[0] if empty else captions.index('')} has no caption "
             f"({wanted.caption!r}); fill it in, or leave the row out"
         )
-    return rows, captions
+    return captions
 
 
 def _cut(images: Tensor, height: int, width: int) -> Tensor:
