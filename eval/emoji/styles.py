@@ -24,6 +24,7 @@ from arms import ARMS, Arm, Drawn, Plan, drawn_by, per_image, trained
 from drawings import Cell, benchmark_judge, rendered, write_rendered
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import functional as F
 
 from evenhand.core.files import whole, write_json
 from evenhand.core.resources import ROOT
@@ -45,6 +46,7 @@ HELD_OUT_TONES = ("light", "medium")
 PLAN = Plan(OCCUPATIONS, (GROUP["tone"], HELD_OUT_TONES))
 TRAINING, HELD_OUT = 72, 192  # renderings, shared evenly by styles and occupations
 SEEDS, SEED = (41, 42, 43), 40  # of the trainings; of the held-out images
+MEMORISED = ("closer", "ratio", "closer_by_chance")
 SHOWN = ("precision", "coverage", "density", "kid", "style_as_asked", "tones: precision")
 
 
@@ -62,15 +64,23 @@ class World:
         self.path, self.runs = path, runs
         self.base = load_diffusion(load_model("emoji"))
         self.judge: Judge = benchmark_judge(path, self.base.pipe, runs / "judge")
+        self._passed: dict[tuple, Tensor] = {}
 
     def folder(self, name: str, seed: int) -> pathlib.Path:
         """Of an arm and a seed."""
         return self.runs / "".join(c if c.isalnum() else "-" for c in name) / str(seed)
 
     def passed(self, chosen: list[Cell], *key: Any) -> Tensor:
-        """Renderings through the autoencoder."""
-        images = rendered(self.path, chosen, step_generator(SEED, *key))
-        return round_trip(self.base.pipe, images)
+        """Renderings through the autoencoder; those of a key are the same every time."""
+        if key not in self._passed:
+            images = rendered(self.path, chosen, step_generator(SEED, *key))
+            self._passed[key] = round_trip(self.base.pipe, images)
+        return self._passed[key]
+
+    def features(self, images: Tensor) -> Tensor:
+        """Features of the judge, of one length: the root of their number."""
+        found = self.judge.features(images)
+        return F.normalize(found, dim=-1) * found.shape[-1] ** 0.5
 
     def training(self, arm: Arm, seed: int) -> tuple[pathlib.Path, list[Cell], Tensor]:
         """The file of an arm's training images, what they show, and the images."""
@@ -121,7 +131,9 @@ def measure(
             [cell.style for cell in chosen],
             class_prompt,
         )
-        of_part = measured(group, world.judge.features, judge=world.judge)
+        of_part = measured(group, world.features, judge=world.judge)
+        if name:  # the training images are of another tone: what is nearer to them says nothing
+            of_part = {key: x for key, x in of_part.items() if key not in MEMORISED}
         found |= {f"{name}{key}": estimate for key, estimate in of_part.items()}
     return found
 

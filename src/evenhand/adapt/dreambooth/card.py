@@ -1,2 +1,4 @@
 import pathlib
+
+
 def write_card(folder: pathlib.Path) -> None: ...
