@@ -1,4 +1,2 @@
 import pathlib
-
-
 def write_card(folder: pathlib.Path) -> None: ...

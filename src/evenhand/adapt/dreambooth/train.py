@@ -152,7 +152,9 @@ def _train(
                     save_token(where / place, token, parameters, _said(denoising, name))
 
 
-def _parts(recipe: Dreambooth, found: Groups, folder: pathlib.Path, accelerator: Any) -> list[Part]:
+def _parts(
+    recipe: Dreambooth, found: Groups, folder: pathlib.Path, accelerator: Any
+) -> list[Part]:
     """The parts, found by the main process and read by the others."""
     if accelerator.is_main_process:
         find_parts(recipe, found, folder)

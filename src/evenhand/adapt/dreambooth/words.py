@@ -50,10 +50,8 @@ def check_learned(pipe: Any, tokens: list[str]) -> None:
     try:
         pairs = clip_encoders(pipe)
     except UserError as error:
-        raise UserError(
-            f"per: shared: {str(error).removesuffix('. Use lora instead')}; train "
-            "per: cluster or per: group"
-        ) from error
+        raise UserError(f"per: shared: {str(error).removesuffix('. Use lora instead')}; train "
+            "per: cluster or per: group") from error
     for tokenizer, _ in pairs:
         if known := set(tokens) & set(tokenizer.get_vocab()):
             raise UserError(
