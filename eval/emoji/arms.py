@@ -14,6 +14,8 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from evenhand.adapt import train
+from evenhand.adapt.dreambooth.clusters import find_parts
+from evenhand.adapt.dreambooth.groups import find_groups
 from evenhand.core.schema import read_json
 from evenhand.diffusion.pipeline import Diffusion, load_diffusion
 from evenhand.images.tensors import to_float, to_uint8
@@ -129,6 +131,15 @@ def trained(
             "clusters": _most_frequent(clusters, styles),
         }
     return found
+
+
+def silhouettes(file: pathlib.Path, folder: pathlib.Path, seed: int) -> dict[int, float | None]:
+    """Mean silhouette of the training images by the number of clusters, where it is left open."""
+    pairs = [f"images.path={file}", f"seed={seed}", "clusters.k=null", "clusters.k_max=6"]
+    recipe = load_training("dreambooth/emoji", pairs)
+    find_parts(recipe, find_groups(recipe), folder)
+    kept = read_json(folder / "clusters.json", what="clusters", advice="train again")
+    return {row["k"]: row["silhouette"] for row in kept["tried"][0]}
 
 
 def _clusters(folder: pathlib.Path) -> list[int | None]:

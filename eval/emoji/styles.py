@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from arms import ARMS, Arm, Drawn, Plan, drawn_by, per_image, trained
+from arms import ARMS, Arm, Drawn, Plan, drawn_by, per_image, silhouettes, trained
 from drawings import Cell, benchmark_judge, rendered, write_rendered
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -210,6 +210,19 @@ def main() -> None:
     _write(world, rows, others, args)
 
 
+def _silhouettes(world: World, seeds: int) -> dict[str, dict]:
+    """By k, of each seed: of the three styles, and of the one."""
+    found: dict[str, dict] = {}
+    for name in ("cluster", "one style: cluster"):
+        found[name] = {}
+        for seed in SEEDS[:seeds]:
+            file, _, _ = world.training(ARMS[name], seed)
+            folder = world.runs / "silhouettes" / f"{file.stem}"
+            found[name][seed] = silhouettes(file, folder, seed)
+        print(f"silhouette by k, {name}:", found[name])
+    return found
+
+
 def _write(world: World, rows: dict, others: dict, args: argparse.Namespace) -> None:
     """Prints the table and writes the results."""
     empty = (torch.zeros(n, 0) for n in (PLAN.counts[0], HELD_OUT, TRAINING))
@@ -232,6 +245,7 @@ def _write(world: World, rows: dict, others: dict, args: argparse.Namespace) -> 
                 name: {**report.as_json(), "trainings": others[name]}
                 for name, report in reports.items()
             },
+            "silhouettes": _silhouettes(world, args.seeds),
             "less": {k: {n: e.rounded().__dict__ for n, e in v.items()} for k, v in less.items()},
             "versions": versions(),
         },
