@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 from drawings import OWN, Cell
-from evenhand.core.adapter_sets import AdapterSet, Member, find_set
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
 from evenhand.adapt import train
 from evenhand.adapt.dreambooth.clusters import find_parts
 from evenhand.adapt.dreambooth.groups import find_groups
+from evenhand.core.adapter_sets import AdapterSet, Member, find_set
 from evenhand.core.schema import read_json
 from evenhand.diffusion.pipeline import Diffusion, load_diffusion
 from evenhand.images.tensors import to_float, to_uint8
