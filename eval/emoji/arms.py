@@ -3,12 +3,11 @@
 import pathlib
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from drawings import OWN, Cell
+from drawings import OWN
 from sklearn.metrics import adjusted_rand_score
 from torch import Tensor
 
@@ -44,6 +43,7 @@ class Arm:
     fresh: bool = False
 
 
+SETTINGS = ["optimisation.schedule=constant", "checkpoint_every=1000"]  # of every arm
 WITHOUT = ["token=null", f"images.caption={PLAIN}"]
 ARMS = {
     "fresh drawings": Arm(fresh=True),
@@ -103,14 +103,13 @@ class Drawn:
 
 
 def trained(
-    arm: Arm, file: pathlib.Path, shown: list[Cell], folder: pathlib.Path, *, seed: int, steps: int
+    arm: Arm, file: pathlib.Path, folder: pathlib.Path, *, seed: int, steps: int
 ) -> dict[str, Any]:
     """Trains an arm's adapters; what is worth knowing of the training beside its images.
 
     Args:
         arm: with overrides.
         file: training images.
-        shown: what they show.
         folder: of this arm and seed.
         seed: of the training.
         steps: of all adapters together.
@@ -120,11 +119,11 @@ def trained(
         sizes and most frequent styles.
     """
     assert arm.overrides is not None
-    pairs = [f"images.path={file}", f"steps={steps}", f"seed={seed}", "checkpoint_every=1000"]
+    pairs = [f"images.path={file}", f"steps={steps}", f"seed={seed}", *SETTINGS]
     began = time.process_time()
     train(load_training("dreambooth/emoji", [*pairs, *arm.overrides]), folder / "run")
     found = {"training_cpu_seconds": round(time.process_time() - began, 1)}
-    clusters, styles = _clusters(folder), [cell.style for cell in shown]
+    clusters, styles = _clusters(folder), _styles(file)
     if any(number is not None for number in clusters):
         found |= {
             "adjusted_rand_index": round(float(adjusted_rand_score(styles, clusters)), 4),
@@ -142,8 +141,13 @@ def silhouettes(file: pathlib.Path, folder: pathlib.Path, seed: int) -> dict[int
     return {row["k"]: row["silhouette"] for row in kept["tried"][0]}
 
 
+def _styles(file: pathlib.Path) -> list[str]:
+    """The style of each training image, in the order in which trainings number them."""
+    return find_groups(load_training("dreambooth/emoji", [f"images.path={file}"])).rows["style"]
+
+
 def _clusters(folder: pathlib.Path) -> list[int | None]:
-    """The cluster of each training image, in the order of the file."""
+    """The cluster of each training image, in the order of their numbers."""
     kept = read_json(folder / "run" / "clusters.json", what="clusters", advice="train again")
     return [row["cluster"] for row in sorted(kept["images"], key=lambda row: row["row"])]
 
@@ -207,7 +211,7 @@ def _seeds(seed: int, part: int, n: int) -> list[int]:
 
 
 def per_image(
-    judge: Judge, images: Drawn, plan: Plan, folder: pathlib.Path, shown: list[Cell]
+    judge: Judge, images: Drawn, plan: Plan, folder: pathlib.Path, file: pathlib.Path
 ) -> dict[str, Estimate]:
     """Shares of images that show what their own prompt and adapter ask for, by the judge.
 
@@ -221,8 +225,8 @@ def per_image(
         occupations, tones = zip(*plan.cells(part), strict=True)
         for attribute, asked in (("occupation", occupations), ("tone", tones)):
             found[f"{name}{attribute}_as_asked"] = _right(judge, said.logits, attribute, asked)
-        if styles := list(_styles(folder, shown)):
-            asked = [styles[int(number)] for number in images.members[part]]
+        if learned := _learned(folder, file):
+            asked = [learned[int(number)] for number in images.members[part]]
             found[f"{name}style_as_asked"] = _right(judge, said.logits, "style", asked)
     if len(images.parts[2]):
         said = answers(judge, images.parts[2])
@@ -231,13 +235,14 @@ def per_image(
     return found
 
 
-def _styles(folder: pathlib.Path, shown: list[Cell]) -> Iterator[str]:
-    """The most frequent style of each cluster, in the order of the members."""
-    if (folder / "run" / "clusters.json").is_file():
-        clusters = _clusters(folder)
-        if clusters[0] is not None:
-            for entry in _most_frequent(clusters, [cell.style for cell in shown]):
-                yield entry["style"]
+def _learned(folder: pathlib.Path, file: pathlib.Path) -> list[str]:
+    """The most frequent style of each cluster, in the order of the members; none without them."""
+    if not (folder / "run" / "clusters.json").is_file():
+        return []
+    clusters = _clusters(folder)
+    if clusters[0] is None:
+        return []
+    return [entry["style"] for entry in _most_frequent(clusters, _styles(file))]
 
 
 def _right(judge: Judge, logits: dict[str, Tensor], attribute: str, asked: Any) -> Estimate:

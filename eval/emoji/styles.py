@@ -8,11 +8,14 @@ know. At equal steps: one adapter for the group, one for each cluster (found by 
 one for all with a learned token for each cluster; the base model, and fresh drawings as the
 ceiling. `one style` is the control in which the group has no clusters; `no token` leaves the rare
 word out. Held-out images, those of two tones that no training saw apart, and training images pass
-through the autoencoder; everything is compared in the features of a judge of the benchmark's own.
+through the autoencoder; everything is compared in the features of a judge of the benchmark's own,
+and once more in those of `emoji-witness`. The recipe is train/dreambooth/emoji.yaml at a constant
+learning rate.
 Prints a table and writes eval/results/emoji-styles.json. A run that was cut goes on. One thread.
 """
 
 import argparse
+import dataclasses
 import json
 import pathlib
 import time
@@ -31,7 +34,9 @@ from evenhand.core.resources import ROOT
 from evenhand.diffusion.latents import round_trip
 from evenhand.diffusion.pipeline import load_diffusion
 from evenhand.judges.base import Judge
+from evenhand.judges.registry import load_judge
 from evenhand.measure.groups import GroupImages, costs, measured, reported
+from evenhand.recipes.judge import find_judge
 from evenhand.recipes.model import load_model
 from evenhand.reports.group_models import GroupReport
 from evenhand.stats.groups import over_seeds
@@ -46,6 +51,7 @@ HELD_OUT_TONES = ("light", "medium")
 PLAN = Plan(OCCUPATIONS, (GROUP["tone"], HELD_OUT_TONES))
 TRAINING, HELD_OUT = 72, 192  # renderings, shared evenly by styles and occupations
 SEEDS, SEED = (41, 42, 43), 40  # of the trainings; of the held-out images
+COMPARED = ("precision", "coverage", "density", "kid")
 MEMORISED = ("closer", "ratio", "closer_by_chance")
 SHOWN = ("precision", "coverage", "density", "kid", "style_as_asked", "tones: precision")
 
@@ -57,6 +63,11 @@ def cells(styles: tuple[str, ...], tones: tuple[str, ...], n: int) -> list[Cell]
     return kinds * (n // len(kinds))
 
 
+def _of_one_length(features: Tensor) -> Tensor:
+    """Features `[N, D]`, each of the length of the root of D."""
+    return F.normalize(features, dim=-1) * features.shape[-1] ** 0.5
+
+
 class World:
     """What every arm shares: the base model, the judge, and the images that are held out."""
 
@@ -64,6 +75,7 @@ class World:
         self.path, self.runs = path, runs
         self.base = load_diffusion(load_model("emoji"))
         self.judge: Judge = benchmark_judge(path, self.base.pipe, runs / "judge")
+        self.witness: Judge = load_judge(find_judge("emoji-witness"))
         self._passed: dict[tuple, Tensor] = {}
 
     def folder(self, name: str, seed: int) -> pathlib.Path:
@@ -78,19 +90,22 @@ class World:
         return self._passed[key]
 
     def features(self, images: Tensor) -> Tensor:
-        """Features of the judge, of one length: the root of their number."""
-        found = self.judge.features(images)
-        return F.normalize(found, dim=-1) * found.shape[-1] ** 0.5
+        """Features of the benchmark's judge, of one length."""
+        return _of_one_length(self.judge.features(images))
 
-    def training(self, arm: Arm, seed: int) -> tuple[pathlib.Path, list[Cell], Tensor]:
-        """The file of an arm's training images, what they show, and the images."""
+    def others(self, images: Tensor) -> Tensor:
+        """Features of `emoji-witness`, which has seen neither these styles nor any training."""
+        return _of_one_length(self.witness.features(images))
+
+    def training(self, arm: Arm, seed: int) -> tuple[pathlib.Path, Tensor]:
+        """The file of an arm's training images, and the images through the autoencoder."""
         styles = STYLES[-1:] if arm.one_style else STYLES
         chosen = cells(styles, (GROUP["tone"],), TRAINING)
         images = rendered(self.path, chosen, step_generator(seed, "training", *styles))
         file = self.runs / f"training-{len(styles)}-{seed}.parquet"
         if not file.is_file():
             write_rendered(file, chosen, images)
-        return file, chosen, round_trip(self.base.pipe, images)
+        return file, round_trip(self.base.pipe, images)
 
     def images(self, arm: Arm, folder: pathlib.Path, seed: int) -> Drawn:
         """The images of an arm's training, drawn once and kept; those of fresh drawings."""
@@ -132,6 +147,9 @@ def measure(
             class_prompt,
         )
         of_part = measured(group, world.features, judge=world.judge)
+        if not name:
+            again = measured(dataclasses.replace(group, class_prompt=None), world.others)
+            found |= {f"witness: {key}": again[key] for key in COMPARED}
         if name:  # the training images are of another tone: what is nearer to them says nothing
             of_part = {key: x for key, x in of_part.items() if key not in MEMORISED}
         found |= {f"{name}{key}": estimate for key, estimate in of_part.items()}
@@ -143,15 +161,15 @@ def one(world: World, name: str, seed: int, steps: int) -> tuple[dict[str, Estim
     arm, folder = ARMS[name], world.folder(name, seed)
     kept = folder / "measured.json"
     if not kept.is_file():
-        file, shown, training = world.training(arm, seed)
+        file, training = world.training(arm, seed)
         began, extra = time.process_time(), dict[str, Any]()
         if arm.overrides is not None:
-            extra = trained(arm, file, shown, folder, seed=seed, steps=steps)
+            extra = trained(arm, file, folder, seed=seed, steps=steps)
         images = world.images(arm, folder, seed)
         base = world.images(ARMS["base"], world.folder("base", seed), seed)
         found = measure(world, arm, images, training, base.parts[2])
         if not arm.fresh:
-            found |= per_image(world.judge, images, PLAN, folder, shown)
+            found |= per_image(world.judge, images, PLAN, folder, file)
         write_json(
             kept,
             {
@@ -169,7 +187,7 @@ def differences(
 ) -> dict[str, Estimate]:
     """Precision and coverage of an arm less those of another, trainings of a seed as pairs."""
     found, seeds = {}, sorted(rows[one].keys() & rows[other].keys())
-    for name in ("precision", "coverage"):
+    for name in ("precision", "coverage", "witness: precision", "witness: coverage"):
         pairs = [(rows[one][s][name], rows[other][s][name]) for s in seeds]
         values = np.array([a.value - b.value for a, b in pairs])
         half = [np.hypot(a.high - a.low, b.high - b.low) / 2 for a, b in pairs]
@@ -216,7 +234,7 @@ def _silhouettes(world: World, seeds: int) -> dict[str, dict]:
     for name in ("cluster", "one style: cluster"):
         found[name] = {}
         for seed in SEEDS[:seeds]:
-            file, _, _ = world.training(ARMS[name], seed)
+            file, _ = world.training(ARMS[name], seed)
             folder = world.runs / "silhouettes" / f"{file.stem}"
             found[name][seed] = silhouettes(file, folder, seed)
         print(f"silhouette by k, {name}:", found[name])

@@ -23,10 +23,9 @@ from evenhand.reports.group_models import Cost, GroupReport
 from evenhand.stats.groups import over_seeds
 from evenhand.stats.shares import Estimate, wilson
 
-WITHIN = {  # the least and the largest value of what is no share
+WITHIN = {  # the least and the largest value of what is no share, whatever stands before ": "
     "kid": (-float("inf"), float("inf")),
-    "drift: kid": (-float("inf"), float("inf")),
-    "drift: same_seed": (-1.0, 1.0),
+    "same_seed": (-1.0, 1.0),
     "density": (0.0, float("inf")),
     "ratio": (0.0, float("inf")),
 }
@@ -146,7 +145,7 @@ def together(estimates: Sequence[Estimate], name: str = "") -> Estimate:
     if not rows:
         return Estimate(None, None, None, 0)
     values, lows, highs = zip(*rows, strict=True)
-    n, within = estimates[0].n, WITHIN.get(name, (0.0, 1.0))
+    n, within = estimates[0].n, WITHIN.get(name.rpartition(": ")[2], (0.0, 1.0))
     return over_seeds(values, lows, highs, n=n, within=within)
 
 
