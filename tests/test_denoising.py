@@ -62,7 +62,7 @@ def told(denoising: Denoising, latents: torch.Tensor, noise: torch.Tensor, step:
                     scheduler.model_outputs = [None] * len(scheduler.model_outputs)
                     scheduler.lower_order_nums = 0
             return after
-        target = denoising._target_of(latents, noise, *denoising._mixture(taken - 1))
+        target = denoising.target(latents, noise, taken - 1)
         return real(target, timestep, sample, **more)
 
     scheduler.step = functools.wraps(real)(right)

@@ -1,6 +1,7 @@
 """Training on images by the denoising loss: the loop, its data, the verb."""
 
 import json
+import pathlib
 import re
 import warnings
 
@@ -22,15 +23,21 @@ from evenhand.diffusion.adapters import save_adapter
 from evenhand.diffusion.denoising import Denoising
 from evenhand.diffusion.latents import encode
 from evenhand.diffusion.lora import components
+from evenhand.diffusion.pipeline import load_diffusion
 from evenhand.diffusion.trainable import attach
 from evenhand.emoji.world import caption, draw, load_world, sample_scene
 from evenhand.images.tensors import to_uint8
 from evenhand.measure.groups import costs
 from evenhand.recipes.lora import Lora
 from evenhand.recipes.methods import load_training
+from evenhand.recipes.model import load_model
 from evenhand.training.checkpoints import step_generator
-from evenhand.training.examples import _cut
+from evenhand.training.denoise import Probing, denoise
+from evenhand.training.denoised import attach_trained, load_denoising
+from evenhand.training.examples import Examples, Teacher, _cut
+from evenhand.training.processes import training
 
+PEOPLE = ["a woman pilot", "a man pilot"]
 QUICK = ["steps=3", "batch=2", "at_once=1", "checkpoint_every=1", "num_inference_steps=4"]
 
 
@@ -120,9 +127,6 @@ def test_a_cut_training_goes_on_to_the_same_weights_whatever_runs_together(pictu
 
 
 def test_the_adapter_changes_what_the_stock_pipeline_draws(pictures, tmp_path):
-    from evenhand.diffusion.pipeline import load_diffusion
-    from evenhand.recipes.model import load_model
-
     adapter = find_adapter(str(train(recipe(pictures), tmp_path / "run")))
     images = [
         load_diffusion(load_model("emoji"), adapter=a).sample(
@@ -153,6 +157,72 @@ def test_text_encoders_are_trained_too(pictures, tmp_path):
     state = weights(found)
     moved = {key.split(".")[0] for key, value in state.items() if "lora_B" in key and value.any()}
     assert moved == {"text_encoder", "unet"}
+
+
+def test_all_weights_make_a_model_that_plain_diffusers_loads(pictures, tmp_path):
+    from diffusers import StableDiffusionPipeline
+
+    all_ = ["lora=null", "weights={part: both}", "optimisation.learning_rate=1e-3"]
+    place = train(recipe(pictures, *all_), tmp_path / "run")
+    pipe = StableDiffusionPipeline.from_pretrained(place)
+    before = load_diffusion(load_model("emoji")).pipe
+    for part in ("unet", "text_encoder", "vae"):
+        one, other = (dict(getattr(x, part).named_parameters()) for x in (pipe, before))
+        moved = [not torch.equal(one[key], other[key]) for key in one]
+        # of words that no caption has there is no gradient
+        assert not any(moved) if part == "vae" else sum(moved) > 0.9 * len(moved)
+    model = load_model(str(tmp_path / "run" / "model.yaml"))
+    assert model.judge == "emoji-judge" and pathlib.Path(model.path) == place.resolve()
+    assert load_diffusion(model).sample(["a pilot"], [1]).shape == (1, 3, 64, 64)
+
+
+@pytest.mark.parametrize("what", ["lora={part: both, rank: 2}", "weights={part: both}"])
+def test_the_teacher_is_the_model_as_it_was_and_a_gate_closes_it(what, tmp_path):
+    """Regressed onto itself a model stays; its own weights are back after every look."""
+    found = load_training(
+        "lora/emoji", ["lora=null", what, "steps=2", "batch=2", "num_inference_steps=4"]
+    )
+    with training(tmp_path, {}) as accelerator:
+        denoising = load_denoising(found, accelerator)
+        latents = torch.randn(2, 1, *denoising.shape, generator=step_generator(1))
+        trainable = attach_trained(found, denoising)
+        before = [p.detach().clone() for p in trainable.parameters]
+
+        def trained(teacher, probing=None):
+            examples = Examples(latents, PEOPLE, teacher=teacher, batch=1)
+            rows = []
+            (tmp_path / "checkpoint.pt").unlink(missing_ok=True)
+            denoise(
+                denoising, trainable, {"loss": examples}, found, tmp_path,
+                accelerator=accelerator, report=lambda done, row: rows.append(row["loss"]),
+                probing=probing,
+            )  # fmt: skip
+            return rows
+
+        assert max(trained(Teacher(PEOPLE))) < 1e-10
+        assert max(trained(Teacher(PEOPLE, gate=0.0))) > 1e-3
+        first = trainable.named.keys() - {next(iter(trainable.named))}
+        assert min(trained(Teacher(PEOPLE[::-1]), Probing(2, first))) > 1e-6
+        moved = [not torch.equal(a, b) for a, b in zip(before, trainable.parameters, strict=True)]
+        assert any(moved)
+        with trainable.frozen():
+            pairs = zip(before, trainable.parameters, strict=True)
+            assert what.startswith("lora") or all(torch.equal(a, b) for a, b in pairs)
+            a = denoising.predict(PEOPLE, latents[:, 0], 1)
+        plain = Denoising(load_diffusion(load_model("emoji"), settings={"num_inference_steps": 4}))
+        assert torch.equal(a, plain.predict(PEOPLE, latents[:, 0], 1))
+        assert not torch.equal(a, denoising.predict(PEOPLE, latents[:, 0], 1))
+
+
+def test_lora_begins_from_an_adapter_of_its_kind(pictures, tmp_path):
+    first = train(recipe(pictures, "steps=2"), tmp_path / "first")
+    start = f"lora.start={first}"
+    still = "optimisation.learning_rate=1e-30"
+    again = train(recipe(pictures, start, still, "steps=1"), tmp_path / "again")
+    for key, value in weights(first).items():
+        assert torch.allclose(value, weights(again)[key], atol=1e-12)
+    with pytest.raises(UserError, match=r"lora\.start: adapter .* is no LoRA of rank 4"):
+        train(recipe(pictures, start, "lora.rank=4"), tmp_path / "other")
 
 
 def test_checkpointing_gives_the_same_gradient(pictures, tmp_path):

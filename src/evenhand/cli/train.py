@@ -11,6 +11,7 @@ from evenhand.cli.options import Overrides, RunDirectory
 if TYPE_CHECKING:
     from evenhand.recipes.denoising import LoraTraining
     from evenhand.recipes.dft import Dft
+    from evenhand.recipes.dreambooth import Dreambooth
 
 
 def train(
@@ -40,6 +41,8 @@ def train(
         accelerate launch --num_processes 2 -m evenhand train dft/emoji-gender
 
         evenhand train lora/folder images.path=PICTURES model=sdxl
+
+        evenhand train dreambooth/folder images.path=PICTURES --dry-run
     """
     from evenhand.recipes.methods import load_training
 
@@ -51,10 +54,10 @@ def train(
         return
     adapter = run(settings, folder, name)
     if os.environ.get("RANK", "0") == "0":
-        print(f"adapter: {adapter}")
+        print(f"{adapter.name}: {adapter}")  # of all weights it is a model
 
 
-def _dry(settings: "Dft | LoraTraining", folder: Path) -> None:
+def _dry(settings: "Dft | LoraTraining | Dreambooth", folder: Path) -> None:
     """Prints the resolved recipe and what it will cost."""
     import yaml
 
@@ -65,7 +68,8 @@ def _dry(settings: "Dft | LoraTraining", folder: Path) -> None:
     print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), end="")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("--dry-run takes one process")
-    found = cost(settings)
+    page = folder.with_name(f"{folder.name}-clusters.html")
+    found = cost(settings, page)
     several = f"{settings.runs} runs of " if isinstance(settings, Dft) and settings.runs > 1 else ""
     print(
         f"# into {folder}: {found.parameters:,} trainable parameters, {several}{settings.steps} "
@@ -73,9 +77,15 @@ def _dry(settings: "Dft | LoraTraining", folder: Path) -> None:
         f"# about {found.seconds / 60:.1f} minutes, {found.memory / 2**30:.1f} GiB at most "
         "(from two steps)"
     )
+    if found.prior:
+        print(f"# {found.prior / 60:.1f} minutes of them to draw the images of prior preservation")
+    if found.clusters:
+        print(f"# images: {', '.join(f'{name}: {n}' for name, n in found.clusters.items())}")
+        if page.is_file():
+            print(f"# look at the clusters: {page}")
 
 
-def run(settings: "Dft | LoraTraining", folder: Path, name: str) -> Path:
+def run(settings: "Dft | LoraTraining | Dreambooth", folder: Path, name: str) -> Path:
     """Trains with a progress bar that shows the running gap, or the loss."""
     from evenhand.adapt import train as train_it
     from evenhand.cli.show import progress
@@ -86,6 +96,9 @@ def run(settings: "Dft | LoraTraining", folder: Path, name: str) -> Path:
         smooth: dict[str, float] = {}
 
         def show(done: int, row: dict[str, float]) -> None:
+            if "drawn" in row:
+                update(done, settings.steps * runs, f"{row['drawn']:.0f} of the model's own images")
+                return
             for key, value in row.items():
                 if key.startswith("gap/") or key in ("loss", "prior"):
                     smooth[key] = value if key not in smooth else 0.8 * smooth[key] + 0.2 * value

@@ -4,6 +4,7 @@ A set is a folder. Its folders are adapters, each of which any diffusers loads; 
 each is for. Loading one is `evenhand.diffusion.adapters`.
 """
 
+import contextlib
 import os
 import pathlib
 from collections.abc import Mapping
@@ -43,26 +44,54 @@ class Entry(Strict):
     adapters: Annotated[list[Folder], Field(min_length=1)]
 
 
+class Base(Strict):
+    """The model that all members are of: folder or Hub name, and its licence, where known."""
+
+    path: str
+    revision: str | None
+    licence: str | None
+
+
+class Checked(Strict):
+    """What came of loading the files by plain diffusers.
+
+    Attributes:
+        date: of the check.
+        passed: whether nothing stands against any of them.
+        digests: of the weights that were checked, by folder.
+        said: what was done and found, by member, in sentences.
+    """
+
+    date: str
+    passed: bool
+    digests: dict[str, str]
+    said: dict[str, list[str]]
+
+
 class SetFile(Strict):
     """What `set.json` holds.
 
     Attributes:
-        base_model: source of the model that all members are of.
+        base_model: source of that model as it was loaded.
+        base: model that all members are of.
         recipe: name of the recipe.
         per: of the recipe.
         caption: of the images, with slots for the token and for labels.
         members: in the order of groups and clusters.
         settings: of the recipe.
         versions: of what trained them.
+        verified: what `evenhand verify` found; None where it was not asked.
     """
 
     base_model: str
+    base: Base
     recipe: str
     per: str
     caption: str
     members: Annotated[list[Entry], Field(min_length=1)]
     settings: dict[str, Any]
     versions: dict[str, str]
+    verified: Checked | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +129,11 @@ class AdapterSet:
     def caption(self) -> str:
         """Of the images that it was trained on, with slots for the token and for labels."""
         return self.described.caption
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Of the weights, by folder."""
+        return {adapter.folder.name: adapter.digest for adapter in self.adapters}
 
     @property
     def adapters(self) -> list[Adapter]:
@@ -164,5 +198,11 @@ def find_set(folder: str | os.PathLike) -> AdapterSet:
 
 
 def write_set(folder: pathlib.Path, described: SetFile) -> None:
-    """Writes `set.json`."""
+    """Writes `set.json`. What was found of the same weights stays."""
+    if described.verified is None and is_set(folder):
+        with contextlib.suppress(UserError):  # a damaged one is written anew
+            before = find_set(folder)
+            kept = before.described.verified
+            if kept and kept.digests == before.digests:
+                described = described.model_copy(update={"verified": kept})
     write_json(folder / FILE, {"schema": SCHEMA, **described.model_dump(mode="json")})

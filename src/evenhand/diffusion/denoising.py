@@ -90,7 +90,14 @@ class Denoising:
         """Number of steps of the grid."""
         return len(self._samples)
 
-    def loss(self, prompts: list[str], latents: Tensor, noise: Tensor, step: int) -> Tensor:
+    def loss(
+        self,
+        prompts: list[str],
+        latents: Tensor,
+        noise: Tensor,
+        step: int,
+        target: Tensor | None = None,
+    ) -> Tensor:
         """The loss of each image at a step of the grid.
 
         The caller decides about gradients.
@@ -100,13 +107,18 @@ class Denoising:
             latents: of the images, `[N, *shape]` (`evenhand.diffusion.latents.encode`).
             noise: `[N, *shape]`, standard normal.
             step: 0 (pure noise or nearly) to `len(self) - 1`.
+            target: of the prediction; `self.target` of these when None.
 
         Returns:
             mean squares `[N]`, float32.
         """
-        target = self._target_of(latents, noise, *self._mixture(step))
+        target = self.target(latents, noise, step) if target is None else target
         found = self.predict(prompts, self.noised(latents, noise, step), step)
         return (found.float() - target).square().flatten(1).mean(1)
+
+    def target(self, latents: Tensor, noise: Tensor, step: int) -> Tensor:
+        """What the images and their noise say that `predict` shall give."""
+        return self._target_of(latents, noise, *self.mixture(step))
 
     def noised(self, latents: Tensor, noise: Tensor, step: int) -> Tensor:
         """x_t: latents with noise, as the sampler has them before a step; as `latents`."""
@@ -115,6 +127,11 @@ class Denoising:
         if hasattr(scheduler, "scale_noise"):
             return scheduler.scale_noise(latents, times, noise)
         return scheduler.add_noise(latents, noise, times)
+
+    def mixture(self, step: int) -> tuple[float, float]:
+        """Factors of latents and noise in x_t, as the scheduler mixes them."""
+        one, none = torch.ones(1, 1, 1, 1), torch.zeros(1, 1, 1, 1)
+        return float(self.noised(one, none, step)), float(self.noised(none, one, step))
 
     def predict(self, prompts: list[str], noised: Tensor, step: int) -> Tensor:
         """The denoiser's prediction, as the scheduler is given it; as `noised`, in its dtype.
@@ -138,7 +155,10 @@ class Denoising:
             if taken < step:
                 return after
             wanted = noised.to(sample.dtype)
-            return (wanted, *after[1:]) if isinstance(after, tuple) else _with(after, wanted)
+            if isinstance(after, tuple):
+                return (wanted, *after[1:])
+            after.prev_sample = wanted
+            return after
 
         def prepared(real: Callable, *args: Any, **kwargs: Any) -> Any:
             made = real(*args, **kwargs)
@@ -161,11 +181,6 @@ class Denoising:
     @property
     def _kind(self) -> str:
         return type(self.diffusion.pipe).__name__
-
-    def _mixture(self, step: int) -> tuple[float, float]:
-        """Factors of latents and noise in x_t, as the scheduler mixes them."""
-        one, none = torch.ones(1, 1, 1, 1), torch.zeros(1, 1, 1, 1)
-        return float(self.noised(one, none, step)), float(self.noised(none, one, step))
 
     @contextlib.contextmanager
     def _patched(self, step: Callable, runs: Callable[[], bool]) -> Iterator[None]:
@@ -243,9 +258,3 @@ def _images(args: tuple, kwargs: dict[str, Any]) -> int:
 
 def _zero(x: Any) -> Any:
     return torch.zeros_like(x) if isinstance(x, Tensor) else x
-
-
-def _with(output: Any, latents: Tensor) -> Any:
-    """A scheduler's output with other latents."""
-    output.prev_sample = latents
-    return output

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from evenhand.core.adapters import Adapter, find_adapter
 from evenhand.core.errors import UserError, loading
 from evenhand.diffusion.pipeline import DENOISERS
 from evenhand.recipes.lora import Lora
@@ -17,8 +18,13 @@ MODULES = {
 }
 
 
-def components(pipe: Any, part: str) -> list[str]:
+def components(pipe: Any, part: str, *, loadable: bool = True) -> list[str]:
     """Names of the pipeline's components that `part` (`text_encoder`, `denoiser` or `both`) means.
+
+    Args:
+        pipe: a diffusers pipeline.
+        part: which.
+        loadable: only those are right for which the pipeline's own loader takes LoRA.
 
     Raises:
         UserError: the pipeline lacks them, or its LoRA loader takes none for them.
@@ -35,12 +41,14 @@ def components(pipe: Any, part: str) -> list[str]:
         for wanted in (("text_encoder", "denoiser") if part == "both" else (part,))
         for name in found[wanted]
     ]
-    loadable = getattr(pipe, "_lora_loadable_modules", [])
-    refused = [name for name in names if name not in loadable]
+    if names and not loadable:
+        return names
+    takes = getattr(pipe, "_lora_loadable_modules", [])
+    refused = [name for name in names if name not in takes]
     if refused or not names or (part == "both" and not encoders):
         raise UserError(
             f"lora.part={part}: {type(pipe).__name__} loads LoRA for "
-            f"{', '.join(loadable) or 'nothing'} only"
+            f"{', '.join(takes) or 'nothing'} only"
             + (f", not for {', '.join(refused)}" if refused else " and has no CLIP text encoder")
         )
     return names
@@ -79,17 +87,42 @@ def attach_lora(pipe: Any, lora: Lora, *, seed: int) -> dict[str, nn.Parameter]:
             parameters.update({f"{name}.{key}": p for key, p in trained})
     for parameter in parameters.values():
         parameter.data = parameter.data.float()
+    if lora.start:
+        _begin(pipe, lora, find_adapter(lora.start))
     return parameters
 
 
-def lora_state(pipe: Any, lora: Lora) -> dict[str, Tensor]:
-    """The LoRA's tensors under the keys of the file."""
+def _begin(pipe: Any, lora: Lora, adapter: Adapter) -> None:
+    """Gives the LoRA that was just added the values of an adapter.
+
+    Raises:
+        UserError: it is not LoRA of the same layers and rank.
+    """
+    from safetensors.torch import load_file
+
+    values = load_file(adapter.weights) if adapter.is_lora else {}
+    here = lora_state(pipe, lora, copy=False)
+    shapes = [{key: tuple(x.shape) for key, x in state.items()} for state in (values, here)]
+    if shapes[0] != shapes[1]:
+        raise UserError(
+            f"lora.start: adapter {adapter.name!r} is no LoRA of rank {lora.rank} on just these "
+            f"layers ({lora.part}); train with its part, rank and modules"
+        )
+    for key, value in values.items():
+        if not value.isfinite().all():
+            raise UserError(f"lora.start: adapter {adapter.name!r}: {key} is not finite")
+        here[key].copy_(value)
+
+
+def lora_state(pipe: Any, lora: Lora, *, copy: bool = True) -> dict[str, Tensor]:
+    """The LoRA's tensors under the keys of the file; with `copy=False` those in training."""
     from peft import get_peft_model_state_dict
 
     state = {}
     for name in components(pipe, lora.part):
         for key, value in get_peft_model_state_dict(getattr(pipe, name)).items():
-            state[file_key(name, key)] = value.detach().cpu().contiguous()
+            value = value.detach()
+            state[file_key(name, key)] = value.cpu().contiguous() if copy else value
     return state
 
 

@@ -1,10 +1,10 @@
 """What is trained in a pipeline.
 
-LoRA on text encoders and denoiser, or soft tokens in front of the prompt.
+LoRA on text encoders and denoiser, soft tokens in front of the prompt, or the weights themselves.
 
-Either way the rest of the pipeline stays frozen, the frozen model can be drawn from at any time,
-and the result goes into one file that the pipeline's own loader takes
-(`evenhand.diffusion.adapters`).
+Always the rest of the pipeline stays frozen, and the frozen model can be drawn from at any time.
+LoRA and soft tokens go into one file that the pipeline's own loader takes
+(`evenhand.diffusion.adapters`); weights into a folder of the whole pipeline.
 """
 
 import functools
@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from evenhand.core.adapters import LORA, SOFT_TOKENS
 from evenhand.diffusion.lora import attach_lora, components, lora_state, without_lora
+from evenhand.diffusion.own_weights import Before, attach_weights
 from evenhand.diffusion.pipeline import Diffusion
 from evenhand.diffusion.soft_tokens import attach_soft_tokens, soft_tokens_state
-from evenhand.recipes.lora import Lora, SoftTokens
+from evenhand.recipes.lora import Lora, SoftTokens, Weights
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Trainable:
 
     Attributes:
         named: the parameters by name, float32, on the pipeline's device.
-        file: name of the file that they are saved in.
+        file: name of the file that they are saved in; none for the model's own weights.
         state: the tensors of that file.
         frozen: context in which the pipeline draws as if nothing had been trained.
     """
@@ -43,12 +44,15 @@ class Trainable:
         return list(self.named.values())
 
 
-def attach(diffusion: Diffusion, what: Lora | SoftTokens, *, seed: int) -> Trainable:
-    """Adds LoRA or soft tokens to a pipeline.
+def attach(diffusion: Diffusion, what: Lora | SoftTokens | Weights, *, seed: int) -> Trainable:
+    """Adds LoRA or soft tokens to a pipeline, or opens its weights to training.
 
     Raises:
         UserError: the pipeline's loader could not load the result.
     """
+    if isinstance(what, Weights):
+        named = attach_weights(diffusion.pipe, what)
+        return Trainable(named, "", dict[str, Tensor], Before(list(named.values())).restored)
     if isinstance(what, SoftTokens):
         tokens = attach_soft_tokens(diffusion, what, seed=seed)
         return Trainable(

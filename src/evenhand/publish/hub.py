@@ -12,6 +12,8 @@ from typing import Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, snapshot_download
 
+from evenhand.core.adapter_sets import FILE as SET_FILE
+from evenhand.core.adapter_sets import find_set, is_set
 from evenhand.core.adapters import find_adapter
 from evenhand.core.errors import UserError
 from evenhand.core.references import FOLDER
@@ -21,7 +23,7 @@ from evenhand.publish.ready import refuse_unready
 
 KEPT = {".gitattributes"}  # the Hub's own
 MARK = {  # by which a push knows its own kind
-    "model": ("adapter.json",),
+    "model": ("adapter.json", "set.json"),
     "dataset": ("report.json", "dataset.json"),
 }
 REPORT = ("README.md", "report.json", "report.html", "run.json", "records.jsonl")
@@ -50,8 +52,8 @@ class Difference:
 def contents(folder: pathlib.Path) -> tuple[str, dict[str, pathlib.Path]]:
     """What of a folder is pushed: the kind of repository, and its files by path.
 
-    An adapter goes to a `model`, a report with its records and images to a `dataset`, and so does
-    an image set with its shards.
+    An adapter, and a set of them, go to a `model`, a report with its records and images to a
+    `dataset`, and so does an image set with its shards.
 
     Raises:
         UserError: the folder holds none of these, or an adapter without a card.
@@ -64,6 +66,8 @@ def contents(folder: pathlib.Path) -> tuple[str, dict[str, pathlib.Path]]:
                 "measures it and writes one"
             )
         files = [p for p in (*folder.iterdir(), *folder.glob(f"{FOLDER}/*")) if p.name[0] != "."]
+    elif is_set(folder):
+        files = _of_set(folder)
     elif (folder / "dataset.json").is_file():
         shards = read_json(folder / "dataset.json", what="a set's report").get("shards", [])
         paths = [folder / shard["path"] for shard in shards]
@@ -73,11 +77,21 @@ def contents(folder: pathlib.Path) -> tuple[str, dict[str, pathlib.Path]]:
         files = [*(folder / name for name in REPORT), *folder.glob("images/**/*")]
     else:
         raise UserError(
-            f"{folder}: holds no adapter (adapter.json), no report (report.json) and no image set "
-            "(dataset.json)"
+            f"{folder}: holds no adapter (adapter.json), no set of them (set.json), no report "
+            "(report.json) and no image set (dataset.json)"
         )
-    kind = "model" if (folder / "adapter.json").is_file() else "dataset"
+    kind = "model" if (folder / "adapter.json").is_file() or is_set(folder) else "dataset"
     return kind, {p.relative_to(folder).as_posix(): p for p in sorted(files) if p.is_file()}
+
+
+def _of_set(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The files of a set of adapters. Raises UserError where one is damaged, or it has no card."""
+    found = find_set(folder.resolve())
+    if not (folder / "README.md").is_file():
+        raise UserError(f"{folder}: the set has no card (README.md); `evenhand verify {folder}`")
+    places = [folder / name for name in found.digests]
+    inside = [p for place in places for p in (*place.iterdir(), *place.glob(f"{FOLDER}/*"))]
+    return [folder / SET_FILE, folder / "README.md", *(p for p in inside if p.name[0] != ".")]
 
 
 def compare(folder: pathlib.Path, repo: str, *, force: bool = False) -> Difference:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from evenhand.core.schema import Count, Seed, Share, Strict
-from evenhand.recipes.lora import Lora
+from evenhand.recipes.lora import Lora, Weights
 from evenhand.recipes.optimisation import Optimisation
 
 
@@ -50,7 +50,9 @@ class DenoisingTraining(Strict):
         model: base model.
         dtype: of its weights, instead of the model's own; `auto` takes what the device computes
             best.
-        lora: what is trained.
+        lora: what is trained: an adapter comes out.
+        weights: instead: the model's own; a model folder comes out, which any diffusers loads.
+            Needs float32, and memory for the weights, their copy, and the optimizer's state.
         prior: images of the model's own that it goes on learning; none when None.
         dropout: share of the images whose caption is left empty in a step. Models that are sampled
             with guidance are asked for an empty prompt, too; it must keep its meaning.
@@ -68,7 +70,8 @@ class DenoisingTraining(Strict):
 
     model: str
     dtype: Literal["auto", "float32", "bfloat16", "float16"] | None = None
-    lora: Lora = Lora(part="denoiser")
+    lora: Lora | None = None
+    weights: Weights | None = None
     prior: Prior | None = None
     dropout: Share = 0.1
     steps: Count = 500
@@ -80,6 +83,17 @@ class DenoisingTraining(Strict):
     optimisation: Optimisation = Optimisation(learning_rate=1e-4)
     checkpoint_every: Count = 50
     seed: Seed = 0
+
+    @property
+    def trained(self) -> Lora | Weights:
+        """What is trained; LoRA on the denoiser's attention when the recipe says nothing."""
+        return self.weights or self.lora or Lora(part="denoiser")
+
+    @model_validator(mode="after")
+    def _one_is_trained(self) -> "DenoisingTraining":
+        if self.lora and self.weights:
+            raise ValueError("a recipe trains lora or weights, not both; set lora=null")
+        return self
 
 
 class LoraTraining(DenoisingTraining):

@@ -83,10 +83,12 @@ class Dreambooth(DenoisingTraining):
     def _check(self) -> "Dreambooth":
         parts = string.Formatter().parse(self.images.caption)
         told = SLOT in [name for _, name, _, _ in parts]
+        if self.weights:
+            raise ValueError("weights: subgroups are learned by adapters; leave it out (lora)")
         if self.token and not told:
             raise ValueError(
-                f"images.caption: {self.images.caption!r} has no slot {{{SLOT}}}, so that the token "
-                f"{self.token!r} is in no caption; add it, or leave the token out (token=null)"
+                f"images.caption: {self.images.caption!r} has no slot {{{SLOT}}}, so no caption "
+                f"holds the token {self.token!r}; add it, or leave the token out (token=null)"
             )
         if told and not self.token and self.per != "shared":
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The schema of what is trained in a pipeline: LoRA or soft tokens."""
+"""The schema of what is trained in a pipeline: LoRA, soft tokens, or the weights themselves."""
 
 from typing import Annotated, Literal
 
@@ -15,11 +15,13 @@ class Lora(Strict):
         part: all CLIP text encoders, the denoiser (U-Net or transformer), or both.
         rank: of every module.
         modules: names of linear layers; attention (text encoders: and MLP) when None.
+        start: an adapter to begin from: LoRA of the same part, rank and modules.
     """
 
     part: Literal["text_encoder", "denoiser", "both"] = "text_encoder"
     rank: Count = 8
     modules: Annotated[list[str], Field(min_length=1)] | None = None
+    start: str | None = None
 
 
 class SoftTokens(Strict):
@@ -32,3 +34,15 @@ class SoftTokens(Strict):
 
     count: Count = 5
     token: Token = "<evenhand>"
+
+
+class Weights(Strict):
+    """The model's own weights; what comes out is a model folder, not an adapter.
+
+    Attributes:
+        part: all CLIP text encoders, the denoiser (U-Net or transformer), or both.
+        modules: names of layers whose weights are trained; all layers when None.
+    """
+
+    part: Literal["text_encoder", "denoiser", "both"] = "denoiser"
+    modules: Annotated[list[str], Field(min_length=1)] | None = None

@@ -1,6 +1,7 @@
 """Clusters of points, their number by silhouette, none smaller than a floor. Pure functions."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,7 +96,8 @@ def _k_means(points: NDArray, k: int, seed: int) -> NDArray:
         return np.zeros(len(points), dtype=int)
     from sklearn.cluster import KMeans
 
-    return KMeans(k, n_init=10, random_state=seed % 2**32).fit(points).labels_.astype(int)
+    how: dict[str, Any] = {"n_init": 10, "random_state": seed % 2**32}
+    return np.asarray(KMeans(k, **how).fit_predict(points), dtype=int)
 
 
 def joined(points: NDArray, labels: NDArray, floor: int) -> NDArray:

@@ -2,7 +2,8 @@
 
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,6 +21,19 @@ from evenhand.training.run_directory import cut_log, log_line
 Report = Callable[[int, dict[str, float]], None]  # (steps done, numbers of the step)
 
 
+@dataclass(frozen=True)
+class Probing:
+    """The first steps of a training, in which a part of what is trained stays as it is.
+
+    Attributes:
+        steps: so many.
+        names: of the parameters that they train.
+    """
+
+    steps: int
+    names: Collection[str]
+
+
 def denoise(
     denoising: Denoising,
     trainable: Trainable,
@@ -29,6 +43,7 @@ def denoise(
     *,
     accelerator: Any,
     report: Report,
+    probing: Probing | None = None,
 ) -> Optimizer:
     """Trains on batches of every term's examples; continues the folder's checkpoint.
 
@@ -45,6 +60,7 @@ def denoise(
         folder: of the run; holds checkpoint.pt and log.jsonl.
         accelerator: of the processes that train together.
         report: called after every step, by the main process.
+        probing: first steps that train a part only.
 
     Returns:
         the optimizer, whose average, if there is one, is the result.
@@ -57,8 +73,9 @@ def denoise(
         cut_log(folder / "log.jsonl", first)
     for step in range(first, recipe.steps):
         began = time.monotonic()
+        _thaw(trainable, probing, step)
         row = {
-            name: _backward(denoising, examples, recipe, step, name, accelerator)
+            name: _backward(denoising, trainable, examples, recipe, step, name, accelerator)
             for name, examples in terms.items()
         }
         _share_gradients(trainable.parameters, accelerator)
@@ -81,8 +98,15 @@ def denoise(
     return optimizer
 
 
+def _thaw(trainable: Trainable, probing: Probing | None, step: int) -> None:
+    """Lets gradients reach what a step trains."""
+    for name, parameter in trainable.named.items():
+        parameter.requires_grad_(not probing or step >= probing.steps or name in probing.names)
+
+
 def _backward(
     denoising: Denoising,
+    trainable: Trainable,
     examples: Examples,
     recipe: DenoisingTraining,
     step: int,
@@ -90,32 +114,62 @@ def _backward(
     accelerator: Any,
 ) -> float:
     """Adds the gradient of a batch's mean loss; returns that loss, of all processes."""
-    numbers = _batch(len(examples), recipe, step, name)
+    numbers = _batch(len(examples), examples.batch or recipe.batch, recipe.seed, step, name)
+    dropout = recipe.dropout if examples.dropout is None else examples.dropout
     groups = range(0, len(numbers), recipe.at_once)
     total = torch.zeros((), device=accelerator.device)
     for place in groups[accelerator.process_index :: accelerator.num_processes]:
         group = numbers[place : place + recipe.at_once]
         generator = step_generator(recipe.seed, name, step, place)
-        latents, captions, noise = _noisy(examples, group, recipe.dropout, generator)
+        latents, dropped, noise = _noisy(examples, group, dropout, generator)
+        latents, noise = latents.to(accelerator.device), noise.to(accelerator.device)
+        at = _grid_step(len(denoising), recipe.early, generator)
+        target = _target(denoising, trainable, examples, group, dropped, latents, noise, at)
         losses = denoising.loss(
-            captions,
-            latents.to(accelerator.device),
-            noise.to(accelerator.device),
-            _grid_step(len(denoising), recipe.early, generator),
+            _captions(examples.captions, group, dropped), latents, noise, at, target
         )
+        if examples.importance is not None:
+            losses = losses * examples.importance[group].to(losses.device)
         loss = losses.sum() / len(numbers)
         (examples.weight * loss).backward()
         total += loss.detach()
     return float(accelerator.reduce(total, "sum"))
 
 
-def _batch(n: int, recipe: DenoisingTraining, step: int, name: str) -> list[int]:
+@torch.no_grad()
+def _target(
+    denoising: Denoising,
+    trainable: Trainable,
+    examples: Examples,
+    group: list[int],
+    dropped: list[bool],
+    latents: Tensor,
+    noise: Tensor,
+    step: int,
+) -> Tensor:
+    """What a group's prediction shall be: of its images, of the frozen model, or between them."""
+    own, teacher = denoising.target(latents, noise, step), examples.teacher
+    image, of_noise = denoising.mixture(step)
+    if teacher is None or (teacher.gate is not None and of_noise > teacher.gate * image):
+        return own
+    # where the teacher is asked what the example says, it is asked nothing when that is dropped
+    empty = [
+        d and teacher.captions[i] == examples.captions[i]
+        for i, d in zip(group, dropped, strict=True)
+    ]
+    with trainable.frozen():
+        noised = denoising.noised(latents, noise, step)
+        said = denoising.predict(_captions(teacher.captions, group, empty), noised, step)
+    return own.lerp(said.to(own.dtype), teacher.share)
+
+
+def _batch(n: int, batch: int, seed: int, step: int, name: str) -> list[int]:
     """Numbers of a step's examples: every epoch takes each once, in an order of its own."""
     found = []
-    for place in range(step * recipe.batch, (step + 1) * recipe.batch):
+    for place in range(step * batch, (step + 1) * batch):
         epoch, i = divmod(place, n)
         if not found or i == 0:
-            generator = step_generator(recipe.seed, name, "order", epoch)
+            generator = step_generator(seed, name, "order", epoch)
             order = torch.randperm(n, generator=generator).tolist()
         found.append(order[i])
     return found
@@ -123,13 +177,17 @@ def _batch(n: int, recipe: DenoisingTraining, step: int, name: str) -> list[int]
 
 def _noisy(
     examples: Examples, group: list[int], dropout: float, generator: torch.Generator
-) -> tuple[Tensor, list[str], Tensor]:
-    """Latents, captions and noise of a group of examples."""
+) -> tuple[Tensor, list[bool], Tensor]:
+    """Latents of a group of examples, whether their captions are left empty, and noise."""
     mirrored = torch.rand(len(group), generator=generator) < 0.5
     dropped = torch.rand(len(group), generator=generator) < dropout
     latents = examples.latents[group, mirrored.long() * (examples.latents.shape[1] - 1)]
-    captions = ["" if d else examples.captions[i] for i, d in zip(group, dropped, strict=True)]
-    return latents, captions, torch.randn(latents.shape, generator=generator)
+    return latents, dropped.tolist(), torch.randn(latents.shape, generator=generator)
+
+
+def _captions(captions: list[str], group: list[int], dropped: list[bool]) -> list[str]:
+    """The captions of a group, some of them left empty."""
+    return ["" if d else captions[i] for i, d in zip(group, dropped, strict=True)]
 
 
 def _grid_step(n: int, early: float | None, generator: torch.Generator) -> int:

@@ -4,7 +4,10 @@ import pathlib
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
+import yaml
+
 from evenhand.core.adapters import LORA
+from evenhand.core.files import whole, write_json, write_text
 from evenhand.core.prompts import Prompt
 from evenhand.core.resources import one_spelling
 from evenhand.devices import best_dtype, default_device, resolve_dtype
@@ -14,6 +17,7 @@ from evenhand.diffusion.pipeline import load_diffusion
 from evenhand.diffusion.references import save_references
 from evenhand.diffusion.trainable import Trainable, attach
 from evenhand.recipes.denoising import DenoisingTraining
+from evenhand.recipes.lora import Weights
 from evenhand.recipes.model import load_model
 from evenhand.training.run_directory import machine, versions
 
@@ -47,11 +51,16 @@ def load_denoising(recipe: DenoisingTraining, accelerator: Any) -> Denoising:
 
 def attach_trained(recipe: DenoisingTraining, denoising: Denoising) -> Trainable:
     """What the recipe trains, in the model."""
-    trainable = attach(denoising.diffusion, recipe.lora, seed=recipe.seed)
+    trainable = attach(denoising.diffusion, recipe.trained, seed=recipe.seed)
     if recipe.checkpointing:
         denoiser: Any = denoising.diffusion.denoiser
         denoiser.enable_gradient_checkpointing()
     return trainable
+
+
+def place_of(recipe: DenoisingTraining, folder: pathlib.Path) -> pathlib.Path:
+    """Where in a run's folder its result lies."""
+    return folder / ("model" if isinstance(recipe.trained, Weights) else "adapter")
 
 
 def save_trained(
@@ -63,7 +72,20 @@ def save_trained(
     captions: Iterable[str],
     **more: Any,
 ) -> None:
-    """Writes the adapter, with reference images of the first captions."""
+    """Writes the result: an adapter with reference images of the first captions, or a model.
+
+    A model is a folder of diffusers; beside it stands `model.yaml`, by which evenhand samples it as
+    it does the one that it comes from.
+
+    Args:
+        folder: as `place_of` says.
+        recipe: of the training.
+        name: of the recipe.
+        denoising: the model.
+        trainable: what was trained in it.
+        captions: such as it was trained on.
+        more: what else is to be said of how it was made.
+    """
     diffusion = denoising.diffusion
     description = {
         "base_model": diffusion.source,
@@ -72,6 +94,14 @@ def save_trained(
         "versions": versions(),
         **more,
     }
-    save_adapter(folder, LORA, trainable.state(), description)
-    prompts = [Prompt(text, text, "captions", "train") for text in dict.fromkeys(captions)]
-    save_references(folder, diffusion, prompts, recipe.seed, machine())
+    if not isinstance(recipe.trained, Weights):
+        save_adapter(folder, LORA, trainable.state(), description)
+        prompts = [Prompt(text, text, "captions", "train") for text in dict.fromkeys(captions)]
+        save_references(folder, diffusion, prompts, recipe.seed, machine())
+        return
+    with whole(folder) as temporary:
+        diffusion.pipe.save_pretrained(temporary)
+        write_json(temporary / "trained.json", description)
+    model = load_model(recipe.model).model_copy(update={"path": folder.name, "revision": None})
+    text = yaml.safe_dump(model.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
+    write_text(folder.with_suffix(".yaml"), text)

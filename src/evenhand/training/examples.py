@@ -25,6 +25,22 @@ from evenhand.recipes.denoising import Captioned, Prior
 
 
 @dataclass(frozen=True)
+class Teacher:
+    """The model as it was before training, whose predictions are regressed onto.
+
+    Attributes:
+        captions: M texts at which it is asked: the examples' own, or others that say more.
+        share: of its prediction in the target; the rest of it is what the images say.
+        gate: greatest noise, its factor in x_t over the image's, at which it is asked; at greater
+            noise the images alone are the target. None asks it always.
+    """
+
+    captions: list[str]
+    share: float = 1.0
+    gate: float | None = None
+
+
+@dataclass(frozen=True)
 class Examples:
     """M images and what they are called.
 
@@ -32,11 +48,19 @@ class Examples:
         latents: `[M, V, *shape]`, float32, of each image as it is (V = 1), and mirrored (V = 2).
         captions: M texts.
         weight: of their loss.
+        teacher: whose predictions are the target, or a part of it; the images' own when None.
+        batch: images a step; the recipe's when None.
+        dropout: share of captions left empty; the recipe's when None.
+        importance: factors `[M]` on the loss of each image; 1 when None.
     """
 
     latents: Tensor
     captions: list[str]
     weight: float = 1.0
+    teacher: Teacher | None = None
+    batch: int | None = None
+    dropout: float | None = None
+    importance: Tensor | None = None
 
     def __len__(self) -> int:
         """Number of images."""
@@ -150,10 +174,14 @@ def captions_of(
         wanted.caption.format(**{name: column[i] for name, column in columns.items()})
         for i in range(len(rows))
     ]
-    empty = [i for i in range(len(rows)) if any(column[i] is None for column in columns.values())]
-    if empty or not all(caption.strip() for caption in captions):
+    empty = [
+        i
+        for i, caption in enumerate(captions)
+        if not caption.strip() or any(column[i] is None for column in columns.values())
+    ]
+    if empty:
         raise UserError(
-            f"{wanted.path}: row {empty[0] if empty else captions.index('')} has no caption "
+            f"{wanted.path}: row {empty[0]} has no caption "
             f"({wanted.caption!r}); fill it in, or leave the row out"
         )
     return captions

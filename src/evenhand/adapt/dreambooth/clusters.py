@@ -203,8 +203,8 @@ def _refuse_twins(found: Groups, parts: list[Part], where: str) -> None:
         what = tuple(sorted({files[i] for i in part.rows}))
         if (twin := seen.setdefault(what, part)) is not part:
             raise UserError(
-                f"{where}: {twin.name} and {part.name} hold the same images; leave them out of one, "
-                "or lower clusters.k"
+                f"{where}: {twin.name} and {part.name} hold the same images; leave them out of "
+                "one, or lower clusters.k"
             )
 
 

@@ -64,7 +64,9 @@ def find_groups(recipe: Dreambooth) -> Groups:
     told = [tuple(column[i] for column in classes.values()) for i in range(len(rows))]
     kept = [i for i, cell in enumerate(told) if None not in cell]
     if not kept:
-        columns = {name: how.column if isinstance(how, Labels) else how for name, how in named.items()}
+        columns = {
+            name: how.column if isinstance(how, Labels) else how for name, how in named.items()
+        }
         found = "; ".join(
             f"of {column}, {values_found(values(rows, column, path))}"
             for column in columns.values()

@@ -35,8 +35,8 @@ def check_token(pipe: Any, token: str) -> None:
         if len(pieces) > 1 and words:
             warnings.warn(
                 f"token: the {name} of {type(pipe).__name__} reads {token!r} as "
-                f"{' + '.join(map(_text, pieces))}; what {words[0]!r} means to the model comes with "
-                "it. A token that is not split into words, such as 'sks' or 'zqx', means nothing",
+                f"{' + '.join(map(_text, pieces))}; what {words[0]!r} means to the model comes "
+                "with it. One that is not split into words, such as 'sks' or 'zqx', means nothing",
                 stacklevel=2,
             )
 
@@ -50,8 +50,10 @@ def check_learned(pipe: Any, tokens: list[str]) -> None:
     try:
         pairs = clip_encoders(pipe)
     except UserError as error:
-        raise UserError(f"per: shared: {str(error).removesuffix('. Use lora instead')}; train "
-            "per: cluster or per: group") from error
+        raise UserError(
+            f"per: shared: {str(error).removesuffix('. Use lora instead')}; train "
+            "per: cluster or per: group"
+        ) from error
     for tokenizer, _ in pairs:
         if known := set(tokens) & set(tokenizer.get_vocab()):
             raise UserError(
