@@ -1,13 +1,16 @@
 """Images of a group held against its own, on the embedded world; several trainings together."""
 
+import json
+
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from evenhand.core.errors import UserError
 from evenhand.diffusion.latents import round_trip
 from evenhand.emoji.world import Scene, draw, load_world
 from evenhand.judges.registry import load_judge
-from evenhand.measure.groups import GroupImages, measured, reported, together
+from evenhand.measure.groups import GroupImages, costs, measured, reported, together
 from evenhand.recipes.judge import find_judge
 from evenhand.stats.shares import Estimate
 from evenhand.training.checkpoints import step_generator
@@ -98,6 +101,20 @@ def test_several_trainings_are_put_together(group):
     assert report.lines()[2].startswith("| kid | 0.70 [")
     with pytest.raises(UserError, match="measured alike"):
         reported({1: {"kid": a}, 2: {}}, group)
+
+
+def test_costs_are_those_of_each_adapter_of_a_set(tmp_path):
+    for name, log in (("a", [0.5, 0.25]), ("b", []), ("references", None)):
+        (tmp_path / "adapter" / name).mkdir(parents=True)
+        (tmp_path / "parts" / name).mkdir(parents=True)
+        if log is not None:
+            save_file({"x": torch.zeros(4)}, tmp_path / "adapter" / name / "w.safetensors")
+        rows = [json.dumps({"step": i, "seconds": x}) for i, x in enumerate(log or [])]
+        (tmp_path / "parts" / name / "log.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    found = costs(tmp_path)
+    assert found.keys() == {"a", "b"}
+    assert (found["a"].seconds, found["b"].seconds) == (0.75, None)
+    assert found["a"].bytes == (tmp_path / "adapter" / "a" / "w.safetensors").stat().st_size
 
 
 def test_a_group_that_the_judge_does_not_know_is_named(group, judge):

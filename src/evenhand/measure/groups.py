@@ -152,17 +152,17 @@ def together(estimates: Sequence[Estimate], name: str = "") -> Estimate:
 def costs(run: str | os.PathLike) -> dict[str, Cost]:
     """Training time and size of each adapter in a training's folder, by name.
 
-    Of a training of several adapters (`parts/NAME`, `adapter/NAME`) or of one.
+    Of a training of several adapters (`parts/NAME`, `adapter/NAME`) or of one. What is trained
+    together with others, such as the learned tokens of a set, has no time of its own.
     """
-    run = pathlib.Path(run)
-    found = {}
-    for log in sorted(run.glob("parts/*/log.jsonl")) or [run / "log.jsonl"]:
-        name = log.parent.name if log.parent != run else "adapter"
-        rows = [json.loads(x) for x in log.read_text(encoding="utf-8").splitlines()]
-        seconds = [row["seconds"] for row in rows if "seconds" in row]
-        folder = run / "adapter" / name if log.parent != run else run / "adapter"
+    run, found = pathlib.Path(run), {}
+    folders = [x for x in sorted((run / "adapter").glob("*")) if any(x.glob("*.safetensors"))]
+    for folder in folders or [run / "adapter"]:
+        log = (run / "parts" / folder.name if folders else run) / "log.jsonl"
+        lines = log.read_text(encoding="utf-8").splitlines() if log.is_file() else []
+        seconds = [row["seconds"] for row in map(json.loads, lines) if "seconds" in row]
         size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-        found[name] = Cost(seconds=sum(seconds) if seconds else None, bytes=size)
+        found[folder.name] = Cost(seconds=sum(seconds) if seconds else None, bytes=size)
     return found
 
 
