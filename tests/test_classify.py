@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -164,6 +165,15 @@ def test_every_variant_is_reported_by_group(trained):
     assert set(report.differences) == set(VARIANTS) - {"erm"}
 
 
+def test_images_that_moved_are_the_same_images(trained, data, tmp_path):
+    report, folder = trained
+    moved = [shutil.copy(path, tmp_path / path.name) for path in data]
+    kept = {p: p.stat().st_mtime_ns for p in folder.glob("*/seed-*/answers.npy")}
+    again = classify(recipe(moved, variants=VARIANTS), moved[0], folder)
+    assert again.variants == report.variants
+    assert {p: p.stat().st_mtime_ns for p in folder.glob("*/seed-*/answers.npy")} == kept
+
+
 def test_all_arms_get_as_many_synthetic_images(trained):
     report, _ = trained
     used = {name: one.images.synthetic for name, one in report.variants.items()}
@@ -232,6 +242,9 @@ def test_transformers_loads_every_classifier(trained, data):
     np.testing.assert_allclose(probs, np.load(place / "answers.npy"), atol=1e-5)
     card = (place / "classifier" / "README.md").read_text()
     assert "trust_remote_code=True" in card and "worst group" in card and "seed 1" in card
+    described = json.loads((place / "classifier" / "classifier.json").read_text())
+    worst = trained[0].variants["ffr+group_dro"].per_seed["worst_group"][1]
+    assert described["numbers"]["worst_group"] == worst and described["seed"] == 1
 
 
 def test_the_page_holds_groups_variants_and_the_mask(trained):

@@ -1,8 +1,11 @@
 """Adapters of subgroups: groups, clusters, tokens, the three ways, the set, and who draws what."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import warnings
 
 import diffusers
@@ -30,6 +33,7 @@ from evenhand.generate.quotas import next_round
 from evenhand.images.tensors import to_uint8
 from evenhand.publish.hub import contents
 from evenhand.publish.ready import refuse_unready
+from evenhand.publish.sets import verify_set
 from evenhand.recipes.generate import Generate
 from evenhand.recipes.methods import load_training
 from evenhand.recipes.model import load_model
@@ -174,6 +178,39 @@ def test_a_cut_training_goes_on_to_the_same_weights(pictures, clustered, shared,
     for file in files:
         other = load_file(again / file.relative_to(wanted))
         assert all(torch.equal(value, other[key]) for key, value in load_file(file).items())
+
+
+@pytest.mark.parametrize("family, per", [("sdxl", "shared"), ("flux", "cluster")])
+def test_other_families_learn_and_load_what_was_learned(pictures, tmp_path, family, per):
+    model = tmp_path / family
+    FAMILIES[family]().save_pretrained(model)
+    more = [f"per={per}", f"model={model}", "lora.modules=null", "images.caption='{token} nurse'"]
+    run = train(recipe(pictures, *more), tmp_path / "run")
+    images = []
+    for member in find_set(run).members[:2]:
+        diffusion = load_diffusion(load_model(str(model)), adapter=member.mix, device="cpu")
+        images.append(diffusion.sample([f"{member.token} nurse"], [1], num_inference_steps=2))
+    assert len(images) == 2 and not torch.equal(*images)
+
+
+def test_two_processes_give_the_weights_of_one(pictures, tmp_path):
+    more = ["per=shared", "steps=2", "at_once=1"]
+    alone = train(recipe(pictures, *more), tmp_path / "alone")
+    named = {x.partition("=")[0]: x for x in [TWO, *QUICK, *more]}
+    launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    done = subprocess.run(
+        [
+            *[*launched, "-m", "evenhand", "train", "dreambooth/emoji", *named.values()],
+            *[f"images.path={pictures}", "--out", str(tmp_path / "two")],
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    for file in alone.rglob("*.safetensors"):
+        other = load_file(tmp_path / "two" / "adapter" / file.relative_to(alone))
+        assert all((x - other[key]).abs().max() < 1e-5 for key, x in load_file(file).items())
 
 
 def test_another_runs_folder_and_other_images_are_refused(pictures, clustered, tmp_path):
@@ -409,10 +446,9 @@ def test_prompts_need_a_place_for_the_token_and_groups_their_adapters(clustered)
     assert weights({"a": 9, "b": 1}, 0) == {"a": 0.5, "b": 0.5}
 
 
-@pytest.mark.parametrize("way", ["clustered", "shared"])
-def test_a_set_is_verified_by_plain_diffusers_and_pushed_whole(way, request, tmp_path, monkeypatch):
+def test_a_set_is_verified_by_plain_diffusers_and_pushed_whole(shared, tmp_path, monkeypatch):
     folder = tmp_path / "set"
-    shutil.copytree(request.getfixturevalue(way)[1], folder)
+    shutil.copytree(shared[1], folder)
     values = json.loads((folder / "set.json").read_text())
     values["members"] = values["members"][:2]  # those of one group: it takes seconds a member
     (folder / "set.json").write_text(json.dumps(values))
@@ -424,18 +460,30 @@ def test_a_set_is_verified_by_plain_diffusers_and_pushed_whole(way, request, tmp
     assert result.output.count("2 of 2 reference images") == 2
     refuse_unready(folder)
     card = (folder / "README.md").read_text()
-    assert "Verified on" in card and "load_lora_weights" in card
-    assert ("load_textual_inversion" in card) is (way == "shared")
+    assert "Verified on" in card and "load_lora_weights" in card and "<zqx-man-light-0>" in card
     kind, files = contents(folder)
     assert kind == "model" and {"set.json", "README.md"} <= files.keys()
-    assert (
-        sum(name.endswith(".safetensors") for name in files) == {"clustered": 2, "shared": 3}[way]
-    )
+    assert sum(name.endswith(".safetensors") for name in files) == 3
     (folder / "README.md").write_text(card.replace("2 adapters", "9 adapters"))
     with pytest.raises(UserError, match="its card .* was changed"):
         refuse_unready(folder)
     refused = CliRunner().invoke(app, ["verify", str(folder), "--seed", "3"])
     assert "whose files alone are verified" in str(refused.exception)
+
+
+def test_a_set_whose_file_draws_otherwise_is_not_verified(clustered, tmp_path):
+    folder = tmp_path / "set"
+    shutil.copytree(clustered[1], folder)
+    values = json.loads((folder / "set.json").read_text())
+    values["members"] = values["members"][:1]
+    (folder / "set.json").write_text(json.dumps(values))
+    picture = folder / "man-light-0" / "references" / "0.png"
+    picture.write_bytes((folder / "woman-dark-1" / "references" / "0.png").read_bytes())
+    found = verify_set(folder, runs=tmp_path / "runs")
+    assert not found.passed and "1 of 2 reference images" in " ".join(found.said["man-light-0"])
+    with pytest.raises(UserError, match="its verification of .* failed"):
+        refuse_unready(folder)
+    assert "**Not verified: it failed**" in (folder / "README.md").read_text()
 
 
 def test_a_verified_set_stays_so_when_its_training_runs_again(pictures, clustered, tmp_path):

@@ -83,6 +83,22 @@ def test_a_push_is_one_commit_and_a_second_one_none(hub, adapter, tmp_path):
     assert find_adapter(str(tmp_path / "there")).digest == find_adapter(str(adapter)).digest
 
 
+def test_a_classifier_goes_to_a_model_repository_that_transformers_loads(hub, tmp_path):
+    from transformers import AutoModelForImageClassification, ResNetConfig
+
+    folder = tmp_path / "classifier"
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8], depths=[1], layer_type="basic")
+    AutoModelForImageClassification.from_config(config).save_pretrained(folder)
+    code, _, err = evenhand(hub, "push", folder, NAME)
+    assert code == 2 and "no classifier (classifier.json, classifier.yaml)" in err
+    (folder / "classifier.json").write_text("{}")
+    code, _, err = evenhand(hub, "push", folder, NAME)
+    assert code == 0, err
+    assert held(hub) == local(folder)
+    assert evenhand(hub, "pull", NAME, "--out", tmp_path / "there")[0] == 0
+    AutoModelForImageClassification.from_pretrained(tmp_path / "there")
+
+
 def test_a_repository_of_something_else_is_not_replaced(hub, adapter):
     repo = hub.repos["model", NAME] = Repo()
     repo.commit({"model.safetensors": b"of years", "README.md": b"mine"})
@@ -166,7 +182,7 @@ def test_a_report_goes_to_a_dataset(hub, tmp_path):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda a: shutil.rmtree(a), "holds no adapter (adapter.json), no report"),
+        (lambda a: shutil.rmtree(a), "holds no adapter (adapter.json), no classifier"),
         (lambda a: (a / "README.md").unlink(), "the adapter has no card"),
         (lambda a: (a / "adapter.json").write_text("{"), "adapter.json"),
         (

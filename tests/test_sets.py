@@ -65,6 +65,22 @@ def test_every_kind_of_table_gives_quotas():
     shares = {"gender": {"woman": 0.5, "man": 0.5}, "tone": {"light": 0.1, "dark": 0.9}}
     each = recipe(per_cell=None, images=100, cells=CLASSES, shares=shares)
     assert list(quotas_of(each, CLASSES, [""]).values()) == [5, 45, 5, 45]
+    by_title = recipe(
+        per_cell=None,
+        images=40,
+        cells={"gender": ["woman", "man", "person"]},
+        shares={"gender": "emoji-example"},
+        contexts={"vocabulary": {"title": ["pilot", "teacher"]}, "group": "title"},
+    )
+    found = quotas_of(by_title, {"gender": by_title.cells["gender"]}, ["pilot", "teacher"])
+    assert {(cell[0], title): n for (cell, title), n in found.items()} == {
+        ("woman", "pilot"): 4, ("man", "pilot"): 14, ("person", "pilot"): 2,
+        ("woman", "teacher"): 12, ("man", "teacher"): 6, ("person", "teacher"): 2,
+    }  # fmt: skip
+    with pytest.raises(
+        UserError, match=r"emoji-example.yaml', gender of 'health worker': unknown class 'person'"
+    ):
+        quotas_of(by_title, {"gender": ["woman", "man"]}, ["pilot"])
     with pytest.raises(UserError, match=r"per_cell: unknown cell 'woman/drak'; did you mean"):
         quotas_of(recipe(cells=CLASSES, per_cell={"woman/drak": 3}), CLASSES, [""])
 
@@ -163,6 +179,8 @@ def test_bad_recipes_are_refused_before_anything_is_loaded():
             shares={"gender": {"woman": 0.5, "man": 0.4}})  # fmt: skip
     refused("give either per_cell", images=10)
     refused("splits: shares are above 0 and sum to 1", splits={"train": 0.5})
+    refused("by concept need contexts.group", per_cell=None, images=9,
+            cells={"gender": []}, shares={"gender": "emoji-example"})  # fmt: skip
     refused("test would hold none of 2 contexts",
             splits={"train": 0.4, "validation": 0.4, "test": 0.2})  # fmt: skip
     refused("rows 1 and 2 give the same prompt", prompt="an emoji of {a} {gender}")

@@ -536,6 +536,8 @@ def test_the_command_trains_calibrates_and_prints(people, tmp_path, monkeypatch,
         assert not stop.value.code, capsys.readouterr().err
     out = capsys.readouterr().out
     assert "gender: called" in out and "calibration.json" in out
+    card = (tmp_path / "run" / "classifier" / "README.md").read_text()
+    assert "| gender, truly | images |" in card and "It names what it perceives" in card
     assert (
         json.loads((tmp_path / "run" / "classifier" / "calibration.json").read_text())["domain"]
         == "drawings"

@@ -9,6 +9,8 @@ Prints and writes eval/results/bench-sets.json.
   wrong labels that the judge's calibration predicts, against the share about which `emoji-witness`
   disagrees, a third classifier that neither filters nor trains; does the context tell the cell,
   before filling and after; what labels can be told by;
+- `witness`: about what share of right labels `emoji-witness` would disagree by its own errors, as
+  its calibration counts them: less than this, and `full` shows no wrong label;
 - `rate`: images a second of `generate` over those of `measure`, same model, steps and batch, in
   turns, the median; from the first part to the last;
 - `neutral`: neutral prompts alone, without and with the adapter `emoji-gender-tone`: how often an
@@ -122,6 +124,25 @@ def full(place: pathlib.Path, per_cell: int) -> dict[str, Any]:
     }
 
 
+def witness() -> dict[str, float]:
+    """How often the third classifier disagrees with labels that are right, by attribute."""
+    from evenhand.recipes.judge import find_judge
+    from evenhand.stats.calibration import read_calibration
+
+    path = find_judge("emoji-witness").beside("calibration.json")
+    assert path
+    table = read_calibration(path)
+    shares = {}
+    for name, classes in {"gender": ["woman", "man"], "tone": None}.items():
+        confusion = table.attributes[name]
+        wrong = [
+            1 - confusion[true][true] / sum(confusion[true].values())
+            for true in classes or confusion
+        ]
+        shares[name] = round(statistics.mean(wrong), 5)
+    return shares
+
+
 def rate(place: pathlib.Path, rounds: int) -> dict[str, Any]:
     """Images a second of generating over those of measuring."""
     measure = ["measure", "emoji", "--prompts", "emoji-occupations", "--split", "test"]
@@ -217,7 +238,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parts = ("full", "rate", "neutral", "merge")
+    parts = ("full", "witness", "rate", "neutral", "merge")
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--per-cell", type=int, default=100, help="images of `full`")
@@ -235,6 +256,7 @@ def main() -> None:
         for name in args.only:
             result[name] = {
                 "full": lambda: full(place / "full", args.per_cell),
+                "witness": witness,
                 "rate": lambda: rate(place / "rate", args.rounds),
                 "neutral": lambda: neutral(place / "neutral", args.neutral),
                 "merge": lambda: merged(place / "merge"),

@@ -2,11 +2,13 @@
 
 from hostile_cases import (
     classifiers,
+    classify,
     folders,
     generators,
     recipes,
     runs,
     sets,
+    shipping,
     sweeps,
     words,
 )
@@ -19,6 +21,10 @@ CASES: dict[str, list[Case]] = {
     "sweep": sweeps.CASES,
     "train": recipes.CASES,
     "generate": sets.CASES,
+    "classify": classify.CASES,
+    "verify": shipping.VERIFY,
+    "export": shipping.EXPORTS,
+    "push": shipping.PUSH,
     "classifier train and calibrate": classifiers.CASES,
     "plan, demo, list": words.CASES,
 }

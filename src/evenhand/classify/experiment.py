@@ -28,6 +28,7 @@ from evenhand.devices import default_device, resolve_dtype
 from evenhand.recipes.classify import WITHOUT_SYNTHETIC, Classify
 
 SHARED = ("target", "protected", "image", "split", "splits", "seeds", "seed")  # by all variants
+MAY_MOVE = ("from.data", "from.synthetic")  # settings of a run: where its images lie
 
 
 @dataclass(frozen=True)
@@ -114,13 +115,16 @@ class Experiment:
         return found
 
     def settings(self, arm: Arm, seed: int) -> dict[str, Any]:
-        """What the result of one training depends on, for its run.json."""
+        """What the result of one training depends on, for its run.json.
+
+        Where the images lie (`from`) is told and may change (`MAY_MOVE`): `images` are their
+        digests.
+        """
         own = arm.recipe.model_dump(mode="json", exclude={"variants", "seeds", "seed"})
-        if own["synthetic"]:
-            own["synthetic"]["path"] = one_spelling(own["synthetic"]["path"])
+        synthetic = own["synthetic"] and one_spelling(own["synthetic"].pop("path"))
         return {
             "recipe": own,
-            "data": one_spelling(self.data),
+            "from": {"data": one_spelling(self.data), "synthetic": synthetic},
             "images": self.identity(arm),
             "seed": seed,
         }

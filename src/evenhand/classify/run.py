@@ -11,7 +11,7 @@ import torch
 
 from evenhand.classify import plain
 from evenhand.classify.arms import Arm, steps_of
-from evenhand.classify.experiment import Experiment, prepare
+from evenhand.classify.experiment import MAY_MOVE, Experiment, prepare
 from evenhand.classify.judge_network import new_network
 from evenhand.classify.tables import SPLITS, shape_of
 from evenhand.classify.train import logits_of, trained
@@ -67,7 +67,7 @@ def run(
         for seed in experiment.seeds
     }
     for (name, seed), place in places.items():
-        check_run(place, experiment.settings(experiment.arms[name], seed))
+        check_run(place, experiment.settings(experiment.arms[name], seed), MAY_MOVE)
     with exclusive(folder, "training"):
         before = 0
         for (name, seed), place in places.items():
@@ -102,7 +102,7 @@ def _one(
     """One training, its classifier and its answers to the test images, written last."""
     model, processor, mask = trained(experiment, arm, seed, stages, tell)
     logits = logits_of(model, experiment.split(arm, "test"), arm.recipe)
-    claim_run(place, experiment.settings(arm, seed))
+    claim_run(place, experiment.settings(arm, seed), MAY_MOVE)
     with whole(place / "classifier") as temporary:
         model.body.network.save_pretrained(temporary)
         processor.save_pretrained(temporary)
@@ -118,9 +118,13 @@ def _judged(experiment: Experiment, name: str, folder: pathlib.Path) -> Judged:
     places = [folder / name / f"seed-{seed}" for seed in experiment.seeds]
     answers, test = [], len(experiment.rows(arm, "test"))
     for place in places:
-        found = np.load(place / "answers.npy", allow_pickle=False)
+        path = place / "answers.npy"
+        try:
+            found = np.load(path, allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise UserError(f"{path}: cannot be read ({error}); delete it to go on") from error
         if found.shape != (test, shape[0]):
-            raise UserError(f"{place / 'answers.npy'}: is of other images; delete it to go on")
+            raise UserError(f"{path}: is of other images; delete it to go on")
         answers.append(found.astype(float))
     masks = [
         [

@@ -6,7 +6,7 @@ KINDS = {
     "prompt sets (--prompts)": "prompts",
     "protocols (--protocol)": "eval/protocols",
     "targets by concept (--target)": "eval/targets",
-    "recipes (train)": "train",
+    "recipes (train, generate, classify, classifier train)": "train",
 }
 
 

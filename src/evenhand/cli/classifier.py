@@ -191,8 +191,10 @@ def _calibrated(classifier: str, data: str, labels: dict, out: Path, **how: Any)
     from rich.text import Text
 
     from evenhand.cli.show import console, progress
+    from evenhand.judges.calibrate import TRAINED_ON
     from evenhand.judges.calibrate import calibrate as run
     from evenhand.recipes.judge import find_judge
+    from evenhand.reports.judge_card import write_judge_card
     from evenhand.stats.calibration import read_calibration, write_calibration
 
     before = read_calibration(out) if out.is_file() else None
@@ -200,6 +202,8 @@ def _calibrated(classifier: str, data: str, labels: dict, out: Path, **how: Any)
         found = run(find_judge(classifier), data, labels, progress=update, **how)
     kept = found.beside(before) if before else found
     write_calibration(out, kept)
+    if (out.parent / TRAINED_ON).is_file():
+        write_judge_card(out.parent, kept)
     for name, rows in found.attributes.items():
         title = Text(f"{name}: called")  # names are text, whatever signs they hold
         table = Table(box=None, header_style="bold", title=title, title_justify="left")

@@ -9,7 +9,9 @@ Repo = Annotated[str, Argument(help="Repository on the Hub: NAME of yours, or OW
 
 
 def push(
-    what: Annotated[Path, Argument(help="Folder of an adapter, of a report, or of an image set.")],
+    what: Annotated[
+        Path, Argument(help="Folder of an adapter, a classifier, a report or an image set.")
+    ],
     repo: Repo,
     private: Annotated[
         bool, Option("--private", help="Make the repository private, if it is made.")
@@ -22,13 +24,13 @@ def push(
         bool, Option("--dry-run", help="Say what would be uploaded, and upload nothing.")
     ] = False,
 ) -> None:
-    """Upload an adapter, a report or an image set to the Hub, in one commit.
+    """Upload an adapter, a classifier, a report or an image set to the Hub, in one commit.
 
     It can be repeated after any failure: what is there is not uploaded again. An adapter that is
-    not verified (`evenhand verify`), or in whose card a number was typed over, is refused. It goes
-    to a model repository; a report with its records and images, and an image set with its shards,
-    go to a dataset repository. The token is the one that `hf auth login` keeps, or HF_TOKEN. **A
-    report embeds the images it shows**: look at it before you share it.
+    not verified (`evenhand verify`), or in whose card a number was typed over, is refused. It and
+    a classifier go to a model repository; a report with its records and images, and an image set
+    with its shards, go to a dataset repository. The token is the one that `hf auth login` keeps,
+    or HF_TOKEN. **A report embeds the images it shows**: look at it before you share it.
 
     Examples:
         evenhand push runs/train/dft/gender-sd15/adapter my-adapter --dry-run
@@ -36,6 +38,8 @@ def push(
         evenhand push runs/measure/sd15-occupations my-organisation/sd15-occupations --private
 
         evenhand push runs/generate/emoji-balanced my-organisation/emoji-balanced
+
+        evenhand push runs/classify/celeba/ffr/seed-0/classifier my-organisation/smiles
     """
     from evenhand.cli.show import console
     from evenhand.publish import hub
@@ -63,7 +67,7 @@ def pull(
         Path | None, Option(help="Folder for its files; the repository's name when not given.")
     ] = None,
 ) -> None:
-    """Download an adapter or a report that `evenhand push` uploaded.
+    """Download an adapter, a classifier, a report or an image set that `evenhand push` uploaded.
 
     A cut download goes on.
 

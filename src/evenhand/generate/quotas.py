@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from evenhand.core.concept_targets import ConceptTargets
 from evenhand.core.errors import UserError, unknown
 from evenhand.core.prompts import Prompt
 from evenhand.recipes.generate import Generate
@@ -92,26 +93,32 @@ def quotas_of(
     elif config.per_cell is not None:
         numbers = [config.per_cell for _ in places]
     else:
-        numbers = apportioned(config.images or 0, [_share(config, classes, c) for c, _ in places])
+        if config.target:
+            config.target.check_concepts(groups)
+        weights = [_share(config, classes, *place) for place in places]
+        numbers = apportioned(config.images or 0, weights)
     if not sum(numbers):
         raise UserError("per_cell: no image is asked for")
     return dict(zip(places, numbers, strict=True))
 
 
-def _share(config: Generate, classes: Mapping[str, Sequence[str]], cell: Cell) -> float:
-    """The weight of a cell in the table of shares."""
+def _share(config: Generate, classes: Mapping[str, Sequence[str]], cell: Cell, group: str) -> float:
+    """The weight of a cell among those of its group, in the table of shares."""
     for name, table in config.shares.items():
-        if other := table.keys() - set(classes[name]):
+        if isinstance(table, ConceptTargets):
+            table.check_classes(classes[name])
+        elif other := table.keys() - set(classes[name]):
             raise unknown("class", min(other), classes[name], where=f"shares of {name!r}")
     names = [name_of(c) for c in cells_of(classes)]
     if other := config.joint.keys() - set(names):
         raise unknown("cell", min(other), names, where="joint")
     if config.joint:
         return config.joint.get(name_of(cell), 0.0)
-    if not config.shares:
+    if not config.target:
         return 1.0
+    shares = config.target.of(group).by_class
     pairs = zip(classes, cell, strict=True)
-    return math.prod(config.shares[name].get(cls, 0.0) for name, cls in pairs)
+    return math.prod(shares[name].get(cls, 0.0) for name, cls in pairs)
 
 
 def apportioned(total: int, weights: Sequence[float]) -> list[int]:

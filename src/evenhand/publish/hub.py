@@ -12,8 +12,7 @@ from typing import Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, snapshot_download
 
-from evenhand.core.adapter_sets import FILE as SET_FILE
-from evenhand.core.adapter_sets import find_set, is_set
+from evenhand.core.adapter_sets import is_set
 from evenhand.core.adapters import find_adapter
 from evenhand.core.errors import UserError
 from evenhand.core.references import FOLDER
@@ -23,7 +22,7 @@ from evenhand.publish.ready import refuse_unready
 
 KEPT = {".gitattributes"}  # the Hub's own
 MARK = {  # by which a push knows its own kind
-    "model": ("adapter.json", "set.json"),
+    "model": ("adapter.json", "set.json", "classifier.json", "classifier.yaml"),
     "dataset": ("report.json", "dataset.json"),
 }
 REPORT = ("README.md", "report.json", "report.html", "run.json", "records.jsonl")
@@ -52,12 +51,13 @@ class Difference:
 def contents(folder: pathlib.Path) -> tuple[str, dict[str, pathlib.Path]]:
     """What of a folder is pushed: the kind of repository, and its files by path.
 
-    An adapter, and a set of them, go to a `model`, a report with its records and images to a
-    `dataset`, and so does an image set with its shards.
+    An adapter, a set of them, or a classifier goes to a `model`; a report with its records and
+    images to a `dataset`, and so does an image set with its shards.
 
     Raises:
         UserError: the folder holds none of these, or an adapter without a card.
     """
+    kind = "model"
     if (folder / "adapter.json").is_file():
         find_adapter(str(folder.resolve()))  # refuses one that is not complete
         if not (folder / "README.md").is_file():
@@ -67,31 +67,27 @@ def contents(folder: pathlib.Path) -> tuple[str, dict[str, pathlib.Path]]:
             )
         files = [p for p in (*folder.iterdir(), *folder.glob(f"{FOLDER}/*")) if p.name[0] != "."]
     elif is_set(folder):
-        files = _of_set(folder)
+        from evenhand.publish.sets import files_of_set
+
+        files = files_of_set(folder)
+    elif any((folder / name).is_file() for name in ("classifier.json", "classifier.yaml")):
+        files = [p for p in folder.iterdir() if p.name[0] != "."]
     elif (folder / "dataset.json").is_file():
+        kind = "dataset"
         shards = read_json(folder / "dataset.json", what="a set's report").get("shards", [])
         paths = [folder / shard["path"] for shard in shards]
         files = [folder / name for name in SET]
         files += [file for path in paths for file in ([path, *path.glob("*")])]
     elif (folder / "report.json").is_file():
+        kind = "dataset"
         files = [*(folder / name for name in REPORT), *folder.glob("images/**/*")]
     else:
         raise UserError(
-            f"{folder}: holds no adapter (adapter.json), no set of them (set.json), no report "
-            "(report.json) and no image set (dataset.json)"
+            f"{folder}: holds no adapter (adapter.json), no classifier (classifier.json, "
+            "classifier.yaml), no set of adapters (set.json), no report (report.json) and no "
+            "image set (dataset.json)"
         )
-    kind = "model" if (folder / "adapter.json").is_file() or is_set(folder) else "dataset"
     return kind, {p.relative_to(folder).as_posix(): p for p in sorted(files) if p.is_file()}
-
-
-def _of_set(folder: pathlib.Path) -> list[pathlib.Path]:
-    """The files of a set of adapters. Raises UserError where one is damaged, or it has no card."""
-    found = find_set(folder.resolve())
-    if not (folder / "README.md").is_file():
-        raise UserError(f"{folder}: the set has no card (README.md); `evenhand verify {folder}`")
-    places = [folder / name for name in found.digests]
-    inside = [p for place in places for p in (*place.iterdir(), *place.glob(f"{FOLDER}/*"))]
-    return [folder / SET_FILE, folder / "README.md", *(p for p in inside if p.name[0] != ".")]
 
 
 def compare(folder: pathlib.Path, repo: str, *, force: bool = False) -> Difference:
@@ -126,7 +122,7 @@ def push(
     holds everything gets no commit.
 
     Args:
-        folder: of an adapter, or of a report.
+        folder: of an adapter, a classifier, a report or an image set.
         repo: `name` or `owner/name`; made when it is not there.
         private: of a repository that is made.
         force: push an adapter that is not verified, or whose card was changed.

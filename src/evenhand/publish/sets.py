@@ -5,10 +5,10 @@ import pathlib
 from dataclasses import dataclass
 from typing import Any
 
-from evenhand.core.adapter_sets import AdapterSet, Checked, Member, find_set, write_set
+from evenhand.core.adapter_sets import FILE, AdapterSet, Checked, Member, find_set, write_set
 from evenhand.core.adapters import Adapter
 from evenhand.core.errors import UserError
-from evenhand.core.references import References, read_references
+from evenhand.core.references import FOLDER, References, read_references
 from evenhand.publish.file_checks import against, read_answer, refuse_damaged, request_of, stock
 from evenhand.recipes.model import Model, Settings, load_model
 from evenhand.reports.set_card import README, set_card, write_set_card
@@ -83,6 +83,16 @@ def _asked(member: Member, model: Model, out: pathlib.Path) -> _Asked:
         if a is not lora
     ]
     return _Asked(request, own, references)
+
+
+def files_of_set(folder: pathlib.Path) -> list[pathlib.Path]:
+    """What of a set is pushed. Raises UserError where an adapter is damaged, or it has no card."""
+    found = find_set(folder.resolve())
+    if not (folder / README).is_file():
+        raise UserError(f"{folder}: the set has no card ({README}); `evenhand verify {folder}`")
+    places = [folder / name for name in found.digests]
+    inside = [p for place in places for p in (*place.iterdir(), *place.glob(f"{FOLDER}/*"))]
+    return [folder / FILE, folder / README, *(p for p in inside if p.name[0] != ".")]
 
 
 def unready(found: AdapterSet) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 from evenhand.core.adapters import Adapter, find_adapter
 from evenhand.core.errors import UserError
 from evenhand.core.references import References, read_references
+from evenhand.core.schema import check
 from evenhand.measure.plan import plan
 from evenhand.recipes.measure import NO_CALIBRATION, Measure
 from evenhand.reports.card import read_report
@@ -80,7 +81,7 @@ def verification(
         raise UserError(
             f"--seed {asked['seed']}: the card's numbers are of these images; name another seed"
         )
-    before = Measure(**asked)
+    before = check(Measure, asked, where="verify")
     after = before.model_copy(update={"adapter": str(name)})
     plan(after)  # what is unknown is said before anything is loaded
     where = runs / f"{adapter.folder.resolve().name}-{adapter.digest}"

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from evenhand.core.files import digest_of
 from evenhand.core.records import read_run
 from evenhand.core.resources import ROOT
+from evenhand.devices import default_device
+from evenhand.judges.perceive import judge_is_trainer
+from evenhand.judges.registry import load_judge
 from evenhand.measure import measure
 from evenhand.measure.plan import GeneratorPlan, plan
 from evenhand.publish.file_checks import FileCheck, check_file, keep_references
@@ -64,6 +67,9 @@ def verify(
     """
     planned = plan(asked.after)
     assert isinstance(planned, GeneratorPlan)
+    trained = bool(asked.card and asked.card.after.run.settings.get("judge_is_trainer"))
+    judge = load_judge(planned.judge, device=default_device())
+    judge_is_trainer(judge, [asked.adapter], allowed=trained)  # before anything is drawn
     file = check_file(planned, asked.references, asked.folder / "stock")
     if file.wrong:
         return _written(asked, file, Verified(False, [*file.said, *file.wrong]))
@@ -86,7 +92,6 @@ def verify(
             if progress:
                 progress(label, done, total)
 
-        trained = bool(asked.card and asked.card.after.run.settings.get("judge_is_trainer"))
         config = config.model_copy(update={"accept": []})  # rules are of both runs together
         measure(config, folder, progress=tell, judge_may_be_trainer=trained, pictures=False)
     comparison, wrong = held(compare(*folders), asked.before.accept)

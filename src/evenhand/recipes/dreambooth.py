@@ -108,7 +108,3 @@ class Dreambooth(DenoisingTraining):
                 "what it drew before and the images at once"
             )
         return self
-
-    def adapters(self, clusters: int, groups: int) -> int:
-        """How many adapters so many clusters of so many groups give."""
-        return {"group": groups, "cluster": clusters, "shared": 1}[self.per]

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from evenhand.core.attributes import Target
+from evenhand.core.concept_targets import Shares
 from evenhand.core.schema import Count, Seed, Share, Strict, check, load
 from evenhand.recipes.features import Feature
 
@@ -129,7 +130,8 @@ class Generate(Strict):
             where the list is empty.
         per_cell: images of each cell in each group of contexts: a number, or `{"woman/dark": n}`.
         images: instead: of the whole set, shared out by `shares` or `joint`, or evenly.
-        shares: `{attribute: {class: share}}`, each sums to 1.
+        shares: `{attribute: {class: share}}`, each sums to 1; or `{attribute: table}`, by name,
+            a table of targets by concept: each group of contexts is a concept.
         joint: `{"woman/dark": share}`, sums to 1.
         prompt: template: `{attribute}` is filled with the words of the cell, other slots by the
             context, `{a}` with the article, `{token}` with the word by which the adapters of a set
@@ -155,7 +157,7 @@ class Generate(Strict):
     cells: Annotated[dict[str, list[str]], Field(min_length=1)]
     per_cell: Annotated[int, Field(ge=0)] | dict[str, Annotated[int, Field(ge=0)]] | None = None
     images: Count | None = None
-    shares: dict[str, dict[str, float]] = {}
+    shares: Shares = {}
     joint: dict[str, float] = {}
     prompt: str = "{context}"
     contexts: Contexts = Contexts()
@@ -191,7 +193,10 @@ class Generate(Strict):
             raise ValueError(
                 f"shares are of {sorted(self.shares)}, the cells of {sorted(self.cells)}"
             )
-        _ = self.target
+        if self.target and self.target.by_concept and not self.contexts.group:
+            raise ValueError(
+                "shares by concept need contexts.group: the slot whose texts are the concepts"
+            )
         if not (self.model or self.from_images):
             raise ValueError("name a model, or with from_images a folder of images")
         if not math.isclose(sum(self.splits.values()), 1, abs_tol=1e-6) or any(

@@ -3,7 +3,8 @@
 import pathlib
 from typing import Any
 
-from evenhand.core.files import write_text
+from evenhand.core.files import write_json, write_text
+from evenhand.core.schema import merged
 from evenhand.reports.classify_models import SCORES, ClassifyReport, MaskRow
 from evenhand.reports.headlines import number
 from evenhand.reports.plots import PALETTE, WIDTH, svg
@@ -38,7 +39,10 @@ def write_page(path: pathlib.Path, report: ClassifyReport) -> None:
 
 
 def write_cards(folder: pathlib.Path, report: ClassifyReport) -> None:
-    """Writes `README.md` beside every classifier: what it is, and its numbers."""
+    """Writes beside every classifier what it is, with its numbers.
+
+    `README.md` is the card for readers, `classifier.json` the same for programs.
+    """
     card = _environment().get_template("classifier-card.md.j2")
     for name, one in report.variants.items():
         for place, seed in enumerate(one.seeds):
@@ -54,6 +58,23 @@ def write_cards(folder: pathlib.Path, report: ClassifyReport) -> None:
                     scores=SCORES,
                 )
                 write_text(target / "README.md", text)
+                write_json(target / "classifier.json", _described(report, name, place))
+
+
+def _described(report: ClassifyReport, name: str, place: int) -> dict[str, Any]:
+    """One classifier of a report: its numbers, those of trainings like it, and the recipe."""
+    one, whole = report.variants[name], report.as_json()
+    kept = ("target", "protected", "data", "counts", "notes", "versions")
+    settings = {k: v for k, v in report.settings.items() if k != "variants"}
+    return {
+        "schema": 1,
+        "variant": name,
+        "seed": one.seeds[place],
+        "numbers": {score: one.per_seed[score][place] for score in SCORES},
+        "trainings_like_it": whole["variants"][name],
+        "settings": merged(settings, (report.settings.get("variants") or {}).get(name, {})),
+        **{key: whole[key] for key in kept},
+    }
 
 
 def _environment() -> Any:
