@@ -215,6 +215,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(ARMS), default=list(ARMS))
     parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/eval/styles"))
     parser.add_argument("--name", default="emoji-styles", help="of the file of results")
+    parser.add_argument("--summary", action="store_true", help="of what is there; trains nothing")
     args = parser.parse_args()
     torch.set_num_threads(1)
     world = World(args.parquet, args.runs)
@@ -222,10 +223,12 @@ def main() -> None:
     others: dict[str, dict[int, dict]] = {name: {} for name in args.only}
     for seed in SEEDS[: args.seeds]:
         for name in args.only:
+            if args.summary and not (world.folder(name, seed) / "measured.json").is_file():
+                continue
             rows[name][seed], others[name][seed] = one(world, name, seed, args.steps)
             numbers = {key: rows[name][seed].get(key) for key in SHOWN}
             print(f"{name}, seed {seed}:", {k: str(v) for k, v in numbers.items()}, flush=True)
-    _write(world, rows, others, args)
+    _write(world, {name: found for name, found in rows.items() if found}, others, args)
 
 
 def _silhouettes(world: World, seeds: int) -> dict[str, dict]:
@@ -250,7 +253,8 @@ def _write(world: World, rows: dict, others: dict, args: argparse.Namespace) -> 
         reports[name] = reported(found, group, judge=world.judge, adapters=taken)
     pairs = [("cluster", "group"), ("cluster", "shared"), ("shared", "group")]
     pairs += [("one style: cluster", "one style: group"), ("cluster", "cluster, no token")]
-    less = {f"{a} less {b}": differences(rows, a, b) for a, b in pairs if {a, b} <= rows.keys()}
+    both = [(a, b) for a, b in pairs if rows.get(a, {}).keys() & rows.get(b, {}).keys()]
+    less = {f"{a} less {b}": differences(rows, a, b) for a, b in both}
     print(table(reports))
     for name, found in less.items():
         print(name, {key: str(estimate) for key, estimate in found.items()})
