@@ -547,7 +547,7 @@ def test_the_command_shows_groups_shortcuts_and_cost_before_it_trains(
     out = capsys.readouterr().out
     assert not stop.value.code and not (tmp_path / "run").exists()
     assert "woman, lighter" in out and "usb: the protected attribute and whether an image" in out
-    assert "asb: the protected" not in out and "36 variants, 5 seeds" in out and "minutes" in out
+    assert "asb: the protected" not in out and "37 variants, 5 seeds" in out and "minutes" in out
     monkeypatch.setattr(sys, "argv", ["evenhand", "classify", "emojo", str(data[0])])
     with pytest.raises(SystemExit):
         main()
