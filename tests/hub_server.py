@@ -156,9 +156,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(200, {"type": "user", "name": "tester", "orgs": [], "auth": {}})
         if path == "/api/repos/create":
             return self.create(json.loads(self.body))
-        if found := re.fullmatch(r"/(datasets/)?(.+?/.+?)\.git/info/lfs/objects/batch", path):
+        if found := re.fullmatch(
+            r"/(?:datasets/|spaces/)?(.+?/.+?)\.git/info/lfs/objects/batch", path
+        ):
             return self.batch(json.loads(self.body))
-        if found := re.fullmatch(r"/api/(model|dataset)s/([^/]+/[^/]+)(?:/([^/]+)/([^/]+))?", path):
+        if found := re.fullmatch(
+            r"/api/(model|dataset|space)s/([^/]+/[^/]+)(?:/([^/]+)/([^/]+))?", path
+        ):
             return self.api(*found.groups())
         if found := re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             kind, name, revision, file = found.groups()
@@ -168,7 +172,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def create(self, asked: dict) -> None:
         name = f"{asked.get('organization') or 'tester'}/{asked['name']}"
         key = asked.get("type") or "model", name
-        url = f"{self.server.url}/{'datasets/' if key[0] == 'dataset' else ''}{name}"
+        url = f"{self.server.url}/{'' if key[0] == 'model' else key[0] + 's/'}{name}"
         if key in self.server.repos:
             return self.answer(409, {"error": "You already created this repo", "url": url})
         private = asked.get("visibility") == "private" or bool(asked.get("private"))
@@ -247,7 +251,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             else:
                 del files[value["path"]]
         sha = repo.commit(files)
-        place = f"datasets/{name}" if kind == "dataset" else name
+        place = name if kind == "model" else f"{kind}s/{name}"
         url = f"{self.server.url}/{place}/commit/{sha}"
         return self.answer(200, {"commitOid": sha, "commitUrl": url, "success": True})
 

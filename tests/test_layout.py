@@ -16,6 +16,7 @@ import pytest
 from evenhand.core import resources, schema
 from evenhand.core.concept_targets import load_targets
 from evenhand.core.prompts import load_prompts
+from evenhand.recipes.chain import load_chain
 from evenhand.recipes.classify import load_classify
 from evenhand.recipes.dft import load_recipe
 from evenhand.recipes.generate import load_generate
@@ -47,6 +48,8 @@ FLOORS = [
     "generate",
     "classify",
     "publish",
+    "chain",
+    "app",
     "cli",
     "__main__",
 ]
@@ -147,8 +150,10 @@ def test_the_first_floors_and_the_command_line_load_no_torch():
         ("train/classify", load_classify),
         ("train/lora", lambda name: load_training(f"lora/{name}")),
         ("train/dreambooth", lambda name: load_training(f"dreambooth/{name}")),
+        ("train/fairtl", lambda name: load_training(f"fairtl/{name}")),
         ("train/classifiers", lambda name: load_judge_training(f"classifiers/{name}")),
         ("train/generate", load_generate),
+        ("train/chains", load_chain),
     ],
 )
 def test_every_yaml_loads(kind, load):
@@ -167,9 +172,11 @@ def test_every_yaml_is_of_a_known_kind():
         "train/dft",
         "train/lora",
         "train/dreambooth",
+        "train/fairtl",
         "train/classify",
         "train/classifiers",
         "train/generate",
+        "train/chains",
     )
     known = {
         resources.ROOT / kind / f"{name}.yaml" for kind in kinds for name in resources.names(kind)
@@ -205,6 +212,8 @@ def test_the_wheel_holds_the_data(tmp_path):
         "data/eval/models/emoji.yaml",
         "data/adapters/emoji-gender/pytorch_lora_weights.safetensors",
         "data/adapters/emoji-gender/report.json",
+        "app/style.css",
+        "app/templates/shares.html.j2",
         "publish/stock.py",
         "emoji/model/model_index.json",
         "emoji/classifiers/judge/model.safetensors",

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import shutil
 import warnings
 
 import numpy as np
@@ -27,7 +28,10 @@ from evenhand.diffusion.pipeline import load_diffusion
 from evenhand.diffusion.trainable import attach
 from evenhand.emoji.world import caption, draw, load_world, sample_scene
 from evenhand.images.tensors import to_uint8
+from evenhand.judges.perceive import judge_is_trainer
+from evenhand.judges.registry import load_judge
 from evenhand.measure.groups import costs
+from evenhand.recipes.judge import find_judge
 from evenhand.recipes.lora import Lora
 from evenhand.recipes.methods import load_training
 from evenhand.recipes.model import load_model
@@ -221,8 +225,25 @@ def test_lora_begins_from_an_adapter_of_its_kind(pictures, tmp_path):
     again = train(recipe(pictures, start, still, "steps=1"), tmp_path / "again")
     for key, value in weights(first).items():
         assert torch.allclose(value, weights(again)[key], atol=1e-12)
+    start_of = find_adapter(again).described["start"]
+    assert start_of == {"adapter": find_adapter(first).source, "classifiers": []}
     with pytest.raises(UserError, match=r"lora\.start: adapter .* is no LoRA of rank 4"):
         train(recipe(pictures, start, "lora.rank=4"), tmp_path / "other")
+
+
+def test_whoever_trained_the_adapter_that_a_training_began_from_may_not_judge_it(tmp_path):
+    described = find_adapter("emoji-gender").described["classifier"]
+    shutil.copytree(find_adapter("emoji-gender").folder, tmp_path / "a")
+    file = tmp_path / "a" / "adapter.json"
+    values = json.loads(file.read_text(encoding="utf-8"))
+    values["start"] = find_adapter("emoji-gender").as_start
+    values["classifier"] = {"name": "another", "digest": "0"}
+    file.write_text(json.dumps(values), encoding="utf-8")
+    found = find_adapter(tmp_path / "a")
+    assert [x["digest"] for x in found.classifiers] == ["0", described["digest"]]
+    judge = load_judge(find_judge("emoji-trainer"))
+    with pytest.raises(UserError, match="trained the adapter"):
+        judge_is_trainer(judge, [found], allowed=False)
 
 
 def test_checkpointing_gives_the_same_gradient(pictures, tmp_path):

@@ -12,13 +12,14 @@ from evenhand.core.errors import UserError
 from evenhand.core.prompts import Prompt
 from evenhand.core.records import Record
 from evenhand.core.resources import find_yaml, locate
+from evenhand.core.words import stem
 from evenhand.generate.contexts import Context, contexts_of, drawn, filled
 from evenhand.generate.drawn import Drawn, drawn_lines, packed, read_drawn, unpacked
 from evenhand.generate.ledger import Ledger
 from evenhand.generate.plan import plan
 from evenhand.generate.quotas import Stream, Tally, apportioned, next_round, quotas_of
 from evenhand.generate.stages import Stage, claim_sizes, sizes_with
-from evenhand.generate.words import Telltale, refuse_negated, stem
+from evenhand.generate.words import refuse_negated, telltale
 from evenhand.recipes.generate import Contexts, Generate, load_generate
 from evenhand.recipes.judge import find_judge
 from evenhand.stats.confusion import Confusion
@@ -141,7 +142,7 @@ def test_plurals_and_possessives_are_the_same_word():
 def test_a_context_that_tells_a_class_is_refused_by_row_and_word(text, word):
     synonyms = {"gender": {"woman": ["lady"], "man": ["gentleman"]}}
     wording = {"tone": {c: f"with {c} skin" for c in ("light", "dark")}}
-    linter = Telltale(["gender", "tone"], find_judge("emoji-judge"), wording, synonyms)
+    linter = telltale(["gender", "tone"], find_judge("emoji-judge"), wording, synonyms)
     with pytest.raises(UserError, match=rf"row 3: .* holds .*{word}.*, which tells"):
         linter.refuse(text, "contexts, row 3")
 
@@ -150,7 +151,7 @@ def test_words_of_every_class_and_words_allowed_may_stand_in_contexts():
     wording = {
         "tone": {c: f"with {c} skin" for c in find_judge("emoji-judge").known["tone"].classes}
     }
-    linter = Telltale(["tone"], find_judge("emoji-judge"), wording, {}, ["light"])
+    linter = telltale(["tone"], find_judge("emoji-judge"), wording, {}, ["light"])
     linter.refuse("soft light on the skin, in the lightroom", "row 1")
     with pytest.raises(UserError, match="medium"):
         linter.refuse("at medium distance", "row 1")

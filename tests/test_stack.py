@@ -17,6 +17,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+OPTIONAL = ("app", "cluster", "fidelity", "tensorboard")
 NOT_DECLARED = {"facenet-pytorch", "bitsandbytes"}  # installed by itself; only on request
 NOT_IMPORTED = {
     "torchvision",  # imported by facenet-pytorch and open_clip
@@ -43,7 +44,7 @@ def imported(folder: pathlib.Path) -> set[str]:
 
 
 def test_what_the_package_imports_is_declared_and_what_is_declared_is_imported():
-    optional = {plain(x) for name in ("cluster", "fidelity", "tensorboard") for x in EXTRAS[name]}
+    optional = {plain(x) for name in OPTIONAL for x in EXTRAS[name]}
     declared = {plain(x) for x in PROJECT["dependencies"]} | optional
     found = imported(ROOT / "src")
     assert found - declared == NOT_DECLARED & found
@@ -55,7 +56,7 @@ def test_what_only_tests_and_scripts_import_is_in_dev():
     names = {plain(name) for x in files for name in (x.stem, x.parent.name)}
     found = set().union(*(imported(ROOT / folder) for folder in ("tests", "train", "eval")))
     needed = found - names - NOT_DECLARED - {plain(x) for x in PROJECT["dependencies"]}
-    assert needed <= {plain(x) for x in [*EXTRAS["dev"], *EXTRAS["fidelity"]]}
+    assert needed <= {plain(x) for x in [*EXTRAS["dev"], *EXTRAS["app"], *EXTRAS["fidelity"]]}
 
 
 def pins(file: str) -> dict[str, str]:
@@ -64,7 +65,7 @@ def pins(file: str) -> dict[str, str]:
 
 
 def test_every_declared_library_is_pinned_for_the_tests_and_at_its_lowest_version():
-    extras = [x for name in ("cluster", "fidelity", "tensorboard") for x in EXTRAS[name]]
+    extras = [x for name in OPTIONAL for x in EXTRAS[name]]
     bounds = [*PROJECT["dependencies"], *extras]
     assert pins("constraints-lowest.txt") == {
         plain(bound): bound.partition(">=")[2] for bound in bounds

@@ -1,5 +1,7 @@
 """How long `evenhand --help` takes, against importing the libraries that a command line needs.
 
+And how long `import evenhand` takes, a bare interpreter's start taken off.
+
     python eval/bench/startup.py
 
 Medians of runs in turn, wall clock. Writes `eval/results/bench-startup.json`.
@@ -18,6 +20,8 @@ RUNS = 15
 COMMANDS = {
     "help": ["-m", "evenhand", "--help"],
     "imports": ["-c", "import typer, rich, numpy"],
+    "package": ["-c", "import evenhand"],
+    "python": ["-c", "pass"],
 }
 
 
@@ -33,7 +37,8 @@ def main() -> None:
     ratio = medians["help"] / medians["imports"]
     print(
         f"evenhand --help {medians['help']:.2f} s, import typer, rich, numpy "
-        f"{medians['imports']:.2f} s: ratio {ratio:.2f}"
+        f"{medians['imports']:.2f} s: ratio {ratio:.2f}; import evenhand "
+        f"{medians['package'] - medians['python']:.2f} s"
     )
     write_json(
         OUT,

@@ -8,14 +8,12 @@ from typing import Any
 import torch
 from PIL import Image
 from pyarrow import parquet
-from torch import Tensor
-from torch.nn import functional as F
 
 from evenhand.core.adapters import find_adapter
-from evenhand.core.files import whole
 from evenhand.core.prompts import Prompt
 from evenhand.diffusion.pipeline import load_diffusion
 from evenhand.diffusion.sampling import draw as generate
+from evenhand.emoji.drawings import GENDERS, PLAIN, degraded, write_rows
 from evenhand.emoji.world import Scene, caption, draw, load_world
 from evenhand.images.tensors import to_uint8
 from evenhand.judges.base import answers
@@ -25,42 +23,9 @@ from evenhand.recipes.model import load_model
 from evenhand.training.checkpoints import step_generator
 
 TONES = {"darker": ["medium-dark", "dark"], "lighter": ["light", "medium-light"]}
-GENDERS = ("woman", "man")
-SIDES = (24, 29, 35, 40)  # pixels to which a drawing is reduced
-HARD = {"side": (16, 28), "noise": (0.12, 0.12), "rectangles": 2}
-PLAIN = {"side": (10, 20), "noise": (0.04, 0.08), "rectangles": 1}
 SURE = 0.9  # of a class that an image of the adapted model is sorted by
 ROUND = 400  # images of the adapted model in a file
 Row = dict[str, Any]
-
-
-def degraded(images: Tensor, generator: torch.Generator, how: dict = PLAIN) -> Tensor:
-    """Images `[N, 3, S, S]` as a bad camera has them.
-
-    Contrast about .5 and brightness, a gain for each channel, flat rectangles, fewer pixels, noise;
-    drawn for each image.
-    """
-    n, size = len(images), images.shape[-1]
-
-    def uniform(low: float, high: float, *shape: int) -> Tensor:
-        return torch.rand(n, *shape, generator=generator) * (high - low) + low
-
-    images = (images - 0.5) * uniform(0.75, 1.25, 1, 1, 1) + 0.5 + uniform(-0.12, 0.12, 1, 1, 1)
-    images = images * uniform(0.9, 1.1, 3, 1, 1)
-    for _ in range(how["rectangles"]):
-        high, wide = uniform(*how["side"], 2).T
-        top, left = uniform(0, 1) * (size - high), uniform(0, 1) * (size - wide)
-        y, x = torch.arange(size)[None, :, None], torch.arange(size)[None, None, :]
-        inside = (y >= top[:, None, None]) & (y < (top + high)[:, None, None])
-        inside = inside & (x >= left[:, None, None]) & (x < (left + wide)[:, None, None])
-        images = torch.where(inside[:, None], uniform(0.1, 0.9, 3, 1, 1), images)
-    which = torch.randint(len(SIDES), (n,), generator=generator)
-    found = torch.empty_like(images)
-    for k, side in enumerate(SIDES):
-        small = F.interpolate(images[which == k], (side, side), mode="area")
-        found[which == k] = F.interpolate(small, (size, size), mode="bilinear")
-    noise = torch.randn(found.shape, generator=generator) * uniform(*how["noise"], 1, 1, 1)
-    return (found + noise).clamp(0, 1)
 
 
 def real(path: pathlib.Path, splits: dict[str, int], seed: int, how: dict = PLAIN) -> None:
@@ -87,7 +52,7 @@ def real(path: pathlib.Path, splits: dict[str, int], seed: int, how: dict = PLAI
                     }
                     for image, tone in zip(pixels, names, strict=True)
                 ]
-    write(path, rows)
+    write_rows(path, rows)
 
 
 def synthetic(
@@ -122,7 +87,7 @@ def synthetic(
             ]
             if progress:
                 progress(place * each + len(rows), len(pairs) * each)
-        write(path, rows)
+        write_rows(path, rows)
 
 
 def adapted(
@@ -152,7 +117,7 @@ def adapted(
                 )
                 for i, title in enumerate(titles * (ROUND // len(titles)))
             ]
-            write(path, _perceived(judge, diffusion, plan))
+            write_rows(path, _perceived(judge, diffusion, plan))
         for row in parquet.read_table(path, columns=["gender", "tone"]).to_pylist():
             had[row["gender"], next(k for k, t in TONES.items() if row["tone"] in t)] += 1
         if progress:
@@ -177,13 +142,3 @@ def _perceived(judge: Any, diffusion: Any, plan: list[Any]) -> list[Row]:
                 kept = {a: names[a] for a in ("gender", "tone")}
                 rows.append({"image": Image.fromarray(image), **kept})
     return rows
-
-
-def write(path: pathlib.Path, rows: list[Row]) -> None:
-    """Writes rows, images among them, as a parquet file."""
-    import datasets
-
-    others = {key: datasets.Value("string") for key in rows[0] if key != "image"}
-    features = datasets.Features({"image": datasets.Image(), **others})
-    with whole(path) as temporary:
-        datasets.Dataset.from_list(rows, features=features).to_parquet(temporary)

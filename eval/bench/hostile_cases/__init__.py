@@ -1,6 +1,7 @@
 """Bad inputs, by verb, as data; `eval/bench/hostile.py` runs them."""
 
 from hostile_cases import (
+    chains,
     classifiers,
     classify,
     folders,
@@ -21,6 +22,7 @@ CASES: dict[str, list[Case]] = {
     "sweep": sweeps.CASES,
     "train": recipes.CASES,
     "generate": sets.CASES,
+    "chain": chains.CASES,
     "classify": classify.CASES,
     "verify": shipping.VERIFY,
     "export": shipping.EXPORTS,

@@ -4,21 +4,22 @@ import os
 import pathlib
 from collections.abc import Callable
 
-from evenhand.recipes.denoising import LoraTraining
 from evenhand.recipes.dft import Dft
 from evenhand.recipes.dreambooth import Dreambooth
+from evenhand.recipes.fairtl import FairTl
+from evenhand.recipes.methods import Training
 
 Progress = Callable[[int, dict[str, float]], None]  # (steps done, numbers of the step)
 
 
 def train(
-    recipe: Dft | LoraTraining | Dreambooth,
+    recipe: Training,
     folder: str | os.PathLike,
     *,
     name: str = "",
     progress: Progress | None = None,
 ) -> pathlib.Path:
-    """Fine-tunes a model by the method of a recipe and writes an adapter.
+    """Fine-tunes a model by the method of a recipe and writes an adapter, or a model.
 
     Args:
         recipe: as `evenhand.recipes.methods.load_training` gives it.
@@ -28,7 +29,7 @@ def train(
             preservation are drawn.
 
     Returns:
-        folder of the adapter, or of the set of adapters.
+        folder of the adapter, of the set of adapters, or of the model.
 
     Raises:
         UserError: as the method's own function says.
@@ -41,6 +42,10 @@ def train(
         from evenhand.adapt.dreambooth.train import train_dreambooth
 
         return train_dreambooth(recipe, folder, name=name, progress=progress)
+    if isinstance(recipe, FairTl):
+        from evenhand.adapt.fairtl.train import train_fairtl
+
+        return train_fairtl(recipe, folder, name=name, progress=progress)
     from evenhand.adapt.lora.train import train_lora
 
     return train_lora(recipe, folder, name=name, progress=progress)

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 
 from evenhand.adapt import train
 from evenhand.core.schema import read_json
-from evenhand.recipes.denoising import LoraTraining
 from evenhand.recipes.dft import Dft
 from evenhand.recipes.dreambooth import Dreambooth
+from evenhand.recipes.fairtl import FairTl
+from evenhand.recipes.methods import Training
 from evenhand.training.checkpoints import load_state
 from evenhand.training.run_directory import peak_memory
 
@@ -26,7 +27,7 @@ class Cost:
         parameters: trainable ones, of an adapter.
         step: what a step does, in words.
         seconds: of all steps of all runs, if each takes as long as the second did, and of drawing
-            images of prior preservation; encoding images comes before.
+            images of prior preservation; encoding images comes before (of `fairtl`, all drawing).
         prior: seconds of them that the images of prior preservation take.
         memory: peak, bytes; of the GPU where there is one, else of the process.
         clusters: of a training on subgroups: the images of each group, or of each cluster.
@@ -75,7 +76,7 @@ class _Clock:
         return (end - start) / (last - first)
 
 
-def cost(recipe: Dft | LoraTraining | Dreambooth, page: pathlib.Path | None = None) -> Cost:
+def cost(recipe: Training, page: pathlib.Path | None = None) -> Cost:
     """Runs two steps in a temporary folder and says what the whole recipe will cost.
 
     Args:
@@ -100,13 +101,15 @@ def cost(recipe: Dft | LoraTraining | Dreambooth, page: pathlib.Path | None = No
     return Cost(parameters, _step(recipe), seconds, prior, peak_memory(), clusters)
 
 
-def _short(recipe: Dft | LoraTraining | Dreambooth) -> Dft | LoraTraining | Dreambooth:
+def _short(recipe: Training) -> Training:
     """The recipe with two steps, and few images to draw."""
     if isinstance(recipe, Dft):
         return recipe.model_copy(update={"steps": 2, "checkpoint_every": 2, "runs": 1})
     # those of several adapters are shared out; what is too much is not run
     steps = max(2, recipe.steps) if isinstance(recipe, Dreambooth) else 2
     short = recipe.model_copy(update={"steps": steps, "checkpoint_every": 1})
+    if isinstance(recipe, FairTl):
+        return short.model_copy(update={"probing": None})
     if not recipe.prior:
         return short
     few = recipe.prior.model_copy(update={"images": min(recipe.prior.images, DRAWN)})
@@ -126,7 +129,7 @@ def _clusters(run: pathlib.Path) -> dict[str, int]:
     return {name: names.count(name) for name in sorted(set(names))}
 
 
-def _step(recipe: Dft | LoraTraining | Dreambooth) -> str:
+def _step(recipe: Training) -> str:
     """The work of a step, in words."""
     if isinstance(recipe, Dft):
         images = recipe.prompts_per_step * recipe.images + recipe.explicit_images
@@ -138,4 +141,6 @@ def _step(recipe: Dft | LoraTraining | Dreambooth) -> str:
     both = (
         f", and as many of the model's own ({recipe.prior.images} in all)" if recipe.prior else ""
     )
+    if isinstance(recipe, FairTl) and recipe.keep:
+        both += f", and {recipe.keep.batch} to keep prompts that say a class"
     return f"a step: {recipe.batch} images{both}, {recipe.at_once} at once"

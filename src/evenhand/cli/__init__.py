@@ -16,6 +16,7 @@ from typing import Any
 import typer
 
 from evenhand.cli import (
+    chain,
     classifier,
     compare,
     demo,
@@ -24,11 +25,13 @@ from evenhand.cli import (
     measure,
     plan,
     publish,
+    reference,
     report,
     sweep,
     train,
     verify,
 )
+from evenhand.cli.app import app as serve
 from evenhand.cli.catalogue import catalogue
 from evenhand.cli.classify import classify
 from evenhand.core.errors import UserError
@@ -59,6 +62,7 @@ def _add(group: typer.Typer, verb: Callable[..., None], name: str | None = None)
 for verb in (demo.demo, plan.plan, measure.measure, train.train, compare.compare, report.report):
     _add(app, verb)
 _add(app, generate.generate)
+_add(app, reference.reference)
 _add(app, classify)
 _add(app, classifier.calibrate)
 app.add_typer(classifier.app, name="classifier")
@@ -66,8 +70,10 @@ _add(classifier.app, classifier.train)
 _add(app, export.export)
 _add(app, sweep.sweep)
 _add(app, verify.verify)
+_add(app, chain.chain)
 _add(app, publish.push)
 _add(app, publish.pull)
+_add(app, serve, "app")
 _add(app, catalogue, "list")
 
 

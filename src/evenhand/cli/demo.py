@@ -5,10 +5,16 @@ from typing import Annotated
 
 from typer import Option
 
+from evenhand.core.errors import UserError
+
 
 def demo(
     quick: Annotated[
         bool, Option("--quick", help="Use the adapter that ships instead of training one.")
+    ] = False,
+    chain: Annotated[
+        bool,
+        Option("--chain", help="Go on from there to balanced images and to classifiers."),
     ] = False,
     out: Annotated[
         Path, Option(help="Where runs, adapter and report go; a cut demo is continued.")
@@ -17,13 +23,28 @@ def demo(
     """Measure a model, fine-tune it, measure again: on the embedded model, without network or GPU.
 
     Six occupations that the fine-tuning never saw are drawn before and after. Takes minutes on a
-    laptop.
+    laptop. With --chain, `evenhand chain emoji`: in ten minutes on two cores.
 
     Examples:
         evenhand demo
 
         evenhand demo --quick
+
+        evenhand demo --chain
     """
+    if chain and quick:
+        raise UserError("--chain trains, --quick does not: leave one out")
+    if chain:
+        from evenhand.cli.chain import run as run_chain
+        from evenhand.recipes.chain import load_chain
+
+        run_chain(load_chain("emoji"), out / "chain", "emoji")
+    else:
+        _measure_twice(quick, out)
+
+
+def _measure_twice(quick: bool, out: Path) -> None:
+    """Measures before and after a fine-tuning, or with the adapter that ships."""
     from evenhand.cli.show import progress, tell
     from evenhand.cli.train import run
     from evenhand.core.adapters import find_adapter

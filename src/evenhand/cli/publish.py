@@ -1,5 +1,6 @@
 """`evenhand push` and `evenhand pull`: adapters and reports on the Hub."""
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +21,13 @@ def push(
         bool,
         Option("--force", help="Push an adapter that is not verified, or whose card was changed."),
     ] = False,
+    as_space: Annotated[
+        bool,
+        Option(
+            "--space",
+            help="Push the adapter with the app around it, as a Space that anybody may try.",
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, Option("--dry-run", help="Say what would be uploaded, and upload nothing.")
     ] = False,
@@ -29,8 +37,10 @@ def push(
     It can be repeated after any failure: what is there is not uploaded again. An adapter that is
     not verified (`evenhand verify`), or in whose card a number was typed over, is refused. It and
     a classifier go to a model repository; a report with its records and images, and an image set
-    with its shards, go to a dataset repository. The token is the one that `hf auth login` keeps,
-    or HF_TOKEN. **A report embeds the images it shows**: look at it before you share it.
+    with its shards, go to a dataset repository. With --space an adapter goes to a Space, with the
+    app and all that it needs around it: anybody may try it there. The token is the one that
+    `hf auth login` keeps, or HF_TOKEN. **A report embeds the images it shows**: look at it before
+    you share it.
 
     Examples:
         evenhand push runs/train/dft/gender-sd15/adapter my-adapter --dry-run
@@ -40,7 +50,24 @@ def push(
         evenhand push runs/generate/emoji-balanced my-organisation/emoji-balanced
 
         evenhand push runs/classify/celeba/ffr/seed-0/classifier my-organisation/smiles
+
+        evenhand push runs/train/dft/gender-sd15/adapter my-app --space
     """
+    if not as_space:
+        _push(what, repo, private=private, force=force, dry_run=dry_run)
+        return
+    from evenhand.publish.ready import refuse_unready
+    from evenhand.publish.space import write_space
+
+    if not force:
+        refuse_unready(what)
+    with tempfile.TemporaryDirectory() as place:
+        write_space(what, Path(place))
+        _push(Path(place), repo, private=private, force=force, dry_run=dry_run)
+
+
+def _push(what: Path, repo: str, *, private: bool, force: bool, dry_run: bool) -> None:
+    """Pushes a folder, or says what a push would do."""
     from evenhand.cli.show import console
     from evenhand.publish import hub
 

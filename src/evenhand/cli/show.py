@@ -32,7 +32,7 @@ console.width = max(
 @contextlib.contextmanager
 def progress(what: str) -> Iterator[Callable[..., None]]:
     """A progress bar; yields `update(done, total, note)`, also usable as `update(done, total)`."""
-    _only_our_bars()
+    only_our_bars()
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -79,7 +79,7 @@ def _lines(what: str) -> Callable[..., None]:
     return update
 
 
-def _only_our_bars() -> None:
+def only_our_bars() -> None:
     """Silences the bars with which the model libraries accompany every file they load."""
     import diffusers.utils.logging
     import transformers.utils.logging

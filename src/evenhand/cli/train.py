@@ -9,9 +9,7 @@ from typer import Argument, Option
 from evenhand.cli.options import Overrides, RunDirectory
 
 if TYPE_CHECKING:
-    from evenhand.recipes.denoising import LoraTraining
-    from evenhand.recipes.dft import Dft
-    from evenhand.recipes.dreambooth import Dreambooth
+    from evenhand.recipes.methods import Training
 
 
 def train(
@@ -42,6 +40,8 @@ def train(
 
         evenhand train lora/folder images.path=PICTURES model=sdxl
 
+        evenhand train fairtl/sd15 images.path=BALANCED
+
         evenhand train dreambooth/folder images.path=PICTURES --dry-run
     """
     from evenhand.recipes.methods import load_training
@@ -57,7 +57,7 @@ def train(
         print(f"{adapter.name}: {adapter}")  # of all weights it is a model
 
 
-def _dry(settings: "Dft | LoraTraining | Dreambooth", folder: Path) -> None:
+def _dry(settings: "Training", folder: Path) -> None:
     """Prints the resolved recipe and what it will cost."""
     import yaml
 
@@ -85,29 +85,11 @@ def _dry(settings: "Dft | LoraTraining | Dreambooth", folder: Path) -> None:
             print(f"# look at the clusters: {page}")
 
 
-def run(settings: "Dft | LoraTraining | Dreambooth", folder: Path, name: str) -> Path:
+def run(settings: "Training", folder: Path, name: str) -> Path:
     """Trains with a progress bar that shows the running gap, or the loss."""
     from evenhand.adapt import train as train_it
+    from evenhand.adapt.progress import told
     from evenhand.cli.show import progress
-    from evenhand.recipes.dft import Dft
 
-    runs = settings.runs if isinstance(settings, Dft) else 1
     with progress("training") as update:
-        smooth: dict[str, float] = {}
-
-        def show(done: int, row: dict[str, float]) -> None:
-            if "drawn" in row:
-                update(done, settings.steps * runs, f"{row['drawn']:.0f} of the model's own images")
-                return
-            for key, value in row.items():
-                if key.startswith("gap/") or key in ("loss", "prior"):
-                    smooth[key] = value if key not in smooth else 0.8 * smooth[key] + 0.2 * value
-            note = ", ".join(
-                f"{k.removeprefix('gap/')} gap {v:.2f}" if k.startswith("gap/") else f"{k} {v:.3f}"
-                for k, v in smooth.items()
-            )
-            if "alignment" in row:
-                note += f", loss {row['alignment']:.2f}"
-            update(done, settings.steps * runs, note)
-
-        return train_it(settings, folder, name=name, progress=show)
+        return train_it(settings, folder, name=name, progress=told(settings, update))

@@ -40,6 +40,13 @@ class _Trainer(_Open):
     digest: str | None = None
 
 
+class _Start(_Open):
+    """The adapter that a training began from, and who was trained against before."""
+
+    adapter: str = ""
+    classifiers: list[_Trainer] = []
+
+
 class _Target(_Open):
     shares: WrittenShares = {}
 
@@ -52,6 +59,7 @@ class _Description(_Open):
     """The keys of `adapter.json` that something is done with."""
 
     classifier: _Trainer | None = None
+    start: _Start | None = None
     token: Token | None = None
     settings: _Settings = _Settings()
     versions: dict[str, str] = {}
@@ -92,6 +100,18 @@ class Adapter:
         ours = self.weights.name in (LORA, SOFT_TOKENS)
         name = self.folder.resolve().name if ours else self.weights.stem
         return f"{self.origin or name}@{self.digest}"
+
+    @property
+    def classifiers(self) -> list[dict[str, Any]]:
+        """Those that it was trained against, and that the adapter was which it began from."""
+        own = self.described.get("classifier")
+        before = (self.described.get("start") or {}).get("classifiers", [])
+        return [*([own] if own else []), *before]
+
+    @property
+    def as_start(self) -> dict[str, Any]:
+        """What the description of an adapter that begins from this one says of it."""
+        return {"adapter": self.source, "classifiers": self.classifiers}
 
     def at(self, strength: float) -> "Mix":
         """This one alone, at a strength."""

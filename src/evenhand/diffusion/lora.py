@@ -136,7 +136,8 @@ def file_key(component: str, key: str) -> str:
 
 @contextlib.contextmanager
 def without_lora(modules: list[Any]) -> Iterator[None]:
-    """Context in which the modules run without their LoRA."""
+    """Context in which the modules run without their LoRA; what is trained stays as it was."""
+    trained = [(p, p.requires_grad) for module in modules for p in module.parameters()]
     for module in modules:
         module.disable_adapters()
     try:
@@ -144,3 +145,5 @@ def without_lora(modules: list[Any]) -> Iterator[None]:
     finally:
         for module in modules:
             module.enable_adapters()
+        for parameter, on in trained:  # enabling lets gradients reach all of the LoRA
+            parameter.requires_grad_(on)

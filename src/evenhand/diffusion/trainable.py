@@ -11,10 +11,11 @@ import functools
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
-from evenhand.core.adapters import LORA, SOFT_TOKENS
+from evenhand.core.adapters import LORA, SOFT_TOKENS, find_adapter
 from evenhand.diffusion.lora import attach_lora, components, lora_state, without_lora
 from evenhand.diffusion.own_weights import Before, attach_weights
 from evenhand.diffusion.pipeline import Diffusion
@@ -69,3 +70,10 @@ def attach(diffusion: Diffusion, what: Lora | SoftTokens | Weights, *, seed: int
         functools.partial(lora_state, diffusion.pipe, what),
         functools.partial(without_lora, modules),
     )
+
+
+def started_from(what: Lora | SoftTokens | Weights) -> dict[str, Any]:
+    """What the description of a training's result says of the adapter that it began from."""
+    if isinstance(what, Lora) and what.start:
+        return {"start": find_adapter(what.start).as_start}
+    return {}

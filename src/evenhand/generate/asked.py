@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 
 from evenhand.core.errors import UserError, unknown
 from evenhand.core.prompts import Prompt
+from evenhand.core.words import Telltale
 from evenhand.generate.contexts import Context, check_slots, contexts_of, filled, slots_of
 from evenhand.generate.drawers import Drawer, texts_of
 from evenhand.generate.quotas import Quotas, Stream, apportioned, cells_of, feed, name_of
-from evenhand.generate.words import Telltale
+from evenhand.generate.words import telltale
 from evenhand.recipes.generate import Generate
 from evenhand.recipes.judge import JudgeConfig
 
@@ -51,7 +52,7 @@ def linter_of(
     config: Generate, judge: JudgeConfig, classes: Mapping[str, Sequence[str]]
 ) -> Telltale:
     """Who refuses contexts that tell a class."""
-    return Telltale(list(classes), judge, config.wording, config.synonyms, config.contexts.allow)
+    return telltale(list(classes), judge, config.wording, config.synonyms, config.contexts.allow)
 
 
 def splits_of(config: Generate, contexts: Sequence[Context]) -> list[str]:
@@ -149,6 +150,17 @@ def _prompt(
     text = filled(config.prompt, {**texts_of(drawer), **context.slots, **words})
     concept = ", ".join(x for x in context.slots.values() if x) or config.prompt
     return Prompt(text, concept, context.group or "contexts", split, dict(cell))
+
+
+def neutral_prompts(config: Generate, classes: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """For each prompt of a recipe that says a cell, the same prompt without it."""
+    found = {}
+    for context in contexts_of(config.contexts):
+        text = " ".join(_prompt(config, context, "", {}).text.split())
+        for cell in cells_of(classes):
+            said = dict(zip(classes, cell, strict=True))
+            found[_prompt(config, context, "", said).text] = text
+    return found
 
 
 def _asking(prompt: Prompt, asked: Mapping[str, str]) -> Prompt:

@@ -1,4 +1,4 @@
-"""Which words tell a class, so that no context may hold them; and negated wording.
+"""Negated wording, and which words tell a class of a recipe, so that no context may hold them.
 
 Text-to-image models follow a negation badly ("not smiling" draws smiles), and a context that names
 a class decides it in every cell that it is crossed with.
@@ -8,16 +8,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from evenhand.core.errors import UserError
+from evenhand.core.words import Telltale
 from evenhand.recipes.judge import JudgeConfig
 
 NEGATION = re.compile(r"\b(not|no|without|never|non|nor|neither|none)\b|n't\b", re.I)
-PLAIN = frozenset(
-    {"a", "an", "and", "as", "at", "by", "for", "from", "her", "his", "in", "into", "is", "its"}
-    | {"of", "off", "on", "or", "out", "over", "that", "the", "their", "this", "to", "under", "up"}
-    | {"who", "with"}
-)  # words that tell no class by themselves
-WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
-IRREGULAR = {"children": "child", "people": "person", "ladies": "lady", "wives": "wife"}
+ADVICE = "contexts stand in every cell; word it otherwise, or put the word under contexts.allow"
 
 
 def refuse_negated(wording: Mapping[str, Mapping[str, str]]) -> None:
@@ -32,12 +27,14 @@ def refuse_negated(wording: Mapping[str, Mapping[str, str]]) -> None:
                 )
 
 
-class Telltale:
-    """The words that tell a class of some attributes.
-
-    They are the classes' names, their wording and synonyms, and what the judge calls them. Words
-    that stand with every class of an attribute ("with light skin", "with dark skin") tell none of
-    them and may be used.
+def telltale(
+    names: Sequence[str],
+    judge: JudgeConfig,
+    wording: Mapping[str, Mapping[str, str]],
+    synonyms: Mapping[str, Mapping[str, Sequence[str]]],
+    allow: Iterable[str] = (),
+) -> Telltale:
+    """The words that tell a class: names, wording and synonyms, and what the judge calls them.
 
     Args:
         names: of the attributes.
@@ -46,59 +43,13 @@ class Telltale:
         synonyms: of the recipe.
         allow: words that may be used nevertheless.
     """
-
-    def __init__(
-        self,
-        names: Sequence[str],
-        judge: JudgeConfig,
-        wording: Mapping[str, Mapping[str, str]],
-        synonyms: Mapping[str, Mapping[str, Sequence[str]]],
-        allow: Iterable[str] = (),
-    ) -> None:
-        self.classes: dict[str, tuple[str, str]] = {}
-        free = {stem(word) for word in allow}
-        for name in names:
-            said = {
-                cls: {
-                    word
-                    for text in _texts(name, cls, judge, wording, synonyms)
-                    for word in _words(text)
-                }
-                for cls in judge.known[name].classes
-            }
-            for cls, words in said.items():
-                for word in words - set.intersection(*said.values()) - PLAIN - free:
-                    self.classes.setdefault(word, (name, cls))
-
-    def refuse(self, text: str, where: str) -> None:
-        """Raises UserError where a text tells a class, with the row and the word."""
-        for found in WORD.findall(text):
-            for word in [found, *found.split("-")]:
-                if stem(word) in self.classes:
-                    name, cls = self.classes[stem(word)]
-                    raise UserError(
-                        f"{where}: {text!r} holds {word!r}, which tells {name} ({cls}): contexts "
-                        "stand in every cell; word it otherwise, or put the word under "
-                        "contexts.allow"
-                    )
-
-
-def stem(word: str) -> str:
-    """A word without plural and possessive endings, in small letters: "Women's" -> "woman"."""
-    word = re.sub(r"['’]s?$", "", word.lower())
-    if word in IRREGULAR:
-        return IRREGULAR[word]
-    if word.endswith("men"):
-        return f"{word[:-3]}man"
-    if word.endswith("ies") and len(word) > 4:
-        return f"{word[:-3]}y"
-    if re.search(r"(s|x|z|ch|sh)es$", word):
-        return word[:-2]
-    return word[:-1] if re.search(r"[^siu]s$", word) else word
-
-
-def _words(text: str) -> list[str]:
-    return [stem(word) for word in WORD.findall(text)]
+    texts = {
+        name: {
+            cls: _texts(name, cls, judge, wording, synonyms) for cls in judge.known[name].classes
+        }
+        for name in names
+    }
+    return Telltale(texts, allow, ADVICE)
 
 
 def _texts(

@@ -18,10 +18,10 @@ from evenhand.core.files import digest_of, write_text
 from evenhand.core.locks import lease
 from evenhand.core.records import hash63
 from evenhand.core.services import Nonsense, ask
+from evenhand.core.words import Telltale
 from evenhand.generate.asked import linter_of
 from evenhand.generate.contexts import check_slots, drawn, filled
 from evenhand.generate.plan import classes_of, judge_of
-from evenhand.generate.words import Telltale
 from evenhand.recipes.generate import Generate, LanguageModel
 from evenhand.recipes.model import load_model
 

@@ -46,7 +46,7 @@ def judge_is_trainer(
     trained = [
         adapter.name
         for adapter in adapters
-        if (adapter.described.get("classifier") or {}).get("digest") == judge.digest
+        if judge.digest in [classifier.get("digest") for classifier in adapter.classifiers]
     ]
     if not trained:
         return {}

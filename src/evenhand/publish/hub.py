@@ -18,11 +18,13 @@ from evenhand.core.errors import UserError
 from evenhand.core.references import FOLDER
 from evenhand.core.requests import LOGIN, NotThere, Say, refuse_without_token, tried
 from evenhand.core.schema import read_json
+from evenhand.publish import space
 from evenhand.publish.ready import refuse_unready
 
 KEPT = {".gitattributes"}  # the Hub's own
 MARK = {  # by which a push knows its own kind
     "model": ("adapter.json", "set.json", "classifier.json", "classifier.yaml"),
+    "space": (space.MARK,),
     "dataset": ("report.json", "dataset.json"),
 }
 REPORT = ("README.md", "report.json", "report.html", "run.json", "records.jsonl")
@@ -52,13 +54,17 @@ def contents(folder: pathlib.Path) -> tuple[str, dict[str, pathlib.Path]]:
     """What of a folder is pushed: the kind of repository, and its files by path.
 
     An adapter, a set of them, or a classifier goes to a `model`; a report with its records and
-    images to a `dataset`, and so does an image set with its shards.
+    images to a `dataset`, and so does an image set with its shards; what `write_space` wrote to a
+    `space`.
 
     Raises:
         UserError: the folder holds none of these, or an adapter without a card.
     """
     kind = "model"
-    if (folder / "adapter.json").is_file():
+    if (folder / space.MARK).is_file():
+        kind = "space"
+        files = [p for p in folder.rglob("*") if "__pycache__" not in p.parts]
+    elif (folder / "adapter.json").is_file():
         find_adapter(str(folder.resolve()))  # refuses one that is not complete
         if not (folder / "README.md").is_file():
             raise UserError(
@@ -140,11 +146,7 @@ def push(
         refuse_unready(folder)
     refuse_without_token()
     api = HfApi()
-    made = tried(
-        repo,
-        lambda: api.create_repo(repo, repo_type=kind, private=private, exist_ok=True),
-        say=say,
-    )
+    made = tried(repo, lambda: _made(api, repo, kind, private), say=say)
     name = made.repo_id
 
     def once() -> str:
@@ -166,6 +168,12 @@ def push(
         return f"{made}/tree/{found.oid}"
 
     return tried(name, once, say=say)
+
+
+def _made(api: HfApi, repo: str, kind: str, private: bool) -> Any:
+    """The address of a repository, which is made where it is not there."""
+    sdk = "gradio" if kind == "space" else None
+    return api.create_repo(repo, repo_type=kind, private=private, exist_ok=True, space_sdk=sdk)
 
 
 def pull(repo: str, folder: pathlib.Path, *, revision: str | None = None, say: Say = print) -> str:

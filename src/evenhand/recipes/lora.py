@@ -1,10 +1,10 @@
 """The schema of what is trained in a pipeline: LoRA, soft tokens, or the weights themselves."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from evenhand.core.adapters import Token
+from evenhand.core.adapters import Token, find_adapter
 from evenhand.core.schema import Count, Strict
 
 
@@ -22,6 +22,15 @@ class Lora(Strict):
     rank: Count = 8
     modules: Annotated[list[str], Field(min_length=1)] | None = None
     start: str | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """Its values as a run keeps them: `start` by its name and the digest of its weights.
+
+        Raises:
+            UserError: there is no such adapter.
+        """
+        values = self.model_dump(mode="json")
+        return {**values, "start": find_adapter(self.start).source} if self.start else values
 
 
 class SoftTokens(Strict):

@@ -6,15 +6,14 @@ from evenhand.core.schema import check, override, read_yaml
 from evenhand.recipes.denoising import LoraTraining
 from evenhand.recipes.dft import Dft
 from evenhand.recipes.dreambooth import Dreambooth
+from evenhand.recipes.fairtl import FairTl
 
-METHODS = {  # by the folder of the recipes that ship
-    "dft": Dft,
-    "lora": LoraTraining,
-    "dreambooth": Dreambooth,
-}
+Training = Dft | LoraTraining | FairTl | Dreambooth
+# by the folder of the recipes that ship
+METHODS = {"dft": Dft, "lora": LoraTraining, "fairtl": FairTl, "dreambooth": Dreambooth}
 
 
-def load_training(name: str, overrides: list[str] | None = None) -> Dft | LoraTraining | Dreambooth:
+def load_training(name: str, overrides: list[str] | None = None) -> Training:
     """A training recipe by name (`dft/emoji-gender`) or path.
 
     The method of one that ships is the name of its folder. A file of the user's says it by its key

@@ -21,6 +21,7 @@ SCHEDULES = {  # transformers' names, and the options that each takes
     "cosine": {"num_cycles"},
     "cosine_with_restarts": {"num_cycles"},
     "polynomial": {"lr_end", "power"},
+    "warmup_stable_decay": {"num_decay_steps"},
 }
 MOVED = {  # where recipes held these settings before they shared one block
     **{
@@ -72,7 +73,7 @@ class Optimisation(Strict):
         momentum: of SGD; 0.9 when None.
         schedule: transformers' name of what the learning rate does after the warm-up.
         schedule_options: of the schedule: `num_cycles` of the cosines, `lr_end` and `power` of
-            `polynomial`.
+            `polynomial`, `num_decay_steps` of `warmup_stable_decay`, which needs it.
         warmup: steps over which the learning rate rises; below 1 a share of all steps. Step s
             (from 0) of w has the factor (s + 1)/w.
         clip: largest norm of the gradient of all trained parameters together; longer ones are
@@ -87,9 +88,14 @@ class Optimisation(Strict):
     weight_decay: Decay = 0.0
     betas: tuple[Beta, Beta] | None = None
     momentum: Beta | None = None
-    schedule: Literal["constant", "linear", "cosine", "cosine_with_restarts", "polynomial"] = (
-        "cosine"
-    )
+    schedule: Literal[
+        "constant",
+        "linear",
+        "cosine",
+        "cosine_with_restarts",
+        "polynomial",
+        "warmup_stable_decay",
+    ] = "cosine"
     schedule_options: dict[str, float] = {}
     warmup: Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.05
     clip: Rate | None = 1.0
@@ -111,6 +117,12 @@ class Optimisation(Strict):
             raise ValueError(
                 f"schedule_options: {', '.join(sorted(unknown))} is no option of the schedule "
                 f"{self.schedule}, which takes {takes}"
+            )
+        decay = self.schedule_options.get("num_decay_steps", 0)
+        if self.schedule == "warmup_stable_decay" and (decay < 1 or decay != int(decay)):
+            raise ValueError(
+                "schedule_options.num_decay_steps: warmup_stable_decay needs the number of steps, "
+                f"at the end, over which the learning rate falls (given: {decay:g})"
             )
         end = self.schedule_options.get("lr_end", 1e-7)
         if self.schedule == "polynomial" and end >= self.learning_rate:

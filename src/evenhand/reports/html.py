@@ -3,6 +3,7 @@
 `report.json` and one self-contained HTML page that needs no network and no tool to read.
 """
 
+import functools
 import itertools
 import json
 import os
@@ -152,12 +153,13 @@ def _write_page(
     write_text(path, html)
 
 
-def page_template(name: str) -> Any:
-    """A page's template; what is put into it is escaped."""
+@functools.cache
+def page_template(name: str, package: str = "evenhand.reports") -> Any:
+    """A page's template, of a room; what is put into it is escaped."""
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("evenhand.reports", "templates"),
+        loader=jinja2.PackageLoader(package, "templates"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -15,7 +15,7 @@ from evenhand.diffusion.adapters import save_adapter
 from evenhand.diffusion.denoising import Denoising
 from evenhand.diffusion.pipeline import load_diffusion
 from evenhand.diffusion.references import save_references
-from evenhand.diffusion.trainable import Trainable, attach
+from evenhand.diffusion.trainable import Trainable, attach, started_from
 from evenhand.recipes.denoising import DenoisingTraining
 from evenhand.recipes.lora import Weights
 from evenhand.recipes.model import load_model
@@ -34,7 +34,8 @@ def resolved(recipe: Recipe) -> Recipe:
 
 def settings_of(recipe: DenoisingTraining) -> dict[str, Any]:
     """What a run's folder keeps of a recipe, the model's name in one spelling."""
-    return {**recipe.model_dump(mode="json"), "model": one_spelling(recipe.model)}
+    lora = recipe.lora and recipe.lora.settings()
+    return {**recipe.model_dump(mode="json"), "model": one_spelling(recipe.model), "lora": lora}
 
 
 def load_denoising(recipe: DenoisingTraining, accelerator: Any) -> Denoising:
@@ -70,7 +71,6 @@ def save_trained(
     denoising: Denoising,
     trainable: Trainable,
     captions: Iterable[str],
-    **more: Any,
 ) -> None:
     """Writes the result: an adapter with reference images of the first captions, or a model.
 
@@ -84,7 +84,6 @@ def save_trained(
         denoising: the model.
         trainable: what was trained in it.
         captions: such as it was trained on.
-        more: what else is to be said of how it was made.
     """
     diffusion = denoising.diffusion
     description = {
@@ -92,7 +91,7 @@ def save_trained(
         "recipe": name,
         "settings": recipe.model_dump(mode="json"),
         "versions": versions(),
-        **more,
+        **started_from(recipe.trained),
     }
     if not isinstance(recipe.trained, Weights):
         save_adapter(folder, LORA, trainable.state(), description)

@@ -77,14 +77,19 @@ def captioned(wanted: Captioned, denoising: Denoising, folder: pathlib.Path) -> 
         UserError: the data or a column of the caption is not there, no image can be read, or a
             caption is empty.
     """
-    rows = rows_of(wanted)
-    captions = captions_of(rows, wanted)
-    found, kept = encoded(rows, wanted, denoising, folder)
+    return of_rows(*rows_of(wanted), wanted, denoising, folder / "images.safetensors")
+
+
+def of_rows(
+    rows: Any, captions: list[str], wanted: Captioned, denoising: Denoising, file: pathlib.Path
+) -> Examples:
+    """As `captioned`, of some rows of the data and the caption of each; kept in a file."""
+    found, kept = encoded(rows, wanted, denoising, file)
     return Examples(found, [captions[i] for i in kept])
 
 
 def encoded(
-    rows: Any, wanted: Captioned, denoising: Denoising, folder: pathlib.Path
+    rows: Any, wanted: Captioned, denoising: Denoising, file: pathlib.Path
 ) -> tuple[Tensor, list[int]]:
     """Latents `[M, V, *shape]` of the rows whose images can be read, and the numbers of these.
 
@@ -98,7 +103,7 @@ def encoded(
             yield indices, _cut(images, *denoising.size)
 
     what = [digests(rows), wanted.flip]
-    found, kept = _encoded(folder / "images.safetensors", what, denoising, batches(), wanted.flip)
+    found, kept = _encoded(file, what, denoising, batches(), wanted.flip)
     if not len(kept):
         raise UserError(f"{wanted.path}: holds no image that can be read")
     return found, kept
@@ -109,7 +114,7 @@ def of_the_model(
     denoising: Denoising,
     folder: pathlib.Path,
     seed: int,
-    tell: Callable[[int], None] = lambda drawn: None,
+    tell: Callable[[int], None] = lambda images: None,
 ) -> Examples:
     """Images that the model itself draws of prompts, encoded once and kept in the run's folder.
 
@@ -121,8 +126,21 @@ def of_the_model(
         tell: called before the first image and after each batch, with the number drawn.
     """
     prompts = [prior.prompts[i % len(prior.prompts)] for i in range(prior.images)]
+    found = drawn(prompts, denoising, folder / "prior.safetensors", "prior", seed, tell)
+    return Examples(found, prompts, prior.weight)
+
+
+def drawn(
+    prompts: list[str],
+    denoising: Denoising,
+    file: pathlib.Path,
+    purpose: str,
+    seed: int,
+    tell: Callable[[int], None] = lambda images: None,
+) -> Tensor:
+    """Latents `[M, 1, *shape]` of images that the model draws of M prompts, kept in a file."""
     rows = [
-        (Prompt(text, text, "prior", "train"), image_seed("prior", seed, text, i))
+        (Prompt(text, text, purpose, "train"), image_seed(purpose, seed, text, i))
         for i, text in enumerate(prompts)
     ]
 
@@ -135,11 +153,20 @@ def of_the_model(
             tell(done)
 
     what = [prompts, seed, denoising.diffusion.settings.model_dump(mode="json")]
-    found, _ = _encoded(folder / "prior.safetensors", what, denoising, batches(), flip=False)
-    return Examples(found, prompts, prior.weight)
+    return _encoded(file, what, denoising, batches(), flip=False)[0]
 
 
-def rows_of(wanted: Captioned) -> Any:
+def rows_of(wanted: Captioned) -> tuple[Any, list[str]]:
+    """The data's rows, and the caption of each.
+
+    Raises:
+        UserError: the data or a column of the caption is not there, or a caption is empty.
+    """
+    rows = data_of(wanted)
+    return rows, captions_of(rows, wanted)
+
+
+def data_of(wanted: Captioned) -> Any:
     """The data's rows, of the split that the recipe names. Raises UserError without that split."""
     import datasets
 

@@ -22,7 +22,7 @@ from evenhand.diffusion.adapters import save_adapter
 from evenhand.diffusion.pipeline import Diffusion, load_diffusion
 from evenhand.diffusion.references import save_references
 from evenhand.diffusion.tokens import cut_short
-from evenhand.diffusion.trainable import Trainable, attach
+from evenhand.diffusion.trainable import Trainable, attach, started_from
 from evenhand.features.networks import load_features
 from evenhand.judges.base import Judge, answers
 from evenhand.judges.registry import load_judge
@@ -107,6 +107,7 @@ class Context:
                     ),
                     "classifier": {"name": self.classifier.name, "digest": self.classifier.digest},
                     "versions": versions(),
+                    **started_from(recipe.trained),
                 },
             )
             save_references(folder, self.diffusion, plan.neutral, recipe.seed, machine())

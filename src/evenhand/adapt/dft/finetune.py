@@ -127,6 +127,7 @@ def _one_spelling(recipe: Dft) -> dict[str, Any]:
         "model": one_spelling(recipe.model),
         "classifier": one_spelling(recipe.classifier),
         "prompts": prompts,
+        "lora": recipe.lora and recipe.lora.settings(),
     }
 
 

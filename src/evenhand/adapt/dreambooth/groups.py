@@ -9,7 +9,7 @@ from evenhand.core.errors import UserError
 from evenhand.images.labelled import values, values_found
 from evenhand.recipes.dreambooth import Dreambooth
 from evenhand.recipes.labels import Labels
-from evenhand.training.examples import rows_of
+from evenhand.training.examples import data_of
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def find_groups(recipe: Dreambooth) -> Groups:
     Raises:
         UserError: the data or a column is not there, or no image is of a group.
     """
-    rows, path = rows_of(recipe.images), recipe.images.path
+    rows, path = data_of(recipe.images), recipe.images.path
     named: Mapping[str, str | Labels] = (
         recipe.groups
         if isinstance(recipe.groups, dict)

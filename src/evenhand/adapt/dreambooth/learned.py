@@ -50,7 +50,7 @@ def encoded_parts(
     recipe: Dreambooth, found: Groups, parts: list[Part], denoising: Denoising, cache: pathlib.Path
 ) -> tuple[list[Part], dict[int, torch.Tensor]]:
     """The parts without images that cannot be read, and the latents of each row."""
-    latents, kept = encoded(found.rows, recipe.images, denoising, cache)
+    latents, kept = encoded(found.rows, recipe.images, denoising, cache / "images.safetensors")
     of = dict(zip(kept, latents, strict=True))
     return [Part(p.name, p.group, p.cluster, [i for i in p.rows if i in of]) for p in parts], of
 

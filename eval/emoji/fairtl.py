@@ -1,0 +1,270 @@
+"""Transfer to a reference set on the embedded model, beside its peers: the benchmark's table.
+
+    python eval/emoji/fairtl.py                    # all arms that are not done yet, then the table
+    python eval/emoji/fairtl.py --only encoder-1000-1 --only source
+    python eval/emoji/fairtl.py --table            # what is done, without running anything
+
+Writes eval/results/emoji-fairtl.json. Reference sets are drawings of 14 occupations' names with
+captions that leave the gender open, women and men alike within each title; the six held-out
+occupations are in none. `emoji-judge`, which trained nothing, perceives 40 or 24 images of each of
+six trained and six held-out names, and 4 of each prompt that says a gender, at guidance 1. Runs in
+runs/eval/fairtl are continued when they were cut. Settings were chosen on emoji-siblings.
+"""
+
+import argparse
+import json
+import pathlib
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from fairtl_sets import HELD_OUT, JUDGED, Looking, prompts, reference, scene, write_set
+
+from evenhand.adapt import train
+from evenhand.core.files import write_json
+from evenhand.core.locks import exclusive
+from evenhand.core.records import read_run
+from evenhand.core.resources import ROOT
+from evenhand.measure import measure
+from evenhand.recipes.measure import Measure
+from evenhand.recipes.methods import load_training
+from evenhand.training.run_directory import versions
+
+OUT = ROOT / "eval" / "results" / "emoji-fairtl.json"
+RUNS = pathlib.Path("runs/eval/fairtl")
+IMAGES, EXPLICIT = 24, 4  # of a prompt
+MORE = 40  # of the arms `encoder-1000`
+DENOISER = [
+    "lora={part: denoiser, rank: 8}",
+    "steps=100",
+    "optimisation.schedule_options={num_decay_steps: 30}",
+]
+WEIGHTS = [
+    "lora=null",
+    "weights={part: denoiser}",
+    "optimisation.learning_rate=3e-4",
+    *DENOISER[1:],
+]
+PLUS = ["feedback={asked: said, share: 0.4}", "probing={steps: 40, seeds: 3}"]
+NO_KEEP = "keep=null"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A training: its recipe's changes, the reference images, the seed.
+
+    Attributes:
+        recipe: that ships.
+        changes: of it.
+        images: of the reference set; 0 without one.
+        seed: of the training and of the set.
+        skewed: whether the set is as skewed as the world.
+        start: arm whose adapter is the beginning.
+    """
+
+    recipe: str = "fairtl/emoji"
+    changes: list[str] = field(default_factory=list)
+    images: int = 1000
+    seed: int = 1
+    skewed: bool = False
+    start: str | None = None
+
+
+def arms() -> dict[str, Arm]:
+    """All arms, the most important first."""
+    found = {"encoder-1000-1": Arm()}
+    found["weights-50"] = Arm(changes=[*WEIGHTS, NO_KEEP], images=50)
+    found["control-same"] = Arm(changes=[*DENOISER, "feedback={asked: same, share: 0.4}", NO_KEEP])
+    found |= {f"encoder-1000-{s}": Arm(seed=s) for s in (2, 3)}
+    for n in (200, 50):
+        found |= {
+            f"encoder-{n}-1": Arm(images=n),
+            f"encoder-plus-{n}-1": Arm(changes=PLUS, images=n),
+        }
+    found["denoiser-1000-1"] = Arm(changes=DENOISER)
+    found["dft-after"] = Arm("dft/emoji-gender", ["steps=30"], start="encoder-1000-1")
+    found["skewed"] = Arm(skewed=True)
+    found["encoder-no-keep"] = Arm(changes=[NO_KEEP])
+    found["words-only"] = Arm(
+        changes=["images=null", "held_out=null", "feedback={asked: said, share: 1}"], images=0
+    )
+    found["importance-200"] = Arm(
+        changes=[
+            "importance={images: {path: BIASED}, features: {kind: classifier}, "
+            "judge: emoji-trainer}"
+        ],
+        images=200,
+    )
+    found["dft"] = Arm("dft/emoji-gender")
+    for s in (2, 3):
+        for n in (200, 50):
+            found[f"encoder-{n}-{s}"] = Arm(images=n, seed=s)
+            found[f"encoder-plus-{n}-{s}"] = Arm(changes=PLUS, images=n, seed=s)
+        found[f"denoiser-1000-{s}"] = Arm(changes=DENOISER, seed=s)
+    return found
+
+
+def sets_of(arm: Arm) -> tuple[pathlib.Path | None, pathlib.Path | None]:
+    """The folders of an arm's reference set, and of the same scenes drawn again."""
+    if not arm.images or arm.recipe != "fairtl/emoji":
+        return None, None
+    here = reference(RUNS / "sets", arm.images, arm.seed, skewed=arm.skewed)
+    again = scene(arm.images, arm.seed, skewed=arm.skewed)
+    return here, write_set(here.with_name(f"{here.name}-twin"), again, 1000 + arm.seed)
+
+
+def trained(name: str, arm: Arm) -> tuple[pathlib.Path, float]:
+    """Trains an arm, once; returns its adapter or model, and the processor's seconds."""
+    folder, done = RUNS / name / "training", RUNS / name / "trained.json"
+    if done.is_file():
+        found = json.loads(done.read_text(encoding="utf-8"))
+        return folder / found["place"], found["seconds"]
+    changes = [f"seed={arm.seed}", *arm.changes]
+    if arm.images and arm.recipe == "fairtl/emoji":
+        changes = [f"images.path={sets_of(arm)[0]}", *changes]
+    biased = reference(RUNS / "sets", 1000, 77, skewed=True) if "importance" in name else None
+    changes = [x.replace("BIASED", str(biased)) for x in changes]
+    if arm.start:
+        changes.append(f"lora.start={trained(arm.start, arms()[arm.start])[0]}")
+    recipe = load_training(arm.recipe, changes)
+    started = time.process_time()
+    place = train(recipe, folder, name=arm.recipe, progress=lambda *_: None)
+    seconds = time.process_time() - started
+    write_json(done, {"place": place.name, "seconds": round(seconds, 1)})
+    return place, seconds
+
+
+def images_of(name: str) -> int:
+    """Neutral images of a prompt by which an arm is judged."""
+    return MORE if name.startswith("encoder-1000") else IMAGES
+
+
+def judged(name: str, place: pathlib.Path | None) -> dict[str, Any]:
+    """Gap, shares, explicit prompts and occupations of the source or an adapted model."""
+    model = str(place.with_suffix(".yaml")) if place and place.name == "model" else "emoji"
+    config = Measure(
+        model=model,
+        adapter=str(place) if place and place.name == "adapter" else None,
+        prompts=[prompts(RUNS, {"trained": JUDGED, "held_out": HELD_OUT})],
+        judge="emoji-judge",
+        attributes=["gender"],
+        target={"gender": {"woman": 0.5, "man": 0.5}},
+        images=images_of(name),
+        explicit_images=EXPLICIT if place else 12,
+        batch=24,
+        seed=2027,
+    )
+    report = measure(config, RUNS / name / "measure")
+    found = report.attributes["gender"]
+    assert found.explicit is not None
+    out: dict[str, Any] = {"explicit": plain_of(found.explicit.all)}
+    for split in ("trained", "held_out"):
+        x = found.splits[split]
+        out[split] = {
+            "gap_found": x.gap_found,
+            "gap_floor": x.gap_floor,
+            "gap": plain_of(x.gap),
+            "discrepancy": plain_of(x.discrepancy),
+            "majority": majority(report, split),
+            "occupation": plain_of(report.concept_fidelity[split]),
+        }
+    return out
+
+
+def plain_of(x: Any) -> list[float | None] | None:
+    """Value and interval of a report's number."""
+    return x and [None if y is None else round(float(y), 4) for y in (x.value, x.low, x.high)]
+
+
+def majority(report: Any, split: str) -> float:
+    """Mean share, among women and men, of the class that the source draws more often of a name."""
+    from evenhand.emoji.world import load_world
+
+    shares = []
+    for prompt in report.attributes["gender"].prompts:
+        if prompt.split == split:
+            table = load_world().shares(prompt.concept, "gender")
+            first = "woman" if table[0] > table[1] else "man"
+            found = {c: prompt.shares[c].value or 0.0 for c in ("woman", "man")}
+            shares.append(found[first] / max(sum(found.values()), 1e-9))
+    return round(sum(shares) / len(shares), 4)
+
+
+def mixed() -> dict[str, Any]:
+    """The peer that puts a class word, drawn from the target, in front: of the source's images."""
+    records = [r for r in read_run(RUNS / "source" / "measure")[1] if r.states]
+    out = {}
+    for split in ("trained", "held_out"):
+        gaps = []
+        for concept in JUDGED if split == "trained" else HELD_OUT:
+            mine = [r for r in records if r.concept == concept]
+            called = [max(r.probs["gender"], key=r.probs["gender"].__getitem__) for r in mine]
+            women, men = called.count("woman"), called.count("man")
+            gaps.append(abs(women - men) / (women + men))
+        out[split] = {"gap_found": round(sum(gaps) / len(gaps), 4)}
+    return out
+
+
+def run(name: str, looking: list[Looking] | None) -> None:
+    """Trains and judges an arm, once, and then, unless `looking` is None, looks at its images."""
+    path, images = RUNS / name / "result.json", RUNS / name / "images.json"
+    with exclusive(RUNS / name, "benchmark"):
+        arm = arms().get(name)
+        if not path.is_file():
+            place, seconds = trained(name, arm) if arm else (None, 0.0)
+            found = {**judged(name, place), "seconds": round(seconds, 1)}
+            if arm is None:
+                found["mixed"] = mixed()
+            write_json(path, found)
+        if looking is not None and not images.is_file():
+            looking or looking.append(Looking())
+            sets = sets_of(arm) if arm else (None, None)
+            write_json(images, looking[0].measured(RUNS / name / "measure", *sets))
+
+
+def table() -> None:
+    """Prints what is done, and writes the results."""
+    rows = {}
+    every = arms()
+    for name in ["source", *every]:
+        path = RUNS / name / "result.json"
+        if path.is_file():
+            rows[name] = json.loads(path.read_text(encoding="utf-8"))
+            rows[name]["images_of_a_prompt"] = images_of(name)
+            images = path.with_name("images.json")
+            looked = json.loads(images.read_text(encoding="utf-8")) if images.is_file() else {}
+            rows[name]["images"] = looked
+            if name in every:
+                rows[name]["reference_images"] = every[name].images
+                rows[name]["changes"] = every[name].changes
+    print(f"{'arm':22} {'gap t/h':>10} {'less chance t/h':>32} {'majority':>10} {'expl':>5} "
+          f"{'occ':>5} {'closer':>7} {'CPU s':>6}")  # fmt: skip
+    for name, row in rows.items():
+        t, h = row["trained"], row["held_out"]
+        gaps = " ".join("{:.2f} [{:.2f},{:.2f}]".format(*x["gap"]) for x in (t, h))
+        closer = row["images"].get("closer", [None])[0]
+        print(f"{name:22} {t['gap_found']:.2f}/{h['gap_found']:.2f} {gaps:>32} "
+              f"{t['majority']:.2f}/{h['majority']:.2f} {row['explicit'][0]:.2f} "
+              f"{h['occupation'][0]:.2f} {closer if closer is None else round(closer, 2)!s:>7} "
+              f"{row['seconds']:6.0f}")  # fmt: skip
+    write_json(OUT, {"explicit": EXPLICIT, "versions": versions(), "arms": rows})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", action="append", default=[], help="an arm, or source")
+    parser.add_argument("--only-judge", action="store_true", help="no measures of image sets")
+    parser.add_argument("--table", action="store_true", help="run nothing")
+    args = parser.parse_args()
+    looking: list[Looking] = []
+    if not args.table:
+        for name in args.only or [*list(arms())[:3], "source", *list(arms())[3:]]:
+            run(name, None if args.only_judge else looking)
+            print(f"done: {name}", flush=True)
+    table()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Importance weights of a biased set (Choi et al., ICML 2020, arXiv 1910.12008)."""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from evenhand.core.errors import UserError
+from evenhand.core.files import write_json
+from evenhand.diffusion.denoising import Denoising
+from evenhand.features.networks import load_features
+from evenhand.images.labelled import readable
+from evenhand.images.tensors import in_batches
+from evenhand.judges.registry import load_judge
+from evenhand.recipes.denoising import Captioned
+from evenhand.recipes.fairtl import FairTl
+from evenhand.recipes.judge import find_judge
+from evenhand.training.examples import Examples, of_rows, rows_of
+
+
+def weighted(
+    recipe: FairTl, reference: Examples, denoising: Denoising, folder: pathlib.Path
+) -> dict[str, Examples]:
+    """The reference set and the biased one, whose images have weights, as parts of one loss.
+
+    A weight is d/(1 - d), where a logistic classifier, which did not see the image, says d that it
+    is of the reference set; both sets count as equally large there. Their mean is brought to 1.
+
+    Raises:
+        UserError: images or features that cannot be had.
+    """
+    assert recipe.importance is not None and recipe.images is not None
+    wanted = recipe.importance.images
+    rows, captions = rows_of(wanted)
+    biased = of_rows(rows, captions, wanted, denoising, folder / "biased.safetensors")
+    embed = _features(recipe, denoising)
+    ours, theirs = (_embedded(x, embed) for x in (recipe.images, wanted))
+    ratios = density_ratios(ours, theirs)
+    if len(ratios) != len(biased):
+        raise UserError(f"{wanted.path}: changed while it was read")
+    n, m = len(reference), len(biased)
+    write_json(
+        folder / "importance.json",
+        {
+            "images": m,
+            "effective": round(float(ratios.sum() ** 2 / (ratios**2).sum()), 1),
+            "greatest": round(float(ratios.max()), 3),
+        },
+    )
+    mine = Examples(reference.latents, reference.captions, n / (n + m))
+    return {
+        "loss": mine,
+        "biased": Examples(biased.latents, biased.captions, m / (n + m), importance=ratios),
+    }
+
+
+def density_ratios(reference: np.ndarray, biased: np.ndarray) -> Tensor:
+    """Weights `[M]`, mean 1, of biased features `[M, D]` against the reference's `[N, D]`."""
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import cross_val_predict
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    x = np.concatenate([reference, biased])
+    y = np.repeat([1, 0], [len(reference), len(biased)])
+    if len(reference) < 5 or len(biased) < 5:
+        raise UserError("importance: a set of fewer than 5 images has no density to speak of")
+    linear = make_pipeline(
+        StandardScaler(), LogisticRegression(max_iter=1000, class_weight="balanced")
+    )
+    model = CalibratedClassifierCV(linear, method="sigmoid", cv=5)
+    found: Any = cross_val_predict(model, x, y, cv=5, method="predict_proba")
+    d = found[len(reference) :, 1]
+    ratios = d / np.maximum(1 - d, 1e-6)
+    return torch.tensor(ratios / ratios.mean(), dtype=torch.float32)
+
+
+def _features(recipe: FairTl, denoising: Denoising) -> Any:
+    """The network in whose features the sets are told apart."""
+    assert recipe.importance is not None
+    device, judge = denoising.diffusion.device, recipe.importance.judge
+    if recipe.importance.features.kind == "classifier" and not judge:
+        raise UserError("importance.features: kind classifier needs importance.judge")
+    of_judge = load_judge(find_judge(judge), device=device).features if judge else (lambda x: x)
+    ((_, embed),) = load_features([recipe.importance.features], of_judge, device=device)
+    return lambda images: embed(images.to(device)).flatten(1)
+
+
+@torch.no_grad()
+def _embedded(images: Captioned, embed: Any) -> np.ndarray:
+    """Features `[N, D]` of a set's images, in their order."""
+    rows, _ = rows_of(images)
+    found: dict[int, Tensor] = {}
+    for numbers, pixels in in_batches(readable(rows, images.path), 32):
+        found.update(zip(numbers, embed(pixels).cpu(), strict=True))
+    return torch.stack([found[i] for i in sorted(found)]).numpy()

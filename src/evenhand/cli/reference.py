@@ -1,0 +1,35 @@
+"""`evenhand reference`: a balanced reference set for transfer, drawn by the model itself."""
+
+import shlex
+from pathlib import Path
+
+from evenhand.cli.generate import RecipeName
+from evenhand.cli.options import Overrides, RunDirectory
+
+
+def reference(recipe: RecipeName, overrides: Overrides = None, out: RunDirectory = None) -> None:
+    """Draw a balanced reference set for `evenhand train fairtl/...`, with neutral captions.
+
+    The model draws prompts that say a class, the judge takes those that show it, and each image is
+    captioned with the same prompt without the class. Takes the recipes of `evenhand generate`.
+    Killed at any moment, the same command goes on.
+
+    Examples:
+        evenhand reference emoji-reference
+
+        evenhand reference emoji-reference per_cell=4 --out runs/reference/small
+
+        evenhand train fairtl/emoji images.path=runs/reference/emoji-reference/reference.parquet
+    """
+    from evenhand.cli.show import progress
+    from evenhand.generate.reference import reference as make
+    from evenhand.recipes.generate import load_generate
+
+    config = load_generate(recipe, overrides or [])
+    name = Path(recipe).stem if recipe.endswith((".yaml", ".yml")) else recipe
+    folder = out or Path("runs/reference") / name.removeprefix("generate/")
+    shown = Path(recipe).name if name != recipe else recipe  # no paths of this machine
+    command = shlex.join(["evenhand", "reference", shown, *(overrides or [])])
+    with progress("drawing") as update:
+        file = make(config, folder, progress=update, command=command)
+    print(f"reference set: {file}; where it is from: {folder / 'reference.json'}")

@@ -1,0 +1,406 @@
+"""Transfer to a reference set: what each form of feedback teaches, data, refusals, the loop."""
+
+import contextlib
+import json
+import re
+import types
+
+import datasets
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from test_lora_training import QUICK
+from typer.testing import CliRunner
+
+from evenhand.adapt import train
+from evenhand.adapt.fairtl.own_images import Own, own_images, refuse_deaf
+from evenhand.adapt.fairtl.scores import probing
+from evenhand.adapt.fairtl.train import losses, on_reference
+from evenhand.adapt.fairtl.weighting import density_ratios
+from evenhand.cli import app
+from evenhand.core.adapters import LORA
+from evenhand.core.errors import UserError
+from evenhand.core.prompts import Prompt
+from evenhand.emoji.world import Scene, caption, draw, load_world
+from evenhand.generate.reference import reference
+from evenhand.images.tensors import to_uint8
+from evenhand.recipes.fairtl import Feedback
+from evenhand.recipes.generate import load_generate
+from evenhand.recipes.methods import load_training
+from evenhand.training.checkpoints import step_generator
+from evenhand.training.denoise import _target
+from evenhand.training.denoised import attach_trained, load_denoising
+from evenhand.training.examples import Examples
+from evenhand.training.processes import training
+
+FEW = ["steps=3", *QUICK[1:], "own.each=1", "own.concepts=[judge, cook]"]
+NAMES = ["judge", "cook", "farmer", "mechanic"]
+
+
+# What a form of feedback teaches, exactly: in one dimension the best prediction at a noise level is
+# the mean target of all that fall near x_t, and a sampler that follows it shows the shares.
+
+CLASSES = {"a woman": -1.0, "a man": 1.0}
+SPREAD, LEVELS, PARTICLES = 0.3, 30, 12_000
+
+
+class Line:
+    """A model of one number, nine in ten near 1, the others near -1; words decide. Closed form."""
+
+    def __init__(self) -> None:
+        self.levels = torch.linspace(3.0, -3.5, LEVELS).exp()  # noise over image
+
+    def mixture(self, step):
+        level = float(self.levels[step])
+        return 1 / (1 + level**2) ** 0.5, level / (1 + level**2) ** 0.5
+
+    def noised(self, latents, noise, step):
+        a, s = self.mixture(step)
+        return a * latents + s * noise
+
+    def target(self, latents, noise, step):
+        return noise
+
+    def predict(self, prompts, noised, step):
+        a, s = self.mixture(step)
+        variance = (a * SPREAD) ** 2 + s**2
+        likely = []
+        for centre, (text, share) in zip(
+            (-a, a), zip(CLASSES, (0.1, 0.9), strict=True), strict=True
+        ):
+            prior = [float(p == text) if p in CLASSES else share for p in prompts]
+            likely.append(
+                torch.tensor(prior)[:, None] * (-((noised - centre) ** 2) / 2 / variance).exp()
+            )
+        low, high = likely
+        mean = (high - low) / (high + low).clamp(min=1e-30)
+        return -s * -(noised - a * mean) / variance
+
+
+def drawn(shares, captions=None):
+    """Numbers `[N, 1, 1]` of the two classes, and the prompts that they were drawn of."""
+    generator = step_generator(3)
+    classes = torch.multinomial(torch.tensor(shares), PARTICLES, True, generator=generator)
+    centres = torch.tensor(list(CLASSES.values()))[classes]
+    found = centres + SPREAD * torch.randn(PARTICLES, generator=generator)
+    return found[:, None, None], [list(CLASSES)[k] for k in classes.tolist()]
+
+
+def majority(found) -> float:
+    """Share near 1 of what the best prediction of a term of the loss draws."""
+    line, generator = Line(), step_generator(1)
+    frozen = types.SimpleNamespace(frozen=contextlib.nullcontext)
+    edges = np.linspace(-4, 4, 161)
+    x = torch.randn(PARTICLES, generator=generator).numpy()
+    group, latents = list(range(len(found))), found.latents[:, 0]
+    for step in range(LEVELS):
+        noise = torch.randn(latents.shape, generator=generator)
+        target = _target(line, frozen, found, group, [False] * len(group), latents, noise, step)
+        seen = line.noised(latents, noise, step)[:, 0].numpy()
+        counts, _ = np.histogram(seen, edges)
+        sums, _ = np.histogram(seen, edges, weights=target[:, 0].numpy())
+        held, _ = np.histogram(seen, edges, weights=seen)
+        known = counts > 20
+        predicted = np.interp(x, held[known] / counts[known], sums[known] / counts[known])
+        a, s = line.mixture(step)
+        clean = (x - s * predicted) / a
+        if step + 1 < LEVELS:
+            a, s = line.mixture(step + 1)
+            x = a * clean + s * predicted
+    return float((clean > 0).mean())
+
+
+def taught(**feedback) -> float:
+    """What the reference set, half and half, teaches with a feedback of the frozen model."""
+    latents, _ = drawn((0.5, 0.5))
+    recipe = types.SimpleNamespace(feedback=Feedback(**feedback) if feedback else None)
+    return majority(on_reference(recipe, Examples(latents, ["people"] * PARTICLES)))
+
+
+def test_a_reference_set_teaches_its_own_shares():
+    assert taught() == pytest.approx(0.5, abs=0.015)
+
+
+@pytest.mark.parametrize(
+    ("share", "low", "high"), [(0.4, 0.67, 0.71), (0.2, 0.58, 0.61), (0.5, 0.71, 0.75)]
+)
+def test_the_literal_port_ends_between_the_reference_set_and_the_biased_model(share, low, high):
+    """The geometric mixture of the two: why feedback at the same caption is a control."""
+    assert low - 0.02 < taught(asked="same", share=share) < high + 0.02
+
+
+def test_a_gate_keeps_the_shares_the_lower_it_is():
+    found = [taught(asked="gated", share=0.5, gate=g) for g in (0.3, 0.6, 1.0, 30.0)]
+    assert found == sorted(found) and found[0] == pytest.approx(0.5, abs=0.02)
+    assert found[-1] == pytest.approx(taught(asked="same", share=0.5), abs=0.02)
+
+
+@pytest.mark.parametrize("pool", [(0.5, 0.5), (0.2, 0.8)])
+def test_prompts_that_say_a_class_drawn_from_the_target_teach_the_target(pool):
+    """Also where the frozen model's images are not shared as the target: their weights are."""
+    latents, texts = drawn(pool)
+    prompts = [Prompt(t, "x", "x", "train", {"gender": t}) for t in texts]
+    own = Own(latents, prompts, ["people"] * PARTICLES)
+    found = own.said({"gender": {"a woman": 0.5, "a man": 0.5}}, 1.0)
+    if pool == (0.5, 0.5):
+        assert majority(found) == pytest.approx(0.5, abs=0.015)
+    means = [float(found.importance[[t == c for t in texts]].sum()) for c in CLASSES]
+    assert means[0] == pytest.approx(means[1], rel=1e-4)
+
+
+# The data and the loop, on the embedded model.
+
+
+def written(folder, n=16, captions=None, even=True, seed=1):
+    """Drawings of four occupations with captions that leave the gender open."""
+    world, generator = load_world(), step_generator(seed)
+    folder.mkdir()
+    titles = [NAMES[i % len(NAMES)] for i in range(n)]
+    genders = [i // len(NAMES) % 2 if even else 1 for i in range(n)]
+    occupations = [list(world.occupations).index(t) for t in titles]
+    scene = Scene(torch.tensor(occupations), torch.tensor(genders), torch.zeros(n).long(), [])
+    rows = []
+    for i, pixels in enumerate(to_uint8(draw(scene, generator=generator))):
+        Image.fromarray(pixels).save(folder / f"{i:03}.png")
+        text = captions[i] if captions else caption(titles[i], {})
+        rows.append(json.dumps({"file_name": f"{i:03}.png", "text": text}))
+    (folder / "metadata.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("fairtl") / "reference")
+
+
+def recipe(pictures, *more):
+    named = {x.partition("=")[0]: x for x in [f"images.path={pictures}", *FEW, *more]}
+    return load_training("fairtl/emoji", [x for x in named.values() if x])
+
+
+def test_the_terms_of_the_loss_are_those_of_the_recipe(pictures, tmp_path):
+    plus = "feedback={asked: said, share: 0.4}"
+    found = recipe(pictures, plus, "keep={attributes: [gender, tone], batch: 3}")
+    with training(tmp_path, {}) as accelerator:
+        terms = losses(found, load_denoising(found, accelerator), tmp_path)
+    assert terms.keys() == {"loss", "said", "keep"}
+    assert (terms["loss"].weight, terms["said"].weight, terms["keep"].weight) == (0.6, 0.4, 1.0)
+    said, keep = terms["said"], terms["keep"]
+    assert said.captions == ["an emoji of a judge"] * 2 + ["an emoji of a cook"] * 2
+    assert said.teacher.captions[:2] == ["an emoji of a woman judge", "an emoji of a man judge"]
+    assert keep.captions == keep.teacher.captions and len(keep) == 2 * (3 + 5)
+    assert (keep.batch, keep.dropout) == (3, 0.0)
+    report = json.loads((tmp_path / "reference.json").read_text(encoding="utf-8"))
+    assert (report["images"], report["captions"], report["judge"]) == (16, 4, None)
+
+
+def test_first_layers_are_trained_alone_then_all_and_scores_are_kept(pictures, tmp_path):
+    probed = "probing={share: 0.5, layers: 0.2, steps: 2, seeds: 2}"
+    place = train(recipe(pictures, probed, "steps=2"), tmp_path / "run")
+    (path,) = (tmp_path / "scores").glob("*.json")
+    scores = json.loads(path.read_text(encoding="utf-8"))
+    assert len(scores["scores"]) == 12 and len(scores["first"]) == 2
+    assert "| text_encoder." in path.with_suffix(".md").read_text(encoding="utf-8")
+    assert path.with_suffix(".svg").stat().st_size > 1000
+    moved = {k for k, v in load_file(place / LORA).items() if "lora_B" in k and v.any()}
+    assert len(moved) == 12  # all of them in the second half
+    before = path.stat().st_mtime_ns
+    one = recipe(pictures, probed.replace("0.5", "0.99"), "steps=2")
+    alone = train(one, tmp_path / "other")
+    moved = {k for k, v in load_file(alone / LORA).items() if "lora_B" in k and v.any()}
+    assert len(moved) == 2 and path.stat().st_mtime_ns == before
+
+
+def test_scores_leave_what_is_trained_as_it_was(pictures, tmp_path):
+    found = recipe(pictures, "probing={steps: 1, seeds: 2}", "lora.part=denoiser")
+    with training(tmp_path / "run", {}) as accelerator:
+        denoising = load_denoising(found, accelerator)
+        terms = losses(found, denoising, tmp_path / "run")
+        trainable = attach_trained(found, denoising)
+        before = [p.detach().clone() for p in trainable.parameters]
+        probing(found, terms["loss"], denoising, trainable, *[tmp_path / "run"] * 2, accelerator)
+        pairs = zip(before, trainable.parameters, strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+        other = recipe(
+            pictures, "probing={steps: 1, seeds: 2}", "lora.rank=4", "lora.part=denoiser"
+        )
+        (path,) = (tmp_path / "scores").glob("*.json")
+        other = other.model_copy(
+            update={"probing": other.probing.model_copy(update={"scores": str(path)})}
+        )
+        with pytest.raises(UserError, match="of another model or of other layers"):
+            probing(
+                other, terms["loss"], denoising, trainable, *[tmp_path / "run"] * 2, accelerator
+            )
+
+
+def test_all_weights_and_words_alone(pictures, tmp_path):
+    words = ["images=null", "held_out=null", "feedback={asked: said, share: 1}", "steps=1"]
+    changes = [x for x in words if not x.startswith("steps")]
+    found = load_training(
+        "fairtl/emoji", [*FEW[1:], *changes, "steps=1", "lora=null", "weights={}"]
+    )
+    place = train(found, tmp_path / "run")
+    assert (place / "model_index.json").is_file() and place.name == "model"
+    trained = json.loads((place / "trained.json").read_text(encoding="utf-8"))
+    assert trained["settings"]["feedback"]["share"] == 1
+
+
+def test_a_set_as_skewed_as_the_model_changes_nothing_beyond_chance(tmp_path):
+    """A man in nine of ten judges before, and after; a balanced set moves them."""
+    from evenhand.core.adapters import find_adapter
+    from evenhand.diffusion.pipeline import load_diffusion
+    from evenhand.judges.base import answers
+    from evenhand.judges.registry import load_judge
+    from evenhand.recipes.judge import find_judge
+    from evenhand.recipes.model import load_model
+
+    judge, shares = load_judge(find_judge("emoji-judge")), {}
+    learn = ["steps=25", "batch=8", "at_once=8", "optimisation.learning_rate=3e-3", "keep=null"]
+    for name, even in (("skewed", False), ("balanced", True)):
+        folder = written(tmp_path / f"{name}-set", 64, ["an emoji of a judge"] * 64, even)
+        found = recipe(folder, *learn, "own=null")
+        adapter = find_adapter(str(train(found, tmp_path / name)))
+        diffusion = load_diffusion(load_model("emoji"), adapter=adapter)
+        images = diffusion.sample(
+            ["an emoji of a judge"] * 24, list(range(24)), num_inference_steps=8
+        )
+        shares[name] = float(
+            (answers(judge, images).probs["gender"].argmax(-1) == 1).float().mean()
+        )
+    assert shares["skewed"] > 0.75 and shares["balanced"] < shares["skewed"] - 0.15
+
+
+def test_the_balance_is_reported_by_a_judge_and_a_skewed_set_is_said_aloud(tmp_path):
+    folder = written(tmp_path / "set", 24, even=False)
+    with pytest.warns(UserWarning, match=r"skewed in gender.*woman 0\.\d\d \[.*asked for: 0\.5"):
+        train(recipe(folder, "judge=emoji-trainer", "steps=1"), tmp_path / "run")
+    found = json.loads((tmp_path / "run" / "reference.json").read_text(encoding="utf-8"))
+    assert found["shares"]["gender"]["skewed"] and found["shares"]["gender"]["images"] == 24
+
+
+def test_images_that_stand_twice_are_named_and_count_once(tmp_path):
+    folder = written(tmp_path / "set", 16)
+    (folder / "005.png").write_bytes((folder / "002.png").read_bytes())
+    with pytest.warns(UserWarning, match=r"images of rows \d+ \(as \d+\) stand there before"):
+        train(recipe(folder, "steps=1"), tmp_path / "run")
+    found = json.loads((tmp_path / "run" / "reference.json").read_text(encoding="utf-8"))
+    assert (found["images"], found["twice"]) == (15, 1)
+
+
+@pytest.mark.parametrize(
+    ("caption", "message"),
+    [
+        ("an emoji of a woman judge", r"row 3: .* holds 'woman', which tells gender \(woman\)"),
+        ("two men with dark skin", r"row 3: .* holds 'men', which tells gender \(man\)"),
+        ("a lady who judges", r"row 3: .* holds 'lady'"),
+        ("an emoji of a gender-neutral cook", r"row 3: .*gender-neutral"),
+        (
+            "an emoji of a pilot",
+            r"row 3: .* names 'pilot', a held-out concept of emoji-occupations",
+        ),
+    ],
+)
+def test_captions_that_tell_a_class_or_a_held_out_concept_are_refused(caption, message, tmp_path):
+    captions = ["an emoji of a judge"] * 16
+    folder = written(tmp_path / "set", 16, captions)
+    rows = (folder / "metadata.jsonl").read_text(encoding="utf-8").split("\n")
+    found = recipe(folder, "words={gender: {woman: [lady], man: [gentleman]}}")
+    numbers = [json.loads(row) for row in rows]
+    from evenhand.adapt.fairtl.reference import refuse_telling
+
+    texts = [row["text"] for row in numbers]
+    refuse_telling(found, texts, "set")
+    texts[3] = caption
+    with pytest.raises(UserError, match=message):
+        refuse_telling(found, texts, "set")
+
+
+@pytest.mark.parametrize(
+    ("woman", "man", "judge"),
+    [
+        ("an emoji of a {concept}", "an emoji of a {concept} ", None),  # change nothing
+        ("a zorp {concept}", "a blick {concept}", "emoji-trainer"),  # change it otherwise
+    ],
+)
+def test_a_model_that_does_not_follow_the_words_is_refused_and_told_of_the_gate(
+    woman, man, judge, tmp_path
+):
+    values = {
+        "version": 1, "source": "x", "licence": "x", "family": "x",
+        "templates": ["an emoji of {a} {concept}"], "concepts": {"train": ["judge"]},
+        "explicit": {"gender": {"woman": woman, "man": man}},
+    }  # fmt: skip
+    (tmp_path / "unknown.yaml").write_text(json.dumps(values), encoding="utf-8")
+    changes = [f"own={{prompts: {tmp_path / 'unknown.yaml'}, each: 2}}", "feedback={asked: said}"]
+    found = recipe("x", *changes, "own.each=2", "own.concepts=[]")
+    with training(tmp_path / "run", {}) as accelerator:
+        denoising = load_denoising(found, accelerator)
+        own = own_images(found, denoising, tmp_path / "run")
+        with pytest.raises(UserError, match=r"follows the words of gender too badly.*asked=gated"):
+            refuse_deaf(own, "gender", denoising, 1, judge)
+        known = own_images(recipe("x"), denoising, tmp_path / "other")
+        assert refuse_deaf(known, "gender", denoising, 1, judge) > 0.7
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (
+            ["batch=17", "at_once=1"],
+            "holds 16 different images that can be read, fewer than a batch",
+        ),
+        (["own=null"], "own: name the prompts"),
+        (["images=null"], "name the reference images"),
+        (["feedback={asked: said, share: 1}"], "leave images out"),
+        (["feedback={asked: same, share: 1}"], "would stay as it is"),
+        (["own.concepts=[nurse]"], "concept 'nurse'"),
+        (["keep={attributes: [hair]}"], "attribute 'hair'"),
+        (["target={shares: {gender: {woman: 0.5, robot: 0.5}}}", "feedback={}"], "class 'robot'"),
+        (["words={hair: {red: [ginger]}}"], "attribute 'hair'"),
+        (["target={shares: {gender: {woman: 0.7, man: 0.5}}}"], "sums to 1.2"),
+        (["weights={}"], "a recipe trains lora or weights, not both"),
+        (["judge=emoji-trainerx"], "emoji-trainerx"),
+    ],
+)
+def test_what_goes_wrong_is_one_line(pictures, tmp_path, more, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        train(recipe(pictures, *more), tmp_path / "run")
+
+
+def test_images_that_only_the_reference_set_has_many_of_weigh_more():
+    generator = np.random.default_rng(0)
+    reference = np.concatenate([generator.normal(m, 1, (100, 4)) for m in (-2, 2)])
+    biased = np.concatenate([generator.normal(-2, 1, (20, 4)), generator.normal(2, 1, (180, 4))])
+    weights = density_ratios(reference, biased).numpy()
+    assert weights.mean() == pytest.approx(1, abs=1e-5)
+    assert weights[:20].sum() / weights.sum() == pytest.approx(0.5, abs=0.2)
+
+
+def test_a_reference_set_is_drawn_captioned_without_classes_and_trained_on(tmp_path):
+    changes = [
+        "per_cell=2",
+        "contexts.vocabulary={form: [a picture of, ''], title: [judge, cook]}",
+        "settings={num_inference_steps: 6}",
+        "filter.confidence=0.5",
+    ]
+    result = CliRunner().invoke(
+        app, ["reference", "emoji-reference", *changes, "--out", str(tmp_path / "set")]
+    )
+    assert result.exit_code == 0, result.output
+    file = tmp_path / "set" / "reference.parquet"
+    rows = datasets.Dataset.from_parquet(str(file)).to_list()
+    assert {"a picture of a judge", "a cook"} <= {row["text"] for row in rows}
+    assert all(row["gender"] in row["said"] for row in rows)
+    found = json.loads((tmp_path / "set" / "reference.json").read_text(encoding="utf-8"))
+    assert found["classes"] == {"gender": {"woman": 4, "man": 4}}
+    assert found["judge"] == "emoji-judge" and "package:emoji/model@" in found["source"][0]
+    quick = ["steps=1", "batch=4", "own=null", "keep=null"]
+    assert (train(recipe(file, *quick), tmp_path / "run") / LORA).is_file()
+
+
+def test_a_reference_set_of_neutral_prompts_is_refused(tmp_path):
+    with pytest.raises(UserError, match="cells_by: words"):
+        reference(load_generate("emoji-balanced-neutral"), tmp_path)
