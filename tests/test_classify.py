@@ -547,7 +547,7 @@ def test_the_command_shows_groups_shortcuts_and_cost_before_it_trains(
     out = capsys.readouterr().out
     assert not stop.value.code and not (tmp_path / "run").exists()
     assert "woman, lighter" in out and "usb: the protected attribute and whether an image" in out
-    assert "asb: the protected" not in out and "36 variants, 5 seeds" in out and "minutes" in out
+    assert "asb: the protected" not in out and "37 variants, 5 seeds" in out and "minutes" in out
     monkeypatch.setattr(sys, "argv", ["evenhand", "classify", "emojo", str(data[0])])
     with pytest.raises(SystemExit):
         main()
@@ -570,3 +570,8 @@ def test_plans_name_their_stages(data):
         "aim_fair": ["real", "tune_synthetic"],
         "two_stage": ["synthetic", "last_layer"],
     }
+    all_of_it = plan(recipe(data, arm="two_stage", tune="all"), real["train"], synthetic)
+    assert [(s.part, s.trained, s.contrast) for s in all_of_it.stages] == [
+        ("synthetic", "all", True),
+        ("tune_real", "all", False),
+    ]

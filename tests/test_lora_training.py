@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from pipelines import FAMILIES, PROMPTS, make
+from pipelines import draw as draw_tiny
 from safetensors.torch import load_file
 from test_denoising import images_of
 from typer.testing import CliRunner
@@ -19,6 +20,7 @@ from evenhand.adapt import train
 from evenhand.cli import app
 from evenhand.core.adapters import LORA, find_adapter
 from evenhand.core.errors import UserError
+from evenhand.diffusion.adapters import save_adapter
 from evenhand.diffusion.denoising import Denoising
 from evenhand.diffusion.latents import encode
 from evenhand.diffusion.lora import components
@@ -28,6 +30,7 @@ from evenhand.emoji.world import caption, draw, load_world, sample_scene
 from evenhand.images.tensors import to_uint8
 from evenhand.judges.perceive import judge_is_trainer
 from evenhand.judges.registry import load_judge
+from evenhand.measure.groups import costs
 from evenhand.recipes.judge import find_judge
 from evenhand.recipes.lora import Lora
 from evenhand.recipes.methods import load_training
@@ -68,7 +71,8 @@ def weights(folder):
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_lora_on_one_image_lowers_its_loss_in_every_family(name):
+def test_lora_on_one_image_lowers_its_loss_and_its_file_draws_alike_in_every_family(name, tmp_path):
+    """By the family's own loader, in a stock pipeline that evenhand has not touched."""
     diffusion = make(name, frozen=True)
     denoising = Denoising(diffusion, PROMPTS[0])
     latents = encode(diffusion.pipe, images_of(denoising, 1), denoising.shape)
@@ -88,6 +92,18 @@ def test_lora_on_one_image_lowers_its_loss_in_every_family(name):
         optimizer.zero_grad()
         losses.append(loss.item())
     assert losses[-1] < 0.999 * losses[0]
+    with torch.no_grad():
+        drawn = draw_tiny(diffusion)
+    save_adapter(tmp_path / "adapter", LORA, trained.state(), {})
+    stock = make(name, frozen=True)
+    with torch.no_grad():
+        before = draw_tiny(stock)
+        stock.pipe.load_lora_weights(tmp_path / "adapter", weight_name=LORA)
+        after = draw_tiny(stock)
+    assert (after - drawn).abs().max() < 1e-5 < (after - before).abs().max()
+    with torch.no_grad():
+        again = Denoising(stock, PROMPTS[0]).loss(PROMPTS[:1], latents, noise, 2)
+    assert again.item() < losses[0]
 
 
 def test_a_cut_training_goes_on_to_the_same_weights_whatever_runs_together(pictures, tmp_path):
@@ -110,6 +126,8 @@ def test_a_cut_training_goes_on_to_the_same_weights_whatever_runs_together(pictu
         assert torch.equal(value, weights(resumed)[key])
     assert find_adapter(whole).described["base_model"].startswith("package:emoji/model@")
     assert len(list((whole / "references").glob("*.png"))) == 4
+    taken = costs(tmp_path / "cut")["adapter"]
+    assert taken.seconds > 0 and taken.bytes == (resumed / LORA).stat().st_size
 
 
 def test_the_adapter_changes_what_the_stock_pipeline_draws(pictures, tmp_path):
@@ -130,7 +148,7 @@ def test_the_models_own_images_change_the_gradient_and_are_drawn_once(pictures, 
         recipe(pictures, prior, "steps=1"), tmp_path / "a", progress=lambda d, r: rows.append(r)
     )
     without = train(recipe(pictures, "steps=1"), tmp_path / "b")
-    assert rows[0]["prior"] > 0
+    assert [row.get("drawn") for row in rows] == [0, 2, None] and rows[-1]["prior"] > 0
     assert (tmp_path / "a" / "prior.safetensors").exists()
     a, b = weights(with_prior), weights(without)
     assert any(not torch.equal(a[key], b[key]) for key in a)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from evenhand.classify.losses import contrast
+from evenhand.classify.losses import contrast, passes_of
 from evenhand.classify.masks import chosen, mask_of, of_as_many, scores
 from evenhand.classify.objectives import (
     first_state,
@@ -18,6 +18,7 @@ from evenhand.classify.objectives import (
 from evenhand.classify.refit import last_layer_of
 from evenhand.core.errors import UserError
 from evenhand.images.augmentation import cropped
+from evenhand.recipes.classify import load_classify
 from evenhand.recipes.classify_parts import Mask, Objective, Refit
 from evenhand.training.gradients import Gradients
 
@@ -92,6 +93,23 @@ def test_the_contrastive_loss_by_hand():
     first = -math.log(math.exp(0.6) / (math.exp(0.6) + math.exp(0.0)))
     second = -math.log(math.exp(0.6) / (math.exp(0.6) + math.exp(0.8)))
     assert contrast(features, labels, 1.0).item() == pytest.approx((first + second) / 3, rel=1e-5)
+
+
+def test_two_views_of_an_image_stand_in_a_batch_and_are_drawn_together():
+    recipe = load_classify("emoji", ["augment={flip: true, shift: 3}"])
+    images = torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    batch = {"images": images, "labels": torch.arange(4), "groups": torch.arange(4)}
+    passes = passes_of(recipe, views=2)
+    two = passes.augment(batch, torch.Generator().manual_seed(1))
+    assert two["labels"].tolist() == two["groups"].tolist() == [0, 1, 2, 3] * 2
+    assert not torch.equal(two["images"][:4], two["images"][4:])
+    once = passes_of(recipe).augment(batch, torch.Generator().manual_seed(1))
+    assert len(once["images"]) == 4
+    # one of each class: with one view no image has another of its class, with two it has its own
+    features = F.normalize(images.flatten(1), dim=1)
+    assert contrast(features, batch["labels"], 0.1).item() == 0
+    same = torch.cat([features, features])
+    assert contrast(same, two["labels"], 0.1) < contrast(same, torch.zeros(8).long(), 0.1)
 
 
 def gradients(shift=0.0, scale=1.0):

@@ -4,6 +4,8 @@ r"""The embedded benchmark of classifiers: every arm and objective, by group, wi
     python eval/emoji/classify.py --ratios .95 --only erm ffr ffr+resampling
     python eval/emoji/classify.py --adapted --only erm ffr ffr+resampling \
         --name emoji-classify-adapted
+    python eval/emoji/classify.py --clustered --seeds 3 --only erm group_dro two_stage \
+        two_stage+all --name emoji-classify-clustered
     python eval/emoji/classify.py --ratios .95 --seeds 3 --name emoji-classify-resnet \
         --set 'config={model_type: resnet, embedding_size: 16, hidden_sizes: [16, 32, 64, 128], \
         depths: [2, 2, 2, 2], layer_type: basic}' mask.k=.89 --only erm all_tensors complement \
@@ -13,8 +15,9 @@ r"""The embedded benchmark of classifiers: every arm and objective, by group, wi
 Women and men, where skin tone is a shortcut: 1,000 degraded drawings as `real` images, the embedded
 model's images of prompts that say both as synthetic ones. The recipe is train/classify/emoji.yaml.
 `--adapted` adds the same variants on images of the adapted model (adapters/emoji-gender-tone), of
-prompts that say neither, sorted into groups by `emoji-judge`. The third command is the mask on a
-ResNet of 62 tensors.
+prompts that say neither, sorted into groups by `emoji-judge`. `--clustered` adds them on images by
+adapters that were trained on clusters of each group's real images (`clustered.py`). The last
+command is the mask on a ResNet of 62 tensors.
 Prints the table of each ratio and writes eval/results/emoji-classify.json; a run that was cut goes
 on, and one with more variants or seeds adds to it. One thread.
 """
@@ -24,6 +27,7 @@ import json
 import pathlib
 
 import torch
+from clustered import clustered
 from worlds import adapted, real, synthetic
 
 from evenhand.classify.run import classify
@@ -63,6 +67,14 @@ def numbers(report: ClassifyReport) -> dict:
     }
 
 
+def elsewhere(variants: dict[str, dict], word: str, images: pathlib.Path) -> dict[str, dict]:
+    """The variants on other synthetic images, with a word behind their names."""
+    return {
+        f"{name}, {word}": {**changes, "synthetic": {"path": str(images)}}
+        for name, changes in variants.items()
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -70,6 +82,7 @@ def main() -> None:
     parser.add_argument("--ratios", type=float, nargs="+", default=[0.95, 0.99])
     parser.add_argument("--only", nargs="+", help="variants; all of the recipe when not given")
     parser.add_argument("--adapted", action="store_true")
+    parser.add_argument("--clustered", action="store_true")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--recipe", default="emoji")
     parser.add_argument("--set", nargs="+", default=[], help="KEY=VALUE of the recipe to change")
@@ -97,12 +110,16 @@ def main() -> None:
             ],
         )
         variants = {n: recipe.variants[n] for n in args.only or recipe.variants}
+        plain = {name: changes for name, changes in variants.items() if "arm" in changes}
         if args.adapted:
-            variants |= {
-                f"{name}, adapted": {**changes, "synthetic": {"path": str(args.runs / "adapted")}}
-                for name, changes in variants.items()
-                if "arm" in changes
-            }
+            variants |= elsewhere(plain, "adapted", args.runs / "adapted")
+        if args.clustered:
+            made = args.runs / f"clustered-{ratio:g}"
+            with progress("training and drawing by clusters") as update:
+                clustered(
+                    made, recipe, args.runs / "real.parquet", each=DRAWN, seed=SEED, progress=update
+                )
+            variants |= elsewhere(plain, "clustered", made / "images")
         recipe = recipe.model_copy(update={"variants": variants})
         folder = args.runs / args.name / f"{ratio:g}"
         with progress(f"ratio {ratio:g}") as update:

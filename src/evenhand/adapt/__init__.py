@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Callable
 
 from evenhand.recipes.dft import Dft
+from evenhand.recipes.dreambooth import Dreambooth
 from evenhand.recipes.fairtl import FairTl
 from evenhand.recipes.methods import Training
 
@@ -24,10 +25,11 @@ def train(
         recipe: as `evenhand.recipes.methods.load_training` gives it.
         folder: run directory; a run of the same recipe in it is continued.
         name: of the recipe, for `adapter.json`.
-        progress: called after every step.
+        progress: called after every step; with (0, `{"drawn": n}`) while images of prior
+            preservation are drawn.
 
     Returns:
-        folder of the adapter or model.
+        folder of the adapter, of the set of adapters, or of the model.
 
     Raises:
         UserError: as the method's own function says.
@@ -36,6 +38,10 @@ def train(
         from evenhand.adapt.dft.finetune import finetune
 
         return finetune(recipe, folder, name=name, progress=progress)
+    if isinstance(recipe, Dreambooth):
+        from evenhand.adapt.dreambooth.train import train_dreambooth
+
+        return train_dreambooth(recipe, folder, name=name, progress=progress)
     if isinstance(recipe, FairTl):
         from evenhand.adapt.fairtl.train import train_fairtl
 

@@ -1,17 +1,22 @@
 """What a recipe will cost, from two steps of it."""
 
+import contextlib
 import pathlib
+import shutil
 import tempfile
 import time
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 from evenhand.adapt import train
+from evenhand.core.schema import read_json
 from evenhand.recipes.dft import Dft
+from evenhand.recipes.dreambooth import Dreambooth
 from evenhand.recipes.fairtl import FairTl
 from evenhand.recipes.methods import Training
 from evenhand.training.checkpoints import load_state
 from evenhand.training.run_directory import peak_memory
+
+DRAWN = 16  # images of prior preservation whose drawing is timed, at most
 
 
 @dataclass(frozen=True)
@@ -19,34 +24,109 @@ class Cost:
     """Of a recipe.
 
     Attributes:
-        parameters: trainable ones.
+        parameters: trainable ones, of an adapter.
         step: what a step does, in words.
-        seconds: of all steps of all runs, if each takes as long as the second did; encoding images
-            and drawing those of prior preservation come before.
+        seconds: of all steps of all runs, if each takes as long as the second did, and of drawing
+            images of prior preservation; encoding images comes before (of `fairtl`, all drawing).
+        prior: seconds of them that the images of prior preservation take.
         memory: peak, bytes; of the GPU where there is one, else of the process.
+        clusters: of a training on subgroups: the images of each group, or of each cluster.
     """
 
     parameters: int
     step: str
     seconds: float
+    prior: float
     memory: int
+    clusters: dict[str, int] = field(default_factory=dict)
 
 
-def cost(recipe: Training) -> Cost:
-    """Runs two steps in a temporary folder and says what the whole recipe will cost."""
-    times: list[float] = []
+class _Enough(Exception):
+    """Ends a training of which enough was seen."""
+
+
+class _Clock:
+    """Takes the times of a training's first two steps, and of what is drawn before."""
+
+    def __init__(self) -> None:
+        self._steps: list[float] = []
+        self._drawn: list[tuple[float, float]] = []  # images, and when they were there
+
+    def __call__(self, done: int, row: dict[str, float]) -> None:
+        """The training's progress."""
+        now = time.monotonic()
+        if "drawn" in row:
+            self._drawn.append((row["drawn"], now))
+            return
+        self._steps.append(now)
+        if len(self._steps) == 2:
+            raise _Enough
+
+    @property
+    def step(self) -> float:
+        """Seconds of a step."""
+        return self._steps[1] - self._steps[0]
+
+    @property
+    def image(self) -> float:
+        """Seconds of drawing an image; 0 where none was drawn."""
+        if len(self._drawn) < 2:
+            return 0.0
+        (first, start), (last, end) = self._drawn[0], self._drawn[-1]
+        return (end - start) / (last - first)
+
+
+def cost(recipe: Training, page: pathlib.Path | None = None) -> Cost:
+    """Runs two steps in a temporary folder and says what the whole recipe will cost.
+
+    Args:
+        recipe: of the training.
+        page: where the page goes that shows the clusters of a training on subgroups.
+    """
+    clock = _Clock()
     with tempfile.TemporaryDirectory() as folder:
-        once: dict[str, Any] = {"runs": 1} if isinstance(recipe, Dft) else {}
-        once |= {"probing": None} if isinstance(recipe, FairTl) else {}
-        short = recipe.model_copy(update={"steps": 2, "checkpoint_every": 2, **once})
         run = pathlib.Path(folder) / "run"
-        train(short, run, progress=lambda *_: times.append(time.monotonic()))
-        state = load_state(run / "checkpoint.pt")
-        assert state is not None
-        parameters = sum(x.numel() for x in state["parameters"])
-    runs = recipe.runs if isinstance(recipe, Dft) else 1
-    seconds = (times[1] - times[0]) * recipe.steps * runs
-    return Cost(parameters, _step(recipe), seconds, peak_memory())
+        with contextlib.suppress(_Enough):
+            train(_short(recipe), run, progress=clock)
+        state = load_state(next(run.rglob("checkpoint.pt")))
+        clusters = _clusters(run)
+        if page and (run / "clusters.html").is_file():
+            page.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(run / "clusters.html", page)
+    assert state is not None
+    parameters = sum(x.numel() for x in state["parameters"])
+    dft = isinstance(recipe, Dft)
+    prior = 0.0 if dft or not recipe.prior else clock.image * recipe.prior.images
+    seconds = clock.step * recipe.steps * (recipe.runs if dft else 1) + prior
+    return Cost(parameters, _step(recipe), seconds, prior, peak_memory(), clusters)
+
+
+def _short(recipe: Training) -> Training:
+    """The recipe with two steps, and few images to draw."""
+    if isinstance(recipe, Dft):
+        return recipe.model_copy(update={"steps": 2, "checkpoint_every": 2, "runs": 1})
+    # those of several adapters are shared out; what is too much is not run
+    steps = max(2, recipe.steps) if isinstance(recipe, Dreambooth) else 2
+    short = recipe.model_copy(update={"steps": steps, "checkpoint_every": 1})
+    if isinstance(recipe, FairTl):
+        return short.model_copy(update={"probing": None})
+    if not recipe.prior:
+        return short
+    few = recipe.prior.model_copy(update={"images": min(recipe.prior.images, DRAWN)})
+    return short.model_copy(update={"prior": few})
+
+
+def _clusters(run: pathlib.Path) -> dict[str, int]:
+    """The images of each group or cluster of a training on subgroups, by name."""
+    if not (run / "clusters.json").is_file():
+        return {}
+    found = read_json(run / "clusters.json", what="a run's clusters")
+    groups = ["/".join(group.values()) or "all images" for group in found["groups"]]
+    names = [
+        groups[x["group"]] + ("" if x["cluster"] is None else f" {x['cluster']}")
+        for x in found["images"]
+    ]
+    return {name: names.count(name) for name in sorted(set(names))}
 
 
 def _step(recipe: Training) -> str:

@@ -20,6 +20,9 @@ def told(recipe: Strict, update: Callable[[int, int, str], None]) -> Progress:
     total = getattr(recipe, "steps", 0) * getattr(recipe, "runs", 1)
 
     def show(done: int, row: dict[str, float]) -> None:
+        if "drawn" in row:
+            update(done, total, f"{row['drawn']:.0f} of the model's own images")
+            return
         for key, value in row.items():
             if key.startswith("gap/") or key in SHOWN:
                 before = smooth.get(key, value)

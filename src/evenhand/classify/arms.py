@@ -139,10 +139,10 @@ def _stages(
                 ),
             ]
         case "two_stage":
-            return [
-                Stage("synthetic", take(even), ERM, contrast=True),
-                Stage("last_layer", real, objective, trained="last_layer"),
-            ]
+            second = Stage("last_layer", real, objective, trained="last_layer")
+            if recipe.tune == "all":
+                second = Stage("tune_real", real, objective)
+            return [Stage("synthetic", take(even), ERM, contrast=True), second]
 
 
 def _an_epoch(stage: Stage, groups: NDArray) -> int:

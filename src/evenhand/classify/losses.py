@@ -13,8 +13,14 @@ from evenhand.recipes.classify import Classify
 from evenhand.training.fit import Batch, Loss, Passes
 
 
-def passes_of(recipe: Classify, weights: Tensor | None = None) -> Passes:
-    """How the recipe's images pass: in random order, or drawn in proportion to the weights."""
+def passes_of(recipe: Classify, weights: Tensor | None = None, *, views: int = 1) -> Passes:
+    """How the recipe's images pass: in random order, or drawn in proportion to the weights.
+
+    Args:
+        recipe: says how images are changed.
+        weights: `[N]` of the rows.
+        views: times that each image of a batch stands in it, each changed by itself.
+    """
     device, how = default_device(), recipe.augment
 
     def drawn(generator: torch.Generator) -> list[int]:
@@ -24,10 +30,11 @@ def passes_of(recipe: Classify, weights: Tensor | None = None) -> Passes:
         ).tolist()
 
     def augment(batch: Batch, generator: torch.Generator) -> Batch:
+        several = {key: torch.cat([value] * views) for key, value in batch.items()}
         images = cropped(
-            batch["images"], shift=how.shift, area=how.area, flip=how.flip, generator=generator
+            several["images"], shift=how.shift, area=how.area, flip=how.flip, generator=generator
         )
-        return {**batch, "images": images}
+        return {**several, "images": images}
 
     return Passes(
         batch=recipe.batch,
@@ -66,8 +73,8 @@ def loss_of(model: Classifier, stage: Stage, recipe: Classify) -> Loss:
 def contrast(features: Tensor, labels: Tensor, temperature: float) -> Tensor:
     """Supervised contrastive loss of a batch (Khosla et al., NeurIPS 2020, equation 2).
 
-    Each image is drawn to the others of its class and pushed from the rest. One view of each image
-    is used, and the features themselves instead of a projection.
+    Each image is drawn to the others of its class, its own other view among them, and pushed from
+    the rest. The features themselves are compared instead of a projection.
 
     Args:
         features: `[N, D]`.

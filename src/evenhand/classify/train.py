@@ -83,7 +83,11 @@ def trained(
                     batch_norm=_batch_norm(stage, recipe),
                 )
             ],
-            passes=passes_of(recipe, weights_of(stage.objective, data.groups, wrong)),
+            passes=passes_of(
+                recipe,
+                weights_of(stage.objective, data.groups, wrong),
+                views=recipe.contrast.views if stage.contrast else 1,
+            ),
             folder=place,
             validate=_score(experiment, arm),
             progress=functools.partial(_told, tell, before, stage.part),

@@ -41,6 +41,8 @@ def train(
         evenhand train lora/folder images.path=PICTURES model=sdxl
 
         evenhand train fairtl/sd15 images.path=BALANCED
+
+        evenhand train dreambooth/folder images.path=PICTURES --dry-run
     """
     from evenhand.recipes.methods import load_training
 
@@ -66,7 +68,8 @@ def _dry(settings: "Training", folder: Path) -> None:
     print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), end="")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("--dry-run takes one process")
-    found = cost(settings)
+    page = folder.with_name(f"{folder.name}-clusters.html")
+    found = cost(settings, page)
     several = f"{settings.runs} runs of " if isinstance(settings, Dft) and settings.runs > 1 else ""
     print(
         f"# into {folder}: {found.parameters:,} trainable parameters, {several}{settings.steps} "
@@ -74,6 +77,12 @@ def _dry(settings: "Training", folder: Path) -> None:
         f"# about {found.seconds / 60:.1f} minutes, {found.memory / 2**30:.1f} GiB at most "
         "(from two steps)"
     )
+    if found.prior:
+        print(f"# {found.prior / 60:.1f} minutes of them to draw the images of prior preservation")
+    if found.clusters:
+        print(f"# images: {', '.join(f'{name}: {n}' for name, n in found.clusters.items())}")
+        if page.is_file():
+            print(f"# look at the clusters: {page}")
 
 
 def run(settings: "Training", folder: Path, name: str) -> Path:

@@ -64,7 +64,8 @@ def verify(
     prompts and images of fresh seeds, together with the attributes that its target does not name.
     The result stands in adapter.json and in the card, which shows the fresh numbers where they
     agree with the old ones; where not, or where a rule is not met, the exit code is 1. An adapter
-    without numbers is measured for the first time. Killed at any moment, the same command goes on.
+    without numbers is measured for the first time. Of a set of adapters every file is loaded and
+    drawn with, and nothing measured. Killed at any moment, the same command goes on.
 
     Examples:
         evenhand verify emoji-gender --dry-run
@@ -76,14 +77,15 @@ def verify(
         evenhand verify ./adapter --model sdxl --prompts occupations \
             --accept "gap.gender.upper < .3"
     """
-    from evenhand.core.adapters import find_adapter
+    from evenhand.core.adapter_sets import is_set
     from evenhand.publish.verification import verification
-    from evenhand.reports.card import write_cards
 
+    if is_set(adapter):
+        given = [prompts, images, judge, seed, accept, write_references or None]
+        _verify_set(Path(adapter), model, only_card, any(x is not None for x in given), dry_run)
+        return
     if only_card:
-        found = find_adapter(adapter)
-        write_cards(found.folder)
-        print(f"card: {found.folder / 'README.md'}")
+        _write_cards(adapter)
         return
     asked = verification(
         adapter,
@@ -100,6 +102,46 @@ def verify(
     result = _run(asked, write_references)
     _tell(result, asked.adapter.folder)
     if not result.passed:
+        raise typer.Exit(1)
+
+
+def _write_cards(adapter: str) -> None:
+    """Writes the cards of an adapter anew."""
+    from evenhand.core.adapters import find_adapter
+    from evenhand.reports.card import write_cards
+
+    found = find_adapter(adapter)
+    write_cards(found.folder)
+    print(f"card: {found.folder / 'README.md'}")
+
+
+def _verify_set(
+    folder: Path, model: str | None, only_card: bool, measured: bool, dry_run: bool
+) -> None:
+    """Verifies the files of a set of adapters; of what they draw nothing is measured."""
+    from evenhand.core.adapter_sets import find_set
+    from evenhand.core.errors import UserError
+    from evenhand.publish.sets import verify_set
+    from evenhand.reports.set_card import write_set_card
+
+    if measured:
+        raise UserError(
+            f"{folder}: is a set of adapters, whose files alone are verified; leave the options of "
+            "a measurement out, or name one of its folders"
+        )
+    if only_card:
+        write_set_card(folder)
+        print(f"card: {folder / 'README.md'}")
+        return
+    if dry_run:
+        for member in find_set(folder).members:
+            print(f"# {member.name} by plain diffusers; its reference images to draw again")
+        return
+    found = verify_set(folder, model=model, runs=Path("runs/verify"))
+    for name, sentences in found.said.items():
+        print(f"{name}: {' '.join(sentences)}")
+    print(f"{'verified' if found.passed else 'NOT verified'}: {folder}")
+    if not found.passed:
         raise typer.Exit(1)
 
 

@@ -127,12 +127,14 @@ class Mix:
 
     Attributes:
         parts: adapter and strength; none for the model as it is.
+        spoken: the prompts hold the names of soft tokens; else they are put in front of each.
 
     Raises:
         UserError: an adapter stands twice, a strength is not finite, or soft tokens have one.
     """
 
     parts: tuple[tuple[Adapter, float], ...] = ()
+    spoken: bool = False
 
     def __post_init__(self) -> None:
         of: dict[str, Adapter] = {}

@@ -113,7 +113,7 @@ def load_adapters(pipe: Any, adapters: Mix) -> tuple[str, str]:
 
     Returns:
         their part of the source of records; and what must stand in front of every prompt: the names
-        of soft tokens, each with a blank ("" with LoRA alone).
+        of soft tokens, each with a blank ("" with LoRA alone, or where the prompts hold them).
 
     Raises:
         UserError: one of them is damaged, not of this model, loaded in part only, or has weights
@@ -137,7 +137,7 @@ def load_adapters(pipe: Any, adapters: Mix) -> tuple[str, str]:
                 prefix += _load_soft_tokens(pipe, adapter, alone=len(soft) == 1)
     if lora:
         pipe.set_adapters(list(lora), list(lora.values()))
-    return adapters.source, prefix
+    return adapters.source, "" if adapters.spoken else prefix
 
 
 def pipe_name(adapter: Adapter) -> str:

@@ -10,6 +10,31 @@ from evenhand.core.errors import UserError
 
 
 @torch.no_grad()
+def round_trip(pipe: Any, images: Tensor, *, at_once: int = 16) -> Tensor:
+    """Images as the pipeline would draw them at best: through its autoencoder and back.
+
+    What a pipeline draws is held against images that have lost the same details; against others,
+    the autoencoder is measured too.
+
+    Args:
+        pipe: a diffusers pipeline with an autoencoder.
+        images: `[N, 3, H, W]` in [0, 1].
+        at_once: images of a batch.
+
+    Returns:
+        `[N, 3, H, W]` in [0, 1], float32, on the images' device.
+    """
+    vae, found = pipe.vae, []
+    for part in images.split(at_once):
+        pixels, video = _pixels(vae, part)
+        z = vae.encode(pixels)
+        z = z.latent_dist.mode() if hasattr(z, "latent_dist") else z.latent
+        back = vae.decode(z).sample
+        found.append((back[:, :, 0] if video else back).float() / 2 + 0.5)
+    return torch.cat(found).clamp(0, 1).to(images.device)
+
+
+@torch.no_grad()
 def encode(pipe: Any, images: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Encodes images as their latents, without noise.
 
@@ -28,11 +53,7 @@ def encode(pipe: Any, images: Tensor, shape: tuple[int, ...]) -> Tensor:
         UserError: the pipeline's latents cannot be made from images.
     """
     vae = pipe.vae
-    weight = next(vae.parameters())
-    pixels = (images * 2 - 1).to(weight.device, weight.dtype)
-    if any(p.ndim == 5 for p in vae.parameters()):  # an autoencoder of videos: one frame
-        pixels = pixels.unsqueeze(2)
-    found = vae.encode(pixels)
+    found = vae.encode(_pixels(vae, images)[0])
     latents = found.latent_dist.mode() if hasattr(found, "latent_dist") else found.latent
     latents = _laid_out(pipe, _scaled(vae, latents.float()), shape)
     if tuple(latents.shape[1:]) != shape:
@@ -41,6 +62,14 @@ def encode(pipe: Any, images: Tensor, shape: tuple[int, ...]) -> Tensor:
             f"{list(latents.shape[1:])}, so it cannot be trained on images"
         )
     return latents
+
+
+def _pixels(vae: Any, images: Tensor) -> tuple[Tensor, bool]:
+    """Images as an autoencoder takes them, and whether as videos: of one frame."""
+    weight = next(vae.parameters())
+    pixels = (images * 2 - 1).to(weight.device, weight.dtype)
+    video = any(p.ndim == 5 for p in vae.parameters())
+    return (pixels.unsqueeze(2) if video else pixels), video
 
 
 def _scaled(vae: Any, latents: Tensor) -> Tensor:

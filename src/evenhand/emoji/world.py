@@ -89,13 +89,22 @@ class Scene:
 
 def draw(scene: Scene, *, generator: torch.Generator) -> torch.Tensor:
     """Draws the scene: images `[N, 3, 64, 64]`, float in [0, 1]."""
-    world = load_world()
-    sprites, size, augment = (
-        load_sprites()[scene.occupation, scene.gender, scene.tone],
-        world.size,
-        world.augment,
-    )
-    n = len(sprites)
+    sprites = load_sprites()[scene.occupation, scene.gender, scene.tone]
+    return on_background(sprites, generator=generator)
+
+
+def on_background(sprites: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
+    """Draws sprites, turned, scaled and shifted by chance, each on a plain background.
+
+    Args:
+        sprites: `[N, 4, 64, 64]`, colour times alpha, and alpha.
+        generator: source of all randomness.
+
+    Returns:
+        images `[N, 3, 64, 64]` in [0, 1].
+    """
+    world, n = load_world(), len(sprites)
+    size, augment = world.size, world.augment
 
     def uniform(low: float, high: float, *shape: int) -> torch.Tensor:
         return torch.rand(n, *shape, generator=generator) * (high - low) + low

@@ -7,6 +7,7 @@ from evenhand.core.errors import UserError, unknown
 from evenhand.core.prompts import Prompt
 from evenhand.core.words import Telltale
 from evenhand.generate.contexts import Context, check_slots, contexts_of, filled, slots_of
+from evenhand.generate.drawers import Drawer, texts_of
 from evenhand.generate.quotas import Quotas, Stream, apportioned, cells_of, feed, name_of
 from evenhand.generate.words import telltale
 from evenhand.recipes.generate import Generate
@@ -18,8 +19,16 @@ def checked_contexts(
     judge: JudgeConfig,
     classes: Mapping[str, Sequence[str]],
     written: Sequence[str] | None = None,
+    more: Sequence[str] = (),
 ) -> list[Context]:
     """The rows that are crossed with the cells; none of them tells a class.
+
+    Args:
+        config: the recipe.
+        judge: whose words for the classes no row may hold.
+        classes: of each attribute, those asked for.
+        written: contexts that a writer wrote.
+        more: slots of the prompt that something else fills.
 
     Raises:
         UserError: a row that does, a slot that nothing fills, or two rows that are alike.
@@ -35,7 +44,7 @@ def checked_contexts(
             if set("{}") & set(text):
                 raise UserError(f"contexts, row {number}: {text!r} holds braces")
             linter.refuse(text, f"contexts, row {number}, {slot}")
-        check_slots(config.prompt, [*context.slots, *classes])
+        check_slots(config.prompt, [*context.slots, *classes, *more])
     return contexts
 
 
@@ -75,6 +84,7 @@ def streams_of(
     contexts: Sequence[Context],
     splits: Sequence[str],
     quotas: Quotas,
+    drawers: Sequence[Drawer] = (),
 ) -> list[Stream]:
     """The streams of a recipe; every context stands in each stream of its group.
 
@@ -84,35 +94,37 @@ def streams_of(
         contexts: rows.
         splits: of each.
         quotas: of the places.
+        drawers: adapters of the recipe.
 
     Raises:
         UserError: two contexts that give the same prompt, an adapter that draws what there is not,
             or a place that no stream can feed.
     """
-    for number, use in enumerate(config.adapters):
-        for name, cls in use.draws.items():
+    for number, drawer in enumerate(drawers):
+        for name, cls in drawer.draws.items():
             if name not in classes or cls not in classes[name]:
                 known = classes.get(name, classes)
                 where = f"adapters.{number}.draws"
                 raise unknown("class" if name in classes else "attribute", cls, known, where=where)
     said = [dict(zip(classes, cell, strict=True)) for cell in cells_of(classes)]
     cells = said if config.cells_by == "words" else [{}]
-    drawers = range(len(config.adapters)) if config.adapters else [None]
+    who = list(enumerate(drawers)) or [(None, None)]
     found = []
     for group in dict.fromkeys(context.group for context in contexts):
         for cell in cells:
-            prompts = [
-                _prompt(config, context, split, cell)
-                for context, split in zip(contexts, splits, strict=True)
-                if context.group == group
-            ]
-            _refuse_twice([prompt.text for prompt in prompts], group)
-            for drawer in drawers:
-                draws = {} if drawer is None else config.adapters[drawer].draws
-                if all(cell.get(name, cls) == cls for name, cls in draws.items()):
-                    asked = {**cell, **draws}
-                    here = [_asking(prompt, asked) for prompt in prompts]
-                    found.append(Stream(group, asked, drawer, here))
+            for number, drawer in who:
+                draws = drawer.draws if drawer else {}
+                if any(cell.get(name, cls) != cls for name, cls in draws.items()):
+                    continue
+                prompts = [
+                    _prompt(config, context, split, cell, drawer)
+                    for context, split in zip(contexts, splits, strict=True)
+                    if context.group == group
+                ]
+                _refuse_twice([prompt.text for prompt in prompts], group)
+                asked, share = {**cell, **draws}, drawer.share if drawer else 1.0
+                here = [_asking(prompt, asked) for prompt in prompts]
+                found.append(Stream(group, asked, number, here, share))
     fed = {place for stream in found for place in feed(stream, list(classes), quotas)}
     for place, quota in quotas.items():
         if quota and place not in fed:
@@ -123,13 +135,19 @@ def streams_of(
     return found
 
 
-def _prompt(config: Generate, context: Context, split: str, cell: Mapping[str, str]) -> Prompt:
+def _prompt(
+    config: Generate,
+    context: Context,
+    split: str,
+    cell: Mapping[str, str],
+    drawer: Drawer | None,
+) -> Prompt:
     """The prompt of a context that says a cell; a neutral one where the cell is empty."""
     words = {
         name: config.wording[name][cell[name]] if name in cell else config.neutral.get(name, "")
         for name in config.cells
     }
-    text = filled(config.prompt, {**context.slots, **words})
+    text = filled(config.prompt, {**texts_of(drawer), **context.slots, **words})
     concept = ", ".join(x for x in context.slots.values() if x) or config.prompt
     return Prompt(text, concept, context.group or "contexts", split, dict(cell))
 

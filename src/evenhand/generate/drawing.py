@@ -100,9 +100,7 @@ def generators(plan: SetPlan, answers: pathlib.Path) -> Callable[[int | None], G
 
     @functools.lru_cache(maxsize=1)
     def load(number: int | None) -> Generator:
-        adapters = Mix()
-        if number is not None:
-            adapters = Mix(((plan.adapters[number], plan.config.adapters[number].scale),))
+        adapters = Mix() if number is None else plan.drawers[number].mix
         settings = plan.settings["settings"]
         return load_generator(model, answers=answers, adapter=adapters, settings=settings)
 

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from evenhand.core.adapters import Adapter, find_adapter
+from evenhand.core.adapters import Adapter
 from evenhand.core.errors import UserError, unknown
 from evenhand.core.prompts import Row
 from evenhand.core.records import image_seed
 from evenhand.core.resources import one_spelling
 from evenhand.generate.asked import checked_contexts, splits_of, streams_of
+from evenhand.generate.drawers import Drawer, drawers_of, slots_for
 from evenhand.generate.ledger import Ledger
 from evenhand.generate.quotas import Quotas, Stream, next_round, quotas_of
 from evenhand.generate.stages import Stage
@@ -40,7 +41,7 @@ class SetPlan:
         quotas: of the places.
         streams: what is asked for alike.
         model: the generator; None where the images are made elsewhere.
-        adapters: of the recipe.
+        drawers: adapters of the recipe.
     """
 
     config: Generate
@@ -50,12 +51,18 @@ class SetPlan:
     quotas: Quotas
     streams: list[Stream]
     model: Model | None
-    adapters: list[Adapter]
+    drawers: list[Drawer]
 
     @property
     def names(self) -> list[str]:
         """The attributes, in the order of cells."""
         return list(self.classes)
+
+    @property
+    def adapters(self) -> list[Adapter]:
+        """All that draw, each once."""
+        found = {a.digest: a for drawer in self.drawers for a in drawer.adapters}
+        return list(found.values())
 
     @property
     def keeps(self) -> bool:
@@ -91,7 +98,7 @@ class SetPlan:
         return [row for row, _ in found], [s for _, s in found]
 
     def _drawer(self, stream: Stream) -> str:
-        return "" if stream.adapter is None else self.adapters[stream.adapter].digest
+        return "" if stream.adapter is None else self.drawers[stream.adapter].digest
 
 
 def plan(config: Generate, written: Sequence[str] | None = None) -> SetPlan:
@@ -109,19 +116,17 @@ def plan(config: Generate, written: Sequence[str] | None = None) -> SetPlan:
     classes = classes_of(config, judge)
     refuse_negated(config.wording)
     _check_wording(config, classes)
-    contexts = checked_contexts(config, judge, classes, written)
+    drawers = drawers_of(config)
+    contexts = checked_contexts(config, judge, classes, written, slots_for(drawers))
     groups = list(dict.fromkeys(context.group for context in contexts))
     quotas = quotas_of(config, classes, groups)
-    adapters = [find_adapter(use.name) for use in config.adapters]
-    streams = streams_of(config, classes, contexts, splits_of(config, contexts), quotas)
+    splits = splits_of(config, contexts)
+    streams = streams_of(config, classes, contexts, splits, quotas, drawers)
     writer = config.contexts.writer
     settings = {
         "model": one_spelling(config.model or ""),
         "dtype": model.dtype,
-        "adapters": [
-            {"name": one_spelling(a.name), "digest": a.digest, "scale": u.scale, "draws": u.draws}
-            for a, u in zip(adapters, config.adapters, strict=True)
-        ],
+        "adapters": [drawer.settings for drawer in drawers],
         "prompt": config.prompt,
         "cells_by": config.cells_by,
         "wording": config.wording if config.cells_by == "words" else {},
@@ -132,7 +137,7 @@ def plan(config: Generate, written: Sequence[str] | None = None) -> SetPlan:
         "settings": model.sampling(config.settings).model_dump(mode="json"),
         **judging(config, judge, classes, model.domain or pathlib.Path(config.model or "").name),
     }
-    return SetPlan(config, judge, settings, classes, quotas, streams, model, adapters)
+    return SetPlan(config, judge, settings, classes, quotas, streams, model, drawers)
 
 
 def judge_of(config: Generate, default: str | None) -> JudgeConfig:

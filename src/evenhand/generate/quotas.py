@@ -33,12 +33,14 @@ class Stream:
         asked: classes that the words, or the adapter, are to give: `{attribute: class}`.
         adapter: its number in the recipe; None without one.
         prompts: drawn in turns.
+        share: of a place's images, in proportion to the other streams that feed it.
     """
 
     group: str
     asked: dict[str, str]
     adapter: int | None
     prompts: list[Prompt]
+    share: float = 1.0
 
 
 @dataclass
@@ -156,15 +158,23 @@ def next_round(
     for place, quota in quotas.items():
         missing = quota - tally.taken.get(place, 0)
         eligible = [s for s, places in enumerate(feeds) if place in places]
-        for s in eligible if missing > 0 else ():
+        wanted = _shared_out(missing, [streams[s].share for s in eligible])
+        for s, wish in zip(eligible, wanted, strict=True) if missing > 0 else ():
             fits = tally.fits.get((s, place[0]), 0) + 1 / len(feeds[s])
             rate = fits / (tally.drawn.get(s, 0) + 1)
-            numbers[s] = max(numbers[s], math.ceil(missing / len(eligible) / rate - 1e-9))
+            numbers[s] = max(numbers[s], math.ceil(wish / rate - 1e-9))
     for s, places in enumerate(feeds):
         missing = sum(max(quotas[p] - tally.taken.get(p, 0), 0) for p in places)
         numbers[s] = min(numbers[s], AT_MOST * missing)
     turns = [s for i in range(max(numbers, default=0)) for s, n in enumerate(numbers) if i < n]
     return turns[: max(budget, 0)]
+
+
+def _shared_out(missing: int, shares: Sequence[float]) -> Sequence[float]:
+    """How many of the images that a place lacks are to come of each stream that feeds it."""
+    if len(set(shares)) > 1:
+        return apportioned(missing, shares)
+    return [missing / len(shares) for _ in shares]
 
 
 def feed(stream: Stream, names: Sequence[str], quotas: Mapping[Place, int]) -> list[Place]:

@@ -74,9 +74,9 @@ def check_file(
             f"{adapter.weights}: plain diffusers {answer['versions']['diffusers']} cannot use it "
             f"with {plan.model.name!r}: {answer['error']['kind']}: {answer['error']['message']}"
         )
-    said, wrong = _read(answer)
+    said, wrong = read_answer(answer)
     if references:
-        more, less = _against(references, adapter, folder)
+        more, less = against(references, adapter, folder)
         said, wrong = [*said, *more], [*wrong, *less]
     return FileCheck(answer, rows, said, wrong)
 
@@ -185,7 +185,7 @@ def _first_of_each(rows: list[Row]) -> list[Row]:
     return list(first.values())[:IMAGES]
 
 
-def _read(answer: dict[str, Any]) -> tuple[list[str], list[str]]:
+def read_answer(answer: dict[str, Any]) -> tuple[list[str], list[str]]:
     """What an answer says, and what of it stands against the file."""
     versions = answer["versions"]
     said = [
@@ -205,7 +205,7 @@ def _read(answer: dict[str, Any]) -> tuple[list[str], list[str]]:
     return said, wrong
 
 
-def _against(
+def against(
     references: References, adapter: Adapter, drawn: pathlib.Path
 ) -> tuple[list[str], list[str]]:
     """How the images drawn compare with the reference images, and what stands against the file."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, snapshot_download
 
+from evenhand.core.adapter_sets import is_set
 from evenhand.core.adapters import find_adapter
 from evenhand.core.errors import UserError
 from evenhand.core.references import FOLDER
@@ -22,7 +23,7 @@ from evenhand.publish.ready import refuse_unready
 
 KEPT = {".gitattributes"}  # the Hub's own
 MARK = {  # by which a push knows its own kind
-    "model": ("adapter.json", "classifier.json", "classifier.yaml"),
+    "model": ("adapter.json", "set.json", "classifier.json", "classifier.yaml"),
     "space": (space.MARK,),
     "dataset": ("report.json", "dataset.json"),
 }
@@ -52,8 +53,9 @@ class Difference:
 def contents(folder: pathlib.Path) -> tuple[str, dict[str, pathlib.Path]]:
     """What of a folder is pushed: the kind of repository, and its files by path.
 
-    An adapter goes to a `model`, and so does a classifier; a report with its records and images to
-    a `dataset`, and so does an image set with its shards; what `write_space` wrote to a `space`.
+    An adapter, a set of them, or a classifier goes to a `model`; a report with its records and
+    images to a `dataset`, and so does an image set with its shards; what `write_space` wrote to a
+    `space`.
 
     Raises:
         UserError: the folder holds none of these, or an adapter without a card.
@@ -70,6 +72,10 @@ def contents(folder: pathlib.Path) -> tuple[str, dict[str, pathlib.Path]]:
                 "measures it and writes one"
             )
         files = [p for p in (*folder.iterdir(), *folder.glob(f"{FOLDER}/*")) if p.name[0] != "."]
+    elif is_set(folder):
+        from evenhand.publish.sets import files_of_set
+
+        files = files_of_set(folder)
     elif any((folder / name).is_file() for name in ("classifier.json", "classifier.yaml")):
         files = [p for p in folder.iterdir() if p.name[0] != "."]
     elif (folder / "dataset.json").is_file():
@@ -84,7 +90,8 @@ def contents(folder: pathlib.Path) -> tuple[str, dict[str, pathlib.Path]]:
     else:
         raise UserError(
             f"{folder}: holds no adapter (adapter.json), no classifier (classifier.json, "
-            "classifier.yaml), no report (report.json) and no image set (dataset.json)"
+            "classifier.yaml), no set of adapters (set.json), no report (report.json) and no "
+            "image set (dataset.json)"
         )
     return kind, {p.relative_to(folder).as_posix(): p for p in sorted(files) if p.is_file()}
 

@@ -2,17 +2,22 @@
 
 import pathlib
 
+from evenhand.core.adapter_sets import find_set, is_set
 from evenhand.core.adapters import find_adapter
 from evenhand.core.errors import UserError
 
 
 def refuse_unready(folder: pathlib.Path) -> None:
-    """Refuses an adapter whose numbers nobody should rely on; anything else passes.
+    """Refuses an adapter, or a set, whose numbers nobody should rely on; anything else passes.
 
     Raises:
         UserError: it is not verified, its verification failed or was of other weights, or a number
             of its cards is another than its report's.
     """
+    if is_set(folder):
+        from evenhand.publish.sets import unready
+
+        _refuse(folder, unready(find_set(folder.resolve())))
     if not (folder / "adapter.json").is_file():
         return
     from evenhand.reports.card import edited  # takes a second
@@ -27,6 +32,10 @@ def refuse_unready(folder: pathlib.Path) -> None:
         reasons = [f"its verification of {verified.get('date')} failed"]
     else:
         reasons = edited(adapter)
+    _refuse(folder, reasons)
+
+
+def _refuse(folder: pathlib.Path, reasons: list[str]) -> None:
     if reasons:
         more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
         raise UserError(

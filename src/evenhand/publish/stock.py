@@ -8,6 +8,7 @@ from 0.36 on. The request is an object, or a list of them:
     base             path (folder or Hub name), revision, variant, dtype (such as "float32")
     weights          path of the adapter's safetensors file; null: only the base model draws
     kind             "lora" or "soft tokens"
+    beside           more soft tokens, weights and token of each; the prompts hold their names
     token            name of the soft tokens, typed in front of every prompt
     strength         of a LoRA; 1 when not given
     rows             [prompt, seed] of each image
@@ -177,13 +178,17 @@ def answer(request):
         raise ValueError(f"{request['weights']} holds no tensor")
     zero = [key for key, value in state.items() if not value.any() and not key.endswith(".alpha")]
     yield {"zero": zero}
+    beside = []
+    for other in request.get("beside") or []:
+        tokens = load_file(other["weights"])
+        beside += load_soft_tokens(pipe, other["weights"], tokens, other["token"])
     if request["kind"] == "lora":
         unexpected = load_lora(pipe, request["weights"], request.get("strength", 1.0))
         prefix = ""
     else:
         unexpected = load_soft_tokens(pipe, request["weights"], state, request["token"])
         prefix = request["token"] + " "
-    yield {"unexpected": unexpected}
+    yield {"unexpected": [*beside, *unexpected]}
     after = draw(pipe, rows, settings, prefix, os.path.join(out, "with-{}.png"))
     moved = distances(before, after) if before else None
     yield {

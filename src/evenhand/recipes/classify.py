@@ -41,11 +41,12 @@ class Classify(Network):
         arm: which images, in which order: `real`; `synthetic`; `usb`, real and synthetic that fill
             every group up to the largest; `asb`, real and as many of every group; `ffr`, synthetic,
             then real; `aim_fair`, real, then some tensors on synthetic; `two_stage`, synthetic with
-            a contrastive loss, then the last layer on real.
+            a contrastive loss, then the last layer (or all, `tune`) on real.
         objective: of the images that need one: the real ones, or the mixture, or the only ones.
             Balanced synthetic images before or after real ones are trained with the mean loss.
         mask: of `aim_fair`.
         contrast: of `two_stage`.
+        tune: what `two_stage` trains on real images.
         refit: fits the last layer anew after the training; None leaves it as it was trained.
         select: the epoch whose validation images have the best `worst_group`, `balanced` (mean over
             groups), `overall` or `worst_class` accuracy, the first of equals; or the `last`.
@@ -71,6 +72,7 @@ class Classify(Network):
     objective: Objective = Objective()
     mask: Mask = Mask()
     contrast: Contrast = Contrast()
+    tune: Literal["last_layer", "all"] = "last_layer"
     refit: Refit | None = None
     select: Literal["last", "worst_group", "balanced", "overall", "worst_class"] = "last"
     schedule: Schedule = Schedule()

@@ -148,10 +148,18 @@ class Augment(Strict):
 
 
 class Contrast(Strict):
-    """Supervised contrastive loss beside the cross-entropy (Khosla et al., NeurIPS 2020)."""
+    """Supervised contrastive loss beside the cross-entropy (Khosla et al., NeurIPS 2020).
+
+    Attributes:
+        weight: beside the cross-entropy, which has 1.
+        temperature: divides the cosines.
+        views: times that each image stands in a batch, changed anew (`augment`) each time; the
+            paper has two.
+    """
 
     weight: Annotated[float, Field(ge=0)] = 1.0
     temperature: Annotated[float, Field(gt=0)] = 0.1
+    views: Annotated[int, Field(ge=1, le=8)] = 2
 
 
 class Refit(Strict):

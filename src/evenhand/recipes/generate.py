@@ -104,14 +104,19 @@ class AdapterUse(Strict):
     """An adapter that draws some of the images.
 
     Attributes:
-        name: of one that ships, or a folder.
+        name: of one that ships, or a folder; or the folder of a set of adapters, each of which
+            draws the group that it learned.
         scale: its strength.
-        draws: classes that it is asked for, `{gender: woman}`; none where the judge decides.
+        draws: classes that it is asked for, `{gender: woman}`; none where the judge decides. Of a
+            set, only the members of these classes draw.
+        alpha: of a set: members of one group draw in proportion to (images learned)^alpha; 1 as in
+            the data, 0 all alike.
     """
 
     name: str
     scale: Annotated[float, Field(ge=0, le=1)] = 1.0
     draws: dict[str, str] = {}
+    alpha: Share = 0.5
 
 
 class Generate(Strict):
@@ -129,7 +134,8 @@ class Generate(Strict):
             a table of targets by concept: each group of contexts is a concept.
         joint: `{"woman/dark": share}`, sums to 1.
         prompt: template: `{attribute}` is filled with the words of the cell, other slots by the
-            context, `{a}` with the article.
+            context, `{a}` with the article, `{token}` with the word by which the adapters of a set
+            are called.
         wording: `{attribute: {class: words}}`, affirmative.
         neutral: `{attribute: words}` that leave the class open; nothing where one is not named.
         synonyms: `{attribute: {class: [word, ...]}}` that no context may hold either.

@@ -5,11 +5,12 @@ from evenhand.core.resources import find_yaml
 from evenhand.core.schema import check, override, read_yaml
 from evenhand.recipes.denoising import LoraTraining
 from evenhand.recipes.dft import Dft
+from evenhand.recipes.dreambooth import Dreambooth
 from evenhand.recipes.fairtl import FairTl
 
-Training = Dft | LoraTraining | FairTl
+Training = Dft | LoraTraining | FairTl | Dreambooth
 # by the folder of the recipes that ship
-METHODS = {"dft": Dft, "lora": LoraTraining, "fairtl": FairTl}
+METHODS = {"dft": Dft, "lora": LoraTraining, "fairtl": FairTl, "dreambooth": Dreambooth}
 
 
 def load_training(name: str, overrides: list[str] | None = None) -> Training:

@@ -36,7 +36,7 @@ def readme(adapter: Adapter, comparison: Comparison) -> str:
         trained_by=described.get("versions", {}).get("evenhand"),
         target=described.get("settings", {}).get("target", {}).get("shares", {}),
         base=measured["base"]["path"].replace("package:", "src/evenhand/"),
-        load=_load(adapter, measured["folder"]),
+        load=load_lines(adapter, measured["folder"]),
         prompt=_example(comparison.after, described),
         sampling=[option for option in sampling if settings["settings"][option] is not None],
         settings=settings,
@@ -180,7 +180,7 @@ def _example(report: Report, described: dict[str, Any]) -> str:
     return token + (prompts[0] if prompts else "a portrait of a person")
 
 
-def _load(adapter: Adapter, folder: str) -> str:
+def load_lines(adapter: Adapter, folder: str) -> str:
     """The lines that load the weights in plain diffusers."""
     if adapter.is_lora:
         more = f", weight_name={literal(name)}" if (name := adapter.weights.name) != LORA else ""

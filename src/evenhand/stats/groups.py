@@ -35,7 +35,13 @@ def group_accuracies(correct: ArrayLike, groups: ArrayLike, count: int) -> Float
 
 
 def over_seeds(
-    values: ArrayLike, lows: ArrayLike, highs: ArrayLike, *, n: int, level: float = 0.95
+    values: ArrayLike,
+    lows: ArrayLike,
+    highs: ArrayLike,
+    *,
+    n: int,
+    within: tuple[float, float] = (0.0, 1.0),
+    level: float = 0.95,
 ) -> Estimate:
     """Mean over trainings, with an interval for other seeds and other test images alike.
 
@@ -49,6 +55,7 @@ def over_seeds(
         lows: `[S]` lower bounds for other test images.
         highs: `[S]` upper bounds.
         n: test images behind the number.
+        within: the least and the largest value possible.
         level: nominal coverage.
     """
     x, low, high = (np.asarray(a, dtype=float) for a in (values, lows, highs))
@@ -57,7 +64,7 @@ def over_seeds(
     of_seeds = t**2 * float(x.var(ddof=1)) / seeds if seeds > 1 else 0.0
     below = float(np.sqrt((mean - low.mean()) ** 2 + of_seeds))
     above = float(np.sqrt((high.mean() - mean) ** 2 + of_seeds))
-    return Estimate(mean, max(mean - below, 0.0), min(mean + above, 1.0), n, level)
+    return Estimate(mean, max(mean - below, within[0]), min(mean + above, within[1]), n, level)
 
 
 def accuracy_bounds(accuracies: ArrayLike, sizes: ArrayLike, level: float = 0.95) -> Floats:

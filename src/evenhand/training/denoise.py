@@ -1,6 +1,7 @@
 """The one loop that trains a diffusion model on images by the denoising loss."""
 
 import pathlib
+import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -71,6 +72,7 @@ def denoise(
     if accelerator.is_main_process:
         cut_log(folder / "log.jsonl", first)
     for step in range(first, recipe.steps):
+        began = time.monotonic()
         _thaw(trainable, probing, step)
         row = {
             name: _backward(denoising, trainable, examples, recipe, step, name, accelerator)
@@ -79,7 +81,8 @@ def denoise(
         _share_gradients(trainable.parameters, accelerator)
         row["gradient_norm"] = optimizer.step(f"{folder}: step {step}")
         if accelerator.is_main_process:
-            log_line(folder / "log.jsonl", {"step": step, **row})
+            took = {"seconds": round(time.monotonic() - began, 4)}
+            log_line(folder / "log.jsonl", {"step": step, **row, **took})
             if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
                 save_state(
                     folder / "checkpoint.pt",

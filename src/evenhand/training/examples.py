@@ -2,7 +2,7 @@
 
 import pathlib
 import string
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +84,18 @@ def of_rows(
     rows: Any, captions: list[str], wanted: Captioned, denoising: Denoising, file: pathlib.Path
 ) -> Examples:
     """As `captioned`, of some rows of the data and the caption of each; kept in a file."""
+    found, kept = encoded(rows, wanted, denoising, file)
+    return Examples(found, [captions[i] for i in kept])
+
+
+def encoded(
+    rows: Any, wanted: Captioned, denoising: Denoising, file: pathlib.Path
+) -> tuple[Tensor, list[int]]:
+    """Latents `[M, V, *shape]` of the rows whose images can be read, and the numbers of these.
+
+    Raises:
+        UserError: no image can be read.
+    """
     pixels = readable(rows, wanted.path, side=2 * max(denoising.size))
 
     def batches() -> Iterator[tuple[list[int], Tensor]]:
@@ -94,18 +106,37 @@ def of_rows(
     found, kept = _encoded(file, what, denoising, batches(), wanted.flip)
     if not len(kept):
         raise UserError(f"{wanted.path}: holds no image that can be read")
-    return Examples(found, [captions[i] for i in kept])
+    return found, kept
 
 
-def of_the_model(prior: Prior, denoising: Denoising, folder: pathlib.Path, seed: int) -> Examples:
-    """Images that the model itself draws of prompts, encoded once and kept in the run's folder."""
+def of_the_model(
+    prior: Prior,
+    denoising: Denoising,
+    folder: pathlib.Path,
+    seed: int,
+    tell: Callable[[int], None] = lambda images: None,
+) -> Examples:
+    """Images that the model itself draws of prompts, encoded once and kept in the run's folder.
+
+    Args:
+        prior: what is drawn.
+        denoising: the model.
+        folder: of the run.
+        seed: of the images.
+        tell: called before the first image and after each batch, with the number drawn.
+    """
     prompts = [prior.prompts[i % len(prior.prompts)] for i in range(prior.images)]
-    found = drawn(prompts, denoising, folder / "prior.safetensors", "prior", seed)
+    found = drawn(prompts, denoising, folder / "prior.safetensors", "prior", seed, tell)
     return Examples(found, prompts, prior.weight)
 
 
 def drawn(
-    prompts: list[str], denoising: Denoising, file: pathlib.Path, purpose: str, seed: int
+    prompts: list[str],
+    denoising: Denoising,
+    file: pathlib.Path,
+    purpose: str,
+    seed: int,
+    tell: Callable[[int], None] = lambda images: None,
 ) -> Tensor:
     """Latents `[M, 1, *shape]` of images that the model draws of M prompts, kept in a file."""
     rows = [
@@ -115,9 +146,11 @@ def drawn(
 
     def batches() -> Iterator[tuple[list[int], Tensor]]:
         done = 0
+        tell(done)
         for batch, images in draw(denoising.diffusion, rows, at_once=8):
             yield list(range(done, done + len(batch))), images
             done += len(batch)
+            tell(done)
 
     what = [prompts, seed, denoising.diffusion.settings.model_dump(mode="json")]
     return _encoded(file, what, denoising, batches(), flip=False)[0]
@@ -129,27 +162,56 @@ def rows_of(wanted: Captioned) -> tuple[Any, list[str]]:
     Raises:
         UserError: the data or a column of the caption is not there, or a caption is empty.
     """
+    rows = data_of(wanted)
+    return rows, captions_of(rows, wanted)
+
+
+def data_of(wanted: Captioned) -> Any:
+    """The data's rows, of the split that the recipe names. Raises UserError without that split."""
     import datasets
 
     parts = labelled(wanted.path)
     if wanted.split and wanted.split not in parts:
         raise UserError(f"{wanted.path}: has no split {wanted.split!r}; it has {', '.join(parts)}")
-    rows = parts[wanted.split] if wanted.split else datasets.concatenate_datasets([*parts.values()])
+    return parts[wanted.split] if wanted.split else datasets.concatenate_datasets([*parts.values()])
+
+
+def captions_of(
+    rows: Any, wanted: Captioned, known: Mapping[str, Sequence[Any]] | None = None
+) -> list[str]:
+    """The caption of each row.
+
+    Args:
+        rows: of the data.
+        wanted: the template.
+        known: texts of slots that are no columns, one a row.
+
+    Raises:
+        UserError: no such column, or a row without a caption.
+    """
+    known = known or {}
     fields = [
         name for _, name, _, _ in string.Formatter().parse(wanted.caption) if name is not None
     ]
-    columns = {name: values(rows, name, f"{wanted.path}: caption") for name in fields}
+    columns = {
+        name: known[name] if name in known else values(rows, name, f"{wanted.path}: caption")
+        for name in fields
+    }
     captions = [
         wanted.caption.format(**{name: column[i] for name, column in columns.items()})
         for i in range(len(rows))
     ]
-    empty = [i for i in range(len(rows)) if any(column[i] is None for column in columns.values())]
-    if empty or not all(caption.strip() for caption in captions):
+    empty = [
+        i
+        for i, caption in enumerate(captions)
+        if not caption.strip() or any(column[i] is None for column in columns.values())
+    ]
+    if empty:
         raise UserError(
-            f"{wanted.path}: row {empty[0] if empty else captions.index('')} has no caption "
+            f"{wanted.path}: row {empty[0]} has no caption "
             f"({wanted.caption!r}); fill it in, or leave the row out"
         )
-    return rows, captions
+    return captions
 
 
 def _cut(images: Tensor, height: int, width: int) -> Tensor:

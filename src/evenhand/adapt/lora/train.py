@@ -33,7 +33,8 @@ def train_lora(
         recipe: the settings.
         folder: run directory; a run of the same recipe in it is continued from its last checkpoint.
         name: of the recipe, for `adapter.json`.
-        progress: called after every step with (steps done, losses and gradient norm).
+        progress: called after every step with (steps done, losses and gradient norm), and with
+            (0, `{"drawn": n}`) while images of prior preservation are drawn.
 
     Returns:
         folder of the adapter, `folder/adapter`, or of the model, `folder/model`; any diffusers
@@ -48,13 +49,15 @@ def train_lora(
         **settings_of(recipe),
         "images": {**recipe.images.model_dump(), "path": one_spelling(recipe.images.path)},
     }
-    place = place_of(recipe, folder)
+    place, tell = place_of(recipe, folder), progress or (lambda *_: None)
     with training(folder, settings, free=CUTS) as accelerator:
         denoising = load_denoising(recipe, accelerator)
         cache = folder if accelerator.is_main_process else folder / f"{accelerator.process_index}"
         terms = {"loss": captioned(recipe.images, denoising, cache)}
         if recipe.prior:
-            terms["prior"] = of_the_model(recipe.prior, denoising, cache, recipe.seed)
+            terms["prior"] = of_the_model(
+                recipe.prior, denoising, cache, recipe.seed, lambda n: tell(0, {"drawn": n})
+            )
         trainable = attach_trained(recipe, denoising)
         optimizer = denoise(
             denoising,
@@ -63,7 +66,7 @@ def train_lora(
             recipe,
             folder,
             accelerator=accelerator,
-            report=progress or (lambda *_: None),
+            report=tell,
         )
         if accelerator.is_main_process:
             captions = terms["loss"].captions

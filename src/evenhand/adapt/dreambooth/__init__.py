@@ -1,0 +1,1 @@
+"""Adapters of the subgroups of labelled images, and of the clusters in them."""

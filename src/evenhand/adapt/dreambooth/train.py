@@ -1,0 +1,189 @@
+"""An adapter for each group of labelled images, or each cluster of one; or one and their tokens."""
+
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from evenhand.adapt.dreambooth.groups import Part, find_groups
+from evenhand.adapt.dreambooth.learned import (
+    Learned,
+    encoded_parts,
+    learned_by,
+    parts_of,
+    tokens_of,
+)
+from evenhand.adapt.dreambooth.tokens import at_their_rate, attach_tokens, save_token, with_tokens
+from evenhand.core.adapter_sets import SHARED, Base, Entry, SetFile, write_set
+from evenhand.core.resources import one_spelling
+from evenhand.diffusion.denoising import Denoising
+from evenhand.recipes.dreambooth import SLOT, Dreambooth
+from evenhand.recipes.model import load_model
+from evenhand.reports.set_card import write_set_card
+from evenhand.training.denoise import denoise
+from evenhand.training.denoised import (
+    CUTS,
+    attach_trained,
+    load_denoising,
+    resolved,
+    save_trained,
+    settings_of,
+)
+from evenhand.training.examples import Examples, captions_of, of_the_model
+from evenhand.training.processes import training
+from evenhand.training.run_directory import versions
+
+Progress = Callable[[int, dict[str, float]], None]
+
+
+def train_dreambooth(
+    recipe: Dreambooth,
+    folder: str | os.PathLike,
+    *,
+    name: str = "",
+    progress: Progress | None = None,
+) -> pathlib.Path:
+    """Trains adapters on the subgroups of labelled images, and writes them as a set.
+
+    Args:
+        recipe: the settings.
+        folder: run directory; a run of the same recipe in it is continued from its last checkpoint.
+        name: of the recipe, for `set.json`.
+        progress: called after every step with (steps done of all adapters, losses and gradient
+            norm), and with (0, `{"drawn": n}`) while images of prior preservation are drawn.
+
+    Returns:
+        folder of the set, `folder/adapter`, each of whose folders any diffusers loads.
+
+    Raises:
+        UserError: images, labels, captions, features or a model that cannot be had; a token that is
+            a word in use; another run's folder; a pipeline that cannot be trained on images; a
+            training that diverged.
+    """
+    folder, recipe = pathlib.Path(folder), resolved(recipe)
+    tell: Progress = progress or (lambda *_: None)
+    found = find_groups(recipe)
+    # what is missing in a caption is said before anything is loaded
+    captions_of(found.rows, recipe.images, {**found.slots(), SLOT: ["x"] * len(found.rows)})
+    settings = {
+        **settings_of(recipe),
+        "images": {**recipe.images.model_dump(), "path": one_spelling(recipe.images.path)},
+    }
+    with training(folder, settings, free=CUTS) as accelerator:
+        cache = folder if accelerator.is_main_process else folder / f"{accelerator.process_index}"
+        parts = parts_of(recipe, found, folder, accelerator)
+        denoising = load_denoising(recipe, accelerator)
+        parts, latents = encoded_parts(recipe, found, parts, denoising, cache)
+        tokens = tokens_of(recipe, parts, denoising)
+        learned = learned_by(recipe, found, parts, latents, tokens)
+        prior: dict[str, Examples] = {}
+        if recipe.prior:
+            drawn = of_the_model(
+                recipe.prior, denoising, cache, recipe.seed, lambda n: tell(0, {"drawn": n})
+            )
+            prior = {"prior": drawn}
+        _train(recipe, name, folder, denoising, learned, prior, tokens, accelerator, tell)
+        if accelerator.is_main_process:
+            _write_set(recipe, name, folder / "adapter", denoising, parts, tokens)
+    return folder / "adapter"
+
+
+def _train(
+    recipe: Dreambooth,
+    name: str,
+    folder: pathlib.Path,
+    denoising: Denoising,
+    learned: list[Learned],
+    prior: dict[str, Examples],
+    tokens: dict[str, str],
+    accelerator: Any,
+    tell: Progress,
+) -> None:
+    """Trains one adapter after the other, each from the same beginning, and writes them."""
+    shared, embeddings = recipe.per == "shared", {}
+    if shared:
+        embeddings = attach_tokens(denoising.diffusion, tokens, seed=recipe.seed)
+    trainable = attach_trained(recipe, denoising)
+    if shared:
+        trainable = with_tokens(trainable, embeddings)
+    how = at_their_rate(recipe) if shared else recipe
+    beginning = [p.detach().clone() for p in trainable.parameters]
+    before = 0
+    for one in learned:
+        with torch.no_grad():
+            for parameter, value in zip(trainable.parameters, beginning, strict=True):
+                parameter.copy_(value)
+        place = folder / "parts" / one.name
+        place.mkdir(parents=True, exist_ok=True)
+
+        def report(done: int, row: dict[str, float], before: int = before) -> None:
+            tell(before + done, row)
+
+        optimizer = denoise(
+            denoising,
+            trainable,
+            {"loss": one.examples, **prior},
+            how.model_copy(update={"steps": one.steps}),
+            place,
+            accelerator=accelerator,
+            report=report,
+        )
+        before += one.steps
+        if accelerator.is_main_process:
+            with optimizer.averaged():
+                where = folder / "adapter"
+                save_trained(where / one.name, recipe, name, denoising, trainable, one.shown)
+                for part, parameters in embeddings.items():
+                    save_token(
+                        where / part,
+                        denoising.diffusion,
+                        tokens[part],
+                        parameters,
+                        [x for x in one.examples.captions if tokens[part] in x],
+                        _said(recipe, denoising, name),
+                    )
+
+
+def _said(recipe: Dreambooth, denoising: Denoising, name: str) -> dict[str, Any]:
+    """How adapters were made."""
+    return {
+        "base_model": denoising.diffusion.source,
+        "recipe": name,
+        "settings": recipe.model_dump(mode="json"),
+        "versions": versions(),
+    }
+
+
+def _write_set(
+    recipe: Dreambooth,
+    name: str,
+    folder: pathlib.Path,
+    denoising: Denoising,
+    parts: list[Part],
+    tokens: dict[str, str],
+) -> None:
+    """Writes `set.json` and the set's card."""
+    shared = recipe.per == "shared"
+    members = [
+        Entry(
+            name=part.name,
+            group=part.group,
+            cluster=part.cluster,
+            size=len(part.rows),
+            token=tokens[part.name],
+            adapters=[SHARED, part.name] if shared else [part.name],
+        )
+        for part in parts
+    ]
+    model = load_model(recipe.model)
+    described = SetFile(
+        **_said(recipe, denoising, name),
+        base=Base(path=model.path, revision=model.revision, licence=model.licence),
+        per=recipe.per,
+        caption=recipe.images.caption,
+        members=members,
+    )
+    write_set(folder, described)
+    write_set_card(folder)
