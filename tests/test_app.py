@@ -292,7 +292,8 @@ def status(page, text: str) -> None:
 
 
 def images(page, number: int) -> None:
-    page.locator("summary, button").filter(has_text="More settings").first.click()
+    if not page.locator("#images").is_visible():
+        page.get_by_role("button", name="More settings").click()
     page.locator("#images input[type=number]").fill(str(number))
     page.locator("#images input[type=number]").press("Tab")
 
@@ -320,6 +321,10 @@ def test_by_keyboard_it_draws_and_the_strength_moves(visit):
     assert "0.1: about" in page.inner_text("#shares") and "emoji-judge@" in page.inner_text(
         "#shares"
     )
+    images(page, 400)
+    page.locator("#draw").click()  # and another click before it is done
+    status(page, "Drawing")
+    images(page, 4)
     page.locator("#strength input[type=range]").focus()
     page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")

@@ -32,7 +32,6 @@ from collections import Counter
 from typing import Any
 
 import numpy as np
-from sharing import finish, rate_of, start
 
 from evenhand.core.files import write_json, write_text
 from evenhand.core.records import Record, read, write_records
@@ -54,6 +53,8 @@ ADAPTER = "adapters=[{name: emoji-gender-tone}]"
 
 def made(folder: pathlib.Path, *words: str) -> SetReport:
     """The report of a set that the command line made."""
+    from sharing import finish, start  # loads torch, which `merge` shall do without
+
     (code, text) = finish(start(folder, "generate", *words))[0]
     assert code == 0, text
     found = read_set(folder)
@@ -145,6 +146,8 @@ def witness() -> dict[str, float]:
 
 def rate(place: pathlib.Path, rounds: int) -> dict[str, Any]:
     """Images a second of generating over those of measuring."""
+    from sharing import rate_of
+
     measure = ["measure", "emoji", "--prompts", "emoji-occupations", "--split", "test"]
     measure += ["--attributes", "gender,tone", "--explicit-images", "0", "--images", "56"]
     commands = {"measure": measure, "generate": ["generate", "emoji-balanced", "per_cell=8"]}

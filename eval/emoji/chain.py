@@ -51,7 +51,7 @@ def rows_of(report: ChainReport) -> dict[str, dict[str, Any]]:
     """The numbers of each route, and of the classifiers without drawn images."""
     found: dict[str, dict[str, Any]] = {}
     for route in report.routes:
-        gap, made = route.gap[0] if route.gap else None, route.set
+        gap, made = route.gap, route.set
         found[route.name] = {
             "gap_before": gap and gap.before,
             "gap_after": gap and gap.found,

@@ -88,10 +88,7 @@ class Desk(Generic[T]):
         Raises:
             UserError: too many wait.
         """
-        with self._change:
-            if before := self._of.get(visitor):
-                before.replaced = True
-        self.stop(visitor)
+        self.stop(visitor, replaced=True)
         with self._change:
             if sum(not job.unwanted for job in self._jobs) > self.waiting:
                 raise UserError(f"{self.waiting} others are waiting already; try again later.")
@@ -107,12 +104,13 @@ class Desk(Generic[T]):
             before = self._jobs[: self._jobs.index(job)] if job in self._jobs else []
         return sum(not other.unwanted for other in before)
 
-    def stop(self, visitor: str) -> bool:
-        """Stops the visitor's job. Returns whether there was one."""
+    def stop(self, visitor: str, *, replaced: bool = False) -> bool:
+        """Stops the visitor's job, perhaps for another one. Returns whether there was one."""
         with self._change:
             job = self._of.pop(visitor, None)
             if job is None or job.done:
                 return False
+            job.replaced = replaced
             job.stop()
             if job is not self._jobs[0]:  # it waits: nothing has to end
                 self._jobs.remove(job)

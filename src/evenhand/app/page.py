@@ -174,7 +174,7 @@ async def _followed(
 
     Of a visitor who has gone away nobody asks for the job any more, which ends it.
     """
-    desk.stop(visitor)
+    desk.stop(visitor, replaced=True)  # nothing of it may come after what is said now
     try:
         plan = await asyncio.to_thread(studio.plan, asked(**given))  # an adapter may be of the Hub
 

@@ -90,7 +90,7 @@ def warm(studio: Studio) -> None:
     Raises:
         UserError: it cannot be loaded.
     """
-    plan = studio.plan(asked(model=studio.models[0], prompt="an emoji of a teacher", images=1))
+    plan = studio.plan(asked(model=studio.models[0], prompt="a person", images=1))
     for _ in compare(plan, studio, Memory(), lambda: False):
         pass
 

@@ -54,6 +54,8 @@ class Measurement(Strict):
         against: the stage that it is held against: the first of the same settings without adapter.
         images: drawn, or compared.
         words: what was found, in sentences.
+        gap: of the first attribute, corrected for the judge's errors where it can be; None where no
+            prompt leaves the class open.
         lines: the headline numbers.
         page: that holds them.
     """
@@ -63,6 +65,7 @@ class Measurement(Strict):
     against: str | None
     images: Whole
     words: list[str]
+    gap: Line | None
     lines: list[Line]
     page: str
 
@@ -137,14 +140,14 @@ class Route(Strict):
 
     Attributes:
         name: the adapters' stages; `words` where prompts say the class.
-        gap: lines of the gap, of the measurement with its adapter; none of words.
+        gap: of the first measurement with its adapter; None of words.
         set: the set that it gives; None where the chain makes none of it.
         arms: of classifiers, trained with that set.
-        seconds: of the stages that this route alone needs, and of the classifiers none.
+        seconds: of all stages that it builds on, and of the measurements with its adapter.
     """
 
     name: str
-    gap: list[Line]
+    gap: Line | None
     set: ImageSet | None
     arms: list[Arm]
     seconds: Number

@@ -4,7 +4,7 @@ Nothing is computed here that a stage's own report does not hold, but the share 
 """
 
 import pathlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from evenhand.chain.models import (
     Arm,
@@ -13,17 +13,18 @@ from evenhand.chain.models import (
     ImageSet,
     Line,
     Measurement,
-    Route,
     StageLine,
 )
 from evenhand.chain.plan import Planned, with_sets
 from evenhand.chain.records import read_record
+from evenhand.chain.routes import routes_of
 from evenhand.core.schema import check, read_json
 from evenhand.generate.ledger import SURPLUS
 from evenhand.generate.report import SetReport, read_set
 from evenhand.recipes.chain import DRAWING, Stage
 from evenhand.recipes.classify import Classify
 from evenhand.recipes.measure import Measure
+from evenhand.reports.changes import Change
 from evenhand.reports.classify_models import ClassifyReport
 from evenhand.reports.headlines import headlines
 from evenhand.reports.html import write_comparison
@@ -56,7 +57,7 @@ def build(name: str, stages: Sequence[Planned], folder: pathlib.Path) -> ChainRe
         measurements=measurements,
         sets=sets,
         classifiers=classifiers,
-        routes=list(_routes(stages, lines, measurements, sets, classifiers)),
+        routes=list(routes_of(stages, lines, measurements, sets, classifiers)),
         versions=versions(),
     )
 
@@ -116,9 +117,31 @@ def _measurement(
         against=against,
         images=images,
         words=words,
+        gap=_gap(runs, change),
         lines=lines,
         page=page,
     )
+
+
+def _gap(runs: Sequence[Report], change: Change | None) -> Line | None:
+    """The gap of the first attribute that has one, corrected where all runs can be."""
+    for name, entry in runs[-1].attributes.items():
+        for split in entry.splits:
+            found = [run.attributes[name].splits[split] for run in runs]
+            delta = change and change.attributes[name].splits[split]
+            corrected = [part.corrected_gap for part in found]
+            which = [x for x in corrected if x]
+            fits = len(which) == len(found) and not (delta and delta.corrected_gap is None)
+            gaps = which if fits else [part.gap for part in found]
+            differs = delta and (delta.corrected_gap if fits else delta.gap)
+            return Line(
+                subject=f"{name}, {split}",
+                what=f"gap {entry.among}{', corrected' if fits else ''}",
+                before=gaps[0] if change else None,
+                found=gaps[-1],
+                change=differs,
+            )
+    return None
 
 
 def _alike(one: Planned, other: Planned) -> bool:
@@ -204,30 +227,3 @@ def _set_of_variants(recipe: Classify, stage: Stage) -> dict[str, str]:
     """The stage whose set each variant is trained with."""
     each = with_sets(recipe, stage.sets).each().items()
     return {name: one.synthetic.path for name, one in each if stage.sets and one.synthetic}
-
-
-def _routes(
-    stages: Sequence[Planned],
-    lines: Sequence[StageLine],
-    measurements: Sequence[Measurement],
-    sets: Sequence[ImageSet],
-    classifiers: Sequence[Classifiers],
-) -> Iterator[Route]:
-    """One route for each set; and one for each adapter of which no set is made."""
-    seconds = {line.name: line.seconds for line in lines}
-    used = {adapter for found in sets for adapter in found.adapters}
-    trained = [p.name for p in stages if p.stage.verb == "train" and p.name not in used]
-    for found in [*sets, *([name] for name in trained)]:
-        adapters = found.adapters if isinstance(found, ImageSet) else found
-        mine = [m for m in measurements if m.adapter in adapters]
-        own = isinstance(found, ImageSet)
-        parts = [*adapters, *(m.stage for m in mine), *([found.stage] if own else [])]
-        yield Route(
-            name=" + ".join(adapters) or f"words ({found.stage})" if own else adapters[0],
-            gap=[line for m in mine for line in m.lines if line.what.startswith("gap ")][:1],
-            set=found if own else None,
-            arms=[
-                arm for table in classifiers for arm in table.arms if own and arm.set == found.stage
-            ],
-            seconds=round(sum(seconds[part] for part in parts), 1),
-        )

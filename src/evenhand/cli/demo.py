@@ -23,7 +23,7 @@ def demo(
     """Measure a model, fine-tune it, measure again: on the embedded model, without network or GPU.
 
     Six occupations that the fine-tuning never saw are drawn before and after. Takes minutes on a
-    laptop. With --chain, `evenhand chain emoji`: in ten minutes on two cores.
+    laptop. With --chain it does `evenhand chain emoji`, which takes longer.
 
     Examples:
         evenhand demo
