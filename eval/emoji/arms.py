@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from drawings import OWN
 from sklearn.metrics import adjusted_rand_score
+from styles_data import OWN
 from torch import Tensor
 
 from evenhand.adapt import train

@@ -9,13 +9,14 @@ import pathlib
 from collections.abc import Callable
 
 from PIL import Image
-from worlds import GENDERS, TONES, write
+from worlds import TONES
 
 from evenhand.adapt import train
 from evenhand.classify.experiment import prepare
 from evenhand.core.adapter_sets import Member, find_set
 from evenhand.core.files import whole
 from evenhand.diffusion.pipeline import load_diffusion
+from evenhand.emoji.drawings import GENDERS, write_rows
 from evenhand.images.tensors import to_uint8
 from evenhand.recipes.classify import Classify
 from evenhand.recipes.methods import load_training
@@ -73,7 +74,7 @@ def clustered(
             for member in found.of(group):
                 wanted = round(each * shares[member.name])
                 rows += _drawn(member, group, tones, wanted + 1, seed, found.caption)
-            write(path, rows[:each])
+            write_rows(path, rows[:each])
             progress(STEPS, STEPS)
 
 

@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 import torch
 from arms import ARMS, Arm, Drawn, Plan, drawn_by, per_image, silhouettes, trained
-from drawings import Cell, benchmark_judge, rendered, write_rendered
 from safetensors.torch import load_file, save_file
+from styles_data import Cell, benchmark_judge, rendered, write_rendered
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -250,7 +250,7 @@ def _write(world: World, rows: dict, others: dict, args: argparse.Namespace) -> 
     group, reports = GroupImages(*empty, group=GROUP), dict[str, GroupReport]()
     for name, found in rows.items():
         taken = {s: costs(world.folder(name, s) / "run") for s in found if ARMS[name].overrides}
-        reports[name] = reported(found, group, judge=world.judge, adapters=taken)
+        reports[name] = reported(found, group, adapters=taken)
     pairs = [("cluster", "group"), ("cluster", "shared"), ("shared", "group")]
     pairs += [("one style: cluster", "one style: group"), ("cluster", "cluster, no token")]
     both = [(a, b) for a, b in pairs if rows.get(a, {}).keys() & rows.get(b, {}).keys()]

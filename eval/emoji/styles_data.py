@@ -17,10 +17,10 @@ from pyarrow import parquet
 from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
-from worlds import write
 
 from evenhand.core.files import write_text
 from evenhand.diffusion.latents import round_trip
+from evenhand.emoji.drawings import write_rows
 from evenhand.emoji.world import load_sprites, load_world, on_background
 from evenhand.images.tensors import to_uint8
 from evenhand.judges.base import Judge
@@ -77,7 +77,7 @@ def write_rendered(file: pathlib.Path, cells: list[Cell], images: Tensor) -> Non
         {"image": Image.fromarray(pixels), **cell._asdict()}
         for cell, pixels in zip(cells, to_uint8(images), strict=True)
     ]
-    write(file, rows)
+    write_rows(file, rows)
 
 
 class Renderings(Dataset):
