@@ -84,15 +84,13 @@ def denoise(
             took = {"seconds": round(time.monotonic() - began, 4)}
             log_line(folder / "log.jsonl", {"step": step, **row, **took})
             if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
-                save_state(
-                    folder / "checkpoint.pt",
-                    {
-                        "step": step + 1,
-                        "classifier": denoising.diffusion.source,
-                        "parameters": [p.detach() for p in trainable.parameters],
-                        **optimizer.state(),
-                    },
-                )
+                state = {
+                    "step": step + 1,
+                    "classifier": denoising.diffusion.source,
+                    "parameters": [p.detach() for p in trainable.parameters],
+                    **optimizer.state(),
+                }
+                save_state(folder / "checkpoint.pt", state)
             report(step + 1, row)
     optimizer.check_finite(str(folder))
     return optimizer
