@@ -8,7 +8,7 @@ Writes eval/results/emoji-fairtl.json. Reference sets are drawings of 14 occupat
 captions that leave the gender open, women and men alike within each title; the six held-out
 occupations are in none. `emoji-judge`, which trained nothing, perceives 40 or 24 images of each of
 six trained and six held-out names, and 4 of each prompt that says a gender, at guidance 1. Runs in
-runs/eval/fairtl are continued when they were cut. Settings were chosen on emoji-siblings.
+runs/eval/fairtl are continued when they were cut. How the schedule was set: eval/README.md.
 """
 
 import argparse
