@@ -43,7 +43,7 @@ class Arm:
     fresh: bool = False
 
 
-SETTINGS = ["optimisation.schedule=constant", "checkpoint_every=1000"]  # of every arm
+SETTINGS = ["checkpoint_every=1000"]  # of every arm
 WITHOUT = ["token=null", f"images.caption={PLAIN}"]
 ARMS = {
     "fresh drawings": Arm(fresh=True),
