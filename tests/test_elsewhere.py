@@ -339,7 +339,7 @@ def test_soft_tokens_of_any_name_are_loaded(tmp_path):
         assert torch.equal(found, expected.text_encoder.get_input_embeddings().weight)
 
 
-def test_several_files_are_listed_and_one_is_named(ours, tmp_path):
+def test_several_files_are_listed_and_one_is_named(ours, tmp_path, monkeypatch):
     for name in ("a.safetensors", "b.safetensors"):
         folder(tmp_path, ours, name)
     (tmp_path / "optimizer.bin").write_bytes(b"x")
@@ -354,6 +354,8 @@ def test_several_files_are_listed_and_one_is_named(ours, tmp_path):
             with_file(str(tmp_path), outside)
     with pytest.raises(UserError, match="ships with one file"):
         with_file("emoji-gender", "x.safetensors")
+    (tmp_path / "empty" / "here").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "empty" / "here")
     for name in ("..", "../prompts", "emoji-gender/../../prompts"):
         with pytest.raises(UserError, match="unknown adapter|holds neither"):
             find_adapter(name)

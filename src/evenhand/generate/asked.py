@@ -140,7 +140,7 @@ def _prompt(
     context: Context,
     split: str,
     cell: Mapping[str, str],
-    drawer: Drawer | None,
+    drawer: Drawer | None = None,
 ) -> Prompt:
     """The prompt of a context that says a cell; a neutral one where the cell is empty."""
     words = {
