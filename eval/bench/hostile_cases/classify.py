@@ -118,8 +118,6 @@ CASES = [
         bias={"ratio": 0.9, "prevailing": {"woman": "old", "man": "dark"}}),
     bad("mask that trains nothing", "raise mask.k", f"{MASK}=1"),
     bad("mask of more tensors than there are", "lower it", f"{MASK}=99"),
-    bad("JTT that errs nowhere", "lower objective.epochs",
-        objective={"name": "jtt", "epochs": 200}),
     bad("variant in no folder", "is no name for a folder", variants={"../x": {}}),
     bad("variant of other seeds", "seed is another", variants={"a": {}, "b": {"seed": 4}}),
     Case("another run in a folder", MINE, "batch was 8, is 4", recipe(),
