@@ -147,7 +147,7 @@ def refuse_overlap(tables: Mapping[str, Table]) -> None:
     twice: Counter[tuple[str, str]] = Counter()
     example = {}
     for split, table in tables.items():
-        for digest in set(table.digests):
+        for digest in dict.fromkeys(table.digests):
             if digest in seen:
                 pair = (seen[digest], split)
                 twice[pair] += 1
