@@ -1,7 +1,7 @@
 """What every training by the denoising loss begins with, and what comes out of it."""
 
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import yaml
@@ -19,10 +19,67 @@ from evenhand.diffusion.trainable import Trainable, attach, started_from
 from evenhand.recipes.denoising import DenoisingTraining
 from evenhand.recipes.lora import Weights
 from evenhand.recipes.model import load_model
+from evenhand.training.denoise import Probing, Report, denoise
+from evenhand.training.examples import Examples, of_the_model
+from evenhand.training.processes import training
 from evenhand.training.run_directory import machine, versions
 
 Recipe = TypeVar("Recipe", bound=DenoisingTraining)
+Terms = Callable[[Denoising, pathlib.Path], dict[str, Examples]]  # of the model and a cache
+First = Callable[[dict[str, Examples], Denoising, Trainable, pathlib.Path, Any], Probing]
 CUTS = ("checkpoint_every", "checkpointing")  # only cut the work up
+
+
+def train_on(
+    recipe: DenoisingTraining,
+    folder: pathlib.Path,
+    terms_of: Terms,
+    *,
+    settings: dict[str, Any],
+    name: str,
+    progress: Report | None,
+    first: First | None = None,
+) -> pathlib.Path:
+    """Trains one adapter, or the weights, on terms of the denoising loss and writes the result.
+
+    Args:
+        recipe: the settings, resolved.
+        folder: run directory.
+        terms_of: gives the terms of the loss, before anything is trained; those of prior
+            preservation are added. The captions of the first term get reference images.
+        settings: what the run's folder keeps.
+        name: of the recipe, for `adapter.json`.
+        progress: called after every step, and with (0, `{"drawn": n}`) while the prior is drawn.
+        first: says what the first steps train; everything when None.
+
+    Returns:
+        folder of the adapter, or of the model.
+    """
+    place, tell = place_of(recipe, folder), progress or (lambda *_: None)
+    with training(folder, settings, free=CUTS) as accelerator:
+        denoising = load_denoising(recipe, accelerator)
+        cache = folder if accelerator.is_main_process else folder / f"{accelerator.process_index}"
+        terms = terms_of(denoising, cache)
+        if recipe.prior:
+            terms["prior"] = of_the_model(
+                recipe.prior, denoising, cache, recipe.seed, lambda n: tell(0, {"drawn": n})
+            )
+        trainable = attach_trained(recipe, denoising)
+        optimizer = denoise(
+            denoising,
+            trainable,
+            terms,
+            recipe,
+            folder,
+            accelerator=accelerator,
+            report=tell,
+            probing=first(terms, denoising, trainable, cache, accelerator) if first else None,
+        )
+        if accelerator.is_main_process:
+            captions = next(iter(terms.values())).captions
+            with optimizer.averaged():
+                save_trained(place, recipe, name, denoising, trainable, captions)
+    return place
 
 
 def resolved(recipe: Recipe) -> Recipe:

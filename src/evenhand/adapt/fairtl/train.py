@@ -22,20 +22,12 @@ from evenhand.adapt.fairtl.scores import probing
 from evenhand.adapt.fairtl.weighting import weighted
 from evenhand.core.resources import one_spelling
 from evenhand.diffusion.denoising import Denoising
+from evenhand.diffusion.trainable import Trainable
 from evenhand.recipes.denoising import Captioned
 from evenhand.recipes.fairtl import FairTl
-from evenhand.training.denoise import denoise
-from evenhand.training.denoised import (
-    CUTS,
-    attach_trained,
-    load_denoising,
-    place_of,
-    resolved,
-    save_trained,
-    settings_of,
-)
-from evenhand.training.examples import Examples, Teacher, of_the_model
-from evenhand.training.processes import training
+from evenhand.training.denoise import Probing
+from evenhand.training.denoised import resolved, settings_of, train_on
+from evenhand.training.examples import Examples, Teacher
 
 
 def train_fairtl(
@@ -62,31 +54,25 @@ def train_fairtl(
             that it is asked for, and as the denoising trainer says.
     """
     folder, recipe = pathlib.Path(folder), resolved(recipe)
-    place = place_of(recipe, folder)
-    with training(folder, _settings(recipe), free=CUTS) as accelerator:
-        denoising = load_denoising(recipe, accelerator)
-        cache = folder if accelerator.is_main_process else folder / f"{accelerator.process_index}"
-        terms = losses(recipe, denoising, cache)
-        trainable = attach_trained(recipe, denoising)
-        first = None
-        if recipe.probing:
-            where = (folder, cache)
-            first = probing(recipe, terms["loss"], denoising, trainable, *where, accelerator)
-        optimizer = denoise(
-            denoising,
-            trainable,
-            terms,
-            recipe,
-            folder,
-            accelerator=accelerator,
-            report=progress or (lambda *_: None),
-            probing=first,
-        )
-        if accelerator.is_main_process:
-            captions = next(iter(terms.values())).captions
-            with optimizer.averaged():
-                save_trained(place, recipe, name, denoising, trainable, captions)
-    return place
+
+    def first(
+        terms: dict[str, Examples],
+        denoising: Denoising,
+        trainable: Trainable,
+        cache: pathlib.Path,
+        accelerator: Any,
+    ) -> Probing:
+        return probing(recipe, terms["loss"], denoising, trainable, folder, cache, accelerator)
+
+    return train_on(
+        recipe,
+        folder,
+        lambda denoising, cache: losses(recipe, denoising, cache),
+        settings=_settings(recipe),
+        name=name,
+        progress=progress,
+        first=first if recipe.probing else None,
+    )
 
 
 def losses(recipe: FairTl, denoising: Denoising, folder: pathlib.Path) -> dict[str, Examples]:
@@ -110,8 +96,6 @@ def losses(recipe: FairTl, denoising: Denoising, folder: pathlib.Path) -> dict[s
         if recipe.keep:
             names = recipe.keep.attributes or recipe.target.attributes
             terms["keep"] = own.kept(names, recipe.keep.weight, recipe.keep.batch)
-    if recipe.prior:
-        terms["prior"] = of_the_model(recipe.prior, denoising, folder, recipe.seed)
     return terms
 
 

@@ -6,18 +6,8 @@ from collections.abc import Callable
 
 from evenhand.core.resources import one_spelling
 from evenhand.recipes.denoising import LoraTraining
-from evenhand.training.denoise import denoise
-from evenhand.training.denoised import (
-    CUTS,
-    attach_trained,
-    load_denoising,
-    place_of,
-    resolved,
-    save_trained,
-    settings_of,
-)
-from evenhand.training.examples import captioned, of_the_model
-from evenhand.training.processes import training
+from evenhand.training.denoised import resolved, settings_of, train_on
+from evenhand.training.examples import captioned
 
 
 def train_lora(
@@ -49,27 +39,11 @@ def train_lora(
         **settings_of(recipe),
         "images": {**recipe.images.model_dump(), "path": one_spelling(recipe.images.path)},
     }
-    place, tell = place_of(recipe, folder), progress or (lambda *_: None)
-    with training(folder, settings, free=CUTS) as accelerator:
-        denoising = load_denoising(recipe, accelerator)
-        cache = folder if accelerator.is_main_process else folder / f"{accelerator.process_index}"
-        terms = {"loss": captioned(recipe.images, denoising, cache)}
-        if recipe.prior:
-            terms["prior"] = of_the_model(
-                recipe.prior, denoising, cache, recipe.seed, lambda n: tell(0, {"drawn": n})
-            )
-        trainable = attach_trained(recipe, denoising)
-        optimizer = denoise(
-            denoising,
-            trainable,
-            terms,
-            recipe,
-            folder,
-            accelerator=accelerator,
-            report=tell,
-        )
-        if accelerator.is_main_process:
-            captions = terms["loss"].captions
-            with optimizer.averaged():
-                save_trained(place, recipe, name, denoising, trainable, captions)
-    return place
+    return train_on(
+        recipe,
+        folder,
+        lambda denoising, cache: {"loss": captioned(recipe.images, denoising, cache)},
+        settings=settings,
+        name=name,
+        progress=progress,
+    )
