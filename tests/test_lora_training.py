@@ -154,6 +154,18 @@ def test_the_models_own_images_change_the_gradient_and_are_drawn_once(pictures, 
     assert any(not torch.equal(a[key], b[key]) for key in a)
 
 
+@pytest.mark.parametrize("trained", [["optimisation.ema=0.9"], ["lora=null", "weights={}"]])
+def test_what_was_trained_on_the_way(pictures, tmp_path, trained):
+    made = train(recipe(pictures, *trained, "steps=2", "save_every=1"), tmp_path)
+    file = "unet/diffusion_pytorch_model.safetensors" if made.name == "model" else LORA
+    first, second, last = (
+        load_file(folder / file)
+        for folder in (*(tmp_path / f"{made.name}s" / f"step-{i}" for i in (1, 2)), made)
+    )
+    assert all(torch.equal(second[k], last[k]) for k in last)
+    assert any(not torch.equal(first[k], last[k]) for k in last)
+
+
 def test_text_encoders_are_trained_too(pictures, tmp_path):
     found = train(
         recipe(pictures, "lora.part=both", "lora.modules=null", "steps=1"), tmp_path / "x"

@@ -29,14 +29,17 @@ import pathlib
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from typing import Any
 
 from replay import Case
 from replay import measure as measure_step
 
-from evenhand.adapt.dft.finetune import finetune
+from evenhand.adapt import train
 from evenhand.core.files import digest_of, write_json
 from evenhand.measure import measure
 from evenhand.recipes.dft import Dft, load_recipe
+from evenhand.recipes.fairtl import FairTl
 from evenhand.recipes.measure import Measure
 from evenhand.training.run_directory import versions
 
@@ -99,48 +102,58 @@ def recipe_of(way: str, seed: int) -> Dft:
     return load_recipe("dft/emoji-gender", [*WAYS[way], f"seed={seed}", f"save_every={LOOK}"])
 
 
-def train(way: str, seed: int, target: float) -> dict:
-    """Steps and seconds until the gap is reached.
+def looked_at(
+    recipe: Dft | FairTl,
+    target: float,
+    label: str,
+    clock: Callable[[], float] = time.perf_counter,
+    finished: Callable[[pathlib.Path], Any] = lambda _: None,
+) -> dict[str, Any]:
+    """Trains until the held-out gap is at most `target`, looked at wherever an adapter is saved.
 
-    `reached` is False where the recipe ended before.
+    Args:
+        recipe: with `save_every`.
+        target: of the gap.
+        label: of the training, where it is told.
+        clock: seconds.
+        finished: called with the run's folder, before it goes, where the recipe came to its end.
+
+    Returns:
+        the steps of the training and its seconds without the looking, the gap at each look, the
+        seconds until then, and whether the target was reached before the recipe ended.
     """
-    recipe = recipe_of(way, seed)
-    gaps, seconds, since = {}, 0.0, time.perf_counter()
+    gaps, taken, since = dict[int, float](), dict[int, float](), clock()
+    seconds, every = 0.0, recipe.save_every
+    assert every is not None
 
     def look(step: int, _: dict[str, float]) -> None:
         nonlocal seconds, since
-        seconds += time.perf_counter() - since
-        if step % LOOK == 0:
+        seconds += clock() - since
+        if step and step % every == 0:
             gaps[step] = held_out_gap(pathlib.Path(folder) / "adapters" / f"step-{step}")
-            print(
-                f"  {way}, seed {seed}, step {step}: gap {gaps[step]:.2f}, {seconds:.0f} s",
-                flush=True,
-            )
+            taken[step] = round(seconds, 1)
+            print(f"  {label}, step {step}: gap {gaps[step]:.2f}, {seconds:.0f} s", flush=True)
             if gaps[step] <= target:
                 raise Reached
-        since = time.perf_counter()
+        since = clock()
 
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(Reached):
-        finetune(recipe, folder, progress=look)
+        train(recipe, folder, progress=look)
+        finished(pathlib.Path(folder))
     steps = max(gaps)
-    return {
-        "way": way,
-        "seed": seed,
-        "steps": steps,
-        "seconds": seconds,
-        "reached": gaps[steps] <= target,
-        "gaps": gaps,
-    }
+    reached = gaps[steps] <= target
+    return {"steps": steps, "seconds": seconds, "reached": reached, "gaps": gaps, "taken": taken}
 
 
 def kept(way: str, seed: int, target: float) -> dict:
-    """As `train`, once: runs of the same recipe are kept."""
+    """As `looked_at`, once: runs of the same recipe are kept."""
     path = (
         RUNS
         / f"{target:g}-{way}-{seed}-{digest_of(recipe_of(way, seed).model_dump(mode='json'))}.json"
     )
     if not path.exists():
-        write_json(path, train(way, seed, target))
+        found = looked_at(recipe_of(way, seed), target, f"{way}, seed {seed}")
+        write_json(path, {"way": way, "seed": seed, **found})
     return json.loads(path.read_text(encoding="utf-8"))
 
 

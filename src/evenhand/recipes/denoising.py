@@ -66,6 +66,8 @@ class DenoisingTraining(Strict):
         checkpointing: compute activations twice in place of keeping them: less memory, a third
             more time.
         optimisation: how the weights follow the gradient.
+        save_every: what has been trained is also written every so many steps, into
+            `adapters/step-N` (or `models/step-N`); only at the end when None.
     """
 
     model: str
@@ -82,6 +84,7 @@ class DenoisingTraining(Strict):
     checkpointing: bool = False
     optimisation: Optimisation = Optimisation(learning_rate=1e-4)
     checkpoint_every: Count = 50
+    save_every: Count | None = None
     seed: Seed = 0
 
     @property

@@ -44,6 +44,7 @@ def denoise(
     accelerator: Any,
     report: Report,
     probing: Probing | None = None,
+    save: Callable[[int], None] | None = None,
 ) -> Optimizer:
     """Trains on batches of every term's examples; continues the folder's checkpoint.
 
@@ -61,6 +62,7 @@ def denoise(
         accelerator: of the processes that train together.
         report: called after every step, by the main process.
         probing: first steps that train a part only.
+        save: writes what has been trained after so many steps; called as `recipe.save_every` says.
 
     Returns:
         the optimizer, whose average, if there is one, is the result.
@@ -90,6 +92,9 @@ def denoise(
                     "parameters": [p.detach() for p in trainable.parameters],
                 }
                 save_state(folder / "checkpoint.pt", {**found, **optimizer.state()})
+            if save and recipe.save_every and (step + 1) % recipe.save_every == 0:
+                with optimizer.averaged():
+                    save(step + 1)
             report(step + 1, row)
     optimizer.check_finite(str(folder))
     return optimizer

@@ -27,7 +27,7 @@ from evenhand.training.run_directory import machine, versions
 Recipe = TypeVar("Recipe", bound=DenoisingTraining)
 Terms = Callable[[Denoising, pathlib.Path], dict[str, Examples]]  # of the model and a cache
 First = Callable[[dict[str, Examples], Denoising, Trainable, pathlib.Path, Any], Probing]
-CUTS = ("checkpoint_every", "checkpointing")  # only cut the work up
+CUTS = ("checkpoint_every", "save_every", "checkpointing")  # only cut the work up
 
 
 def train_on(
@@ -65,6 +65,11 @@ def train_on(
                 recipe.prior, denoising, cache, recipe.seed, lambda n: tell(0, {"drawn": n})
             )
         trainable = attach_trained(recipe, denoising)
+
+        def save(where: pathlib.Path) -> None:
+            captions = next(iter(terms.values())).captions
+            save_trained(where, recipe, name, denoising, trainable, captions)
+
         optimizer = denoise(
             denoising,
             trainable,
@@ -74,11 +79,11 @@ def train_on(
             accelerator=accelerator,
             report=tell,
             probing=first(terms, denoising, trainable, cache, accelerator) if first else None,
+            save=lambda step: save(folder / f"{place.name}s" / f"step-{step}"),
         )
         if accelerator.is_main_process:
-            captions = next(iter(terms.values())).captions
             with optimizer.averaged():
-                save_trained(place, recipe, name, denoising, trainable, captions)
+                save(place)
     return place
 
 

@@ -121,6 +121,9 @@ def _train(
         def report(done: int, row: dict[str, float], before: int = before) -> None:
             tell(before + done, row)
 
+        def save(where: pathlib.Path, one: Learned = one) -> None:
+            save_trained(where, recipe, name, denoising, trainable, one.shown)
+
         optimizer = denoise(
             denoising,
             trainable,
@@ -129,12 +132,13 @@ def _train(
             place,
             accelerator=accelerator,
             report=report,
+            save=lambda step, place=place: save(place / "adapters" / f"step-{step}"),
         )
         before += one.steps
         if accelerator.is_main_process:
             with optimizer.averaged():
                 where = folder / "adapter"
-                save_trained(where / one.name, recipe, name, denoising, trainable, one.shown)
+                save(where / one.name)
                 for part, parameters in embeddings.items():
                     save_token(
                         where / part,
