@@ -5,8 +5,9 @@
     python eval/emoji/adapter.py emoji-gender --only-measure    # the adapter that ships, as it is
     python eval/emoji/adapter.py --only-verify                  # all that ship, as they are
 
-Writes adapters/NAME/ and eval/results/NAME.json. The recipe is train/dft/NAME.yaml. Runs in
-runs/eval/NAME are continued when they were cut. The numbers are those of the adapter's file, loaded
+Writes adapters/NAME/ and eval/results/NAME.json. The recipe is train/dft/NAME.yaml; that of
+`emoji-gender-fairtl` is train/fairtl/emoji.yaml, on 1,000 drawings. Runs in runs/eval/NAME are
+continued when they were cut. The numbers are those of the adapter's file, loaded
 by the stock pipeline and judged by `emoji-judge`, which trained nothing. `evenhand verify` measures
 them a second time, from fresh seeds: these are the ones that the card and the result show. The exit
 code is 1 where one of them does not agree with the first. `--only-sweep` draws the sweep alone;
@@ -20,6 +21,8 @@ import subprocess
 import sys
 import time
 
+from fairtl_sets import reference
+
 from evenhand.cli.show import progress
 from evenhand.cli.train import run as train
 from evenhand.core.adapters import find_adapter, shipped_adapters
@@ -29,7 +32,9 @@ from evenhand.core.resources import ROOT
 from evenhand.core.schema import read_json
 from evenhand.measure import measure
 from evenhand.recipes.dft import Dft, load_recipe
+from evenhand.recipes.fairtl import FairTl
 from evenhand.recipes.measure import Measure
+from evenhand.recipes.methods import load_training
 from evenhand.reports.card import write_card
 from evenhand.reports.changes import Comparison
 from evenhand.reports.html import write_comparison
@@ -37,6 +42,22 @@ from evenhand.reports.sheets import write_contact_sheet
 from evenhand.reports.tally import by_prompt
 
 RESULTS = ROOT / "eval" / "results"
+TRANSFER = "emoji-gender-fairtl"  # the adapter that was trained on a reference set
+
+
+def recipe_name(name: str) -> str:
+    """The recipe of an adapter."""
+    return "fairtl/emoji" if name == TRANSFER else f"dft/{name}"
+
+
+def recipe_of(name: str) -> Dft | FairTl:
+    """The recipe of an adapter, with the reference set that its training takes."""
+    if name != TRANSFER:
+        return load_recipe(recipe_name(name))
+    images = reference(pathlib.Path("runs/eval") / name, 1000, 1)
+    recipe = load_training(recipe_name(name), [f"images.path={images}", "seed=1"])
+    assert isinstance(recipe, FairTl)
+    return recipe
 
 
 def sweep(name: str, *options: str) -> None:
@@ -58,7 +79,7 @@ def verify(name: str) -> bool:
 
 def write_result(name: str) -> None:
     """Writes eval/results/NAME.json: the recipe, and the report in the adapter's folder."""
-    recipe = load_recipe(f"dft/{name}").model_dump(mode="json")
+    recipe = recipe_of(name).model_dump(mode="json")
     found = read_json(ROOT / "adapters" / name / "report.json", what="a report")
     write_json(RESULTS / f"{name}.json", {"recipe": recipe, **found})
 
@@ -82,9 +103,12 @@ def picture(runs: pathlib.Path, folder: pathlib.Path) -> None:
     write_contact_sheet(folder / "before-after.jpg", rows[:-1])
 
 
-def measured(recipe: Dft, name: str, images: int, explicit: int, runs: pathlib.Path) -> Comparison:
+def measured(
+    recipe: Dft | FairTl, name: str, images: int, explicit: int, runs: pathlib.Path
+) -> Comparison:
     """The model without and with the adapter on held-out prompts."""
-    prompts, wished = recipe.prompts, recipe.target
+    prompts, wished = recipe.prompts if isinstance(recipe, Dft) else recipe.held_out, recipe.target
+    assert prompts is not None
     config = Measure(
         model=recipe.model,
         prompts=[prompts] if isinstance(prompts, str) else list(prompts),
@@ -103,10 +127,10 @@ def measured(recipe: Dft, name: str, images: int, explicit: int, runs: pathlib.P
     return write_comparison(runs / "before", runs / "after", runs)
 
 
-def trained(recipe: Dft, name: str, runs: pathlib.Path) -> None:
+def trained(recipe: Dft | FairTl, name: str, runs: pathlib.Path) -> None:
     """Trains the recipe, and puts the adapter where the others are that ship."""
     started, folder = time.monotonic(), ROOT / "adapters" / name
-    adapter = train(recipe, runs / "training", f"dft/{name}")
+    adapter = train(recipe, runs / "training", recipe_name(name))
     minutes = (time.monotonic() - started) / 60
     print(f"training took {minutes:.1f} minutes (nothing when the run was finished before)")
     folder.mkdir(parents=True, exist_ok=True)
@@ -137,7 +161,7 @@ def main() -> None:
         of_sweep += [x for k, n in given.items() if n is not None for x in (k, str(n))]
     failed = []
     for name in args.names or shipped_adapters():
-        recipe, runs = load_recipe(f"dft/{name}"), pathlib.Path("runs/eval") / name
+        recipe, runs = recipe_of(name), pathlib.Path("runs/eval") / name
         folder = ROOT / "adapters" / name
         if args.only_sweep:
             sweep(name, *of_sweep)
