@@ -1,6 +1,7 @@
 """Small real parts: pipelines of real classes at toy size, built from their configs."""
 
 import os
+import shutil
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 # Many tests ask for equal bits, which a GPU does not give; CUDA_VISIBLE_DEVICES=0 runs them on one.
@@ -26,6 +27,46 @@ def emoji():
     from evenhand.recipes.model import load_model
 
     return load_diffusion(load_model("emoji"), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, driven by Playwright."""
+    from playwright.sync_api import sync_playwright
+
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("needs Chromium (Debian: apt install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def sound(browser):
+    """A page that was written to a file: nothing is fetched, complained of, cut off or unreadable.
+
+    Checked in light and on a telephone in dark, by axe's rules of accessibility too.
+    """
+    from axe_playwright_python.sync_playwright import Axe
+
+    def sound(file) -> None:
+        for scheme, width in (("light", 1100), ("dark", 390)):
+            page = browser.new_page(color_scheme=scheme, viewport={"width": width, "height": 900})
+            asked, said = [], []
+            page.on("request", lambda r, asked=asked: asked.append(r.url))
+            page.on("console", lambda message, said=said: said.append(message.text))
+            page.on("pageerror", lambda error, said=said: said.append(str(error)))
+            page.goto(file.as_uri())
+            page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+            found = Axe().run(page).response["violations"]
+            assert not found, [(v["id"], [n["html"][:150] for n in v["nodes"][:3]]) for v in found]
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            assert not said and all(url.startswith(("file:", "data:")) for url in asked)
+            page.close()
+
+    return sound
 
 
 @pytest.fixture

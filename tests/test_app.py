@@ -30,10 +30,6 @@ from evenhand.recipes.measure import Measure
 from evenhand.recipes.model import load_model
 from evenhand.stats.watching import more_images, watched
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-browses = pytest.mark.skipif(
-    CHROMIUM is None, reason="needs Chromium (Debian: apt install chromium)"
-)
 PROMPT = "an emoji of a firefighter"
 
 
@@ -254,16 +250,6 @@ def site(quick, tmp_path_factory):
         thread.join()
 
 
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
 def visit(browser, site):
     """Opens the page; it must ask nobody else for anything, and complain of nothing."""
@@ -308,7 +294,6 @@ def no_violation(page) -> None:
     )
 
 
-@browses
 def test_by_keyboard_it_draws_and_the_strength_moves(visit):
     page = visit(viewport={"width": 1100, "height": 900})
     images(page, 4)
@@ -339,7 +324,6 @@ def test_by_keyboard_it_draws_and_the_strength_moves(visit):
     assert page.locator("#status [role=alert]").count() == 1
 
 
-@browses
 def test_stop_stops_and_of_two_visitors_one_waits(visit, site):
     first, second = visit(), visit()
     images(first, 400)
@@ -357,7 +341,6 @@ def test_stop_stops_and_of_two_visitors_one_waits(visit, site):
     assert first.locator("#pictures img").count() == seen
 
 
-@browses
 def test_a_browser_that_goes_away_leaves_the_device_to_others(visit, site, browser):
     gone = browser.new_page()
     gone.goto(site[0])
@@ -371,7 +354,6 @@ def test_a_browser_that_goes_away_leaves_the_device_to_others(visit, site, brows
     status(page, "Done: 4 images")
 
 
-@browses
 def test_it_fits_a_telephone_in_the_dark_and_opens_reports(visit):
     page = visit(viewport={"width": 390, "height": 844}, color_scheme="dark")
     images(page, 4)

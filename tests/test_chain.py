@@ -117,6 +117,13 @@ def test_the_page_tells_the_story_of_all_stages(done):
     assert "ffr+resampling, dft" in page and "Who is drawn after" in page
 
 
+def test_every_page_of_its_stages_is_sound(done, sound):
+    pages = sorted(done[1].rglob("*.html"))
+    assert {page.name for page in pages} == {"chain.html", "dataset.html", "report.html"}
+    for page in pages:
+        sound(page)
+
+
 def test_what_is_done_is_not_done_again(done, monkeypatch):
     report, folder = done
     seen = []

@@ -4,7 +4,6 @@ Offline, by keyboard, by an automated accessibility check, in light and dark.
 """
 
 import json
-import shutil
 
 import numpy as np
 import pytest
@@ -18,10 +17,6 @@ from evenhand.measure import measure
 from evenhand.recipes.measure import Measure
 from evenhand.reports.html import write_comparison
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="needs Chromium (Debian: apt install chromium)"
-)
 SMALL = Measure(
     model="emoji",
     prompts=["emoji-occupations"],
@@ -42,16 +37,6 @@ def report(tmp_path_factory):
     measure(SMALL.model_copy(update={"adapter": "emoji-gender"}), folder / "b")
     write_comparison(folder / "a", folder / "b", folder / "compared")
     return folder / "compared" / "report.html"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(params=["light", "dark"])
