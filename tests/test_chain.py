@@ -272,6 +272,47 @@ def test_every_variant_that_needs_images_is_trained_with_each_set():
     assert two.each()["ffr+resampling, b"].synthetic.protected.column == "context"
 
 
+def test_a_route_of_adapters_for_subgroups(tmp_path):
+    trained = {
+        "train": "dreambooth/emoji",
+        "set": [
+            "images={path: '{data}', caption: '{token} : an emoji of a {gender}', split: train}",
+            "groups=[gender]",
+            "clusters={features: {kind: pixels}, k: 2, floor: 1}",
+            "steps=4",
+            "batch=2",
+            "num_inference_steps=2",
+        ],
+    }
+    drawn = {
+        "generate": "emoji-chain-words",
+        "set": [*DRAWN, "cells_by=adapters", "prompt='{token} : an emoji of {a} {title}'"],
+        "adapter": "clusters",
+    }
+    report = chain(
+        check(
+            Chain,
+            {
+                "data": DATA,
+                "stages": {
+                    "clusters": trained,
+                    "set-clusters": drawn,
+                    "classifiers": {
+                        "classify": "emoji-chain",
+                        "set": CLASSIFIED,
+                        "sets": {"clusters": "set-clusters"},
+                    },
+                },
+            },
+            where="small",
+        ),
+        tmp_path / "chain",
+    )
+    (route,) = report.routes
+    assert route.name == "clusters" and route.set.images > 0 and route.gap is None
+    assert [arm.set for arm in route.arms] == ["set-clusters"]
+
+
 def test_settings_may_name_the_folders_of_other_stages(tmp_path):
     pairs = ["images.path={set-words}/reference.parquet", "steps=1"]
     config = small(

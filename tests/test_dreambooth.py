@@ -102,7 +102,7 @@ def drawn(pipe, prompt):
     ).images
 
 
-def test_clusters_are_the_styles_and_a_page_shows_them(clustered, pictures):
+def test_clusters_are_the_styles_and_a_page_shows_them(clustered, pictures, sound):
     folder, _ = clustered
     found = json.loads((folder / "clusters.json").read_text())
     rows = find_groups(recipe(pictures)).rows
@@ -110,6 +110,7 @@ def test_clusters_are_the_styles_and_a_page_shows_them(clustered, pictures):
     assert len(styles) == 4  # each cluster of each group holds one style
     page = (folder / "clusters.html").read_text()
     assert page.count("<img") == 16 and "man/light" in page and "woman-dark-1" in page
+    sound(folder / "clusters.html")
 
 
 def test_every_adapter_of_a_set_loads_in_plain_diffusers(clustered):

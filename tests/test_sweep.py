@@ -164,7 +164,7 @@ def test_a_sweep_is_read_again_and_goes_on(swept):
     assert {p: p.stat().st_mtime_ns for p in where.rglob("parts/*")} == times
 
 
-def test_table_picture_and_page_hold_every_point(swept):
+def test_table_picture_and_page_hold_every_point(swept, sound):
     where, report, _ = swept
     headings, rows = table_of(report.points, report.suggested)
     assert headings[:3] == ["strength", "guidance", "steps"] and headings[-1] == ""
@@ -177,6 +177,7 @@ def test_table_picture_and_page_hold_every_point(swept):
         assert str(p.attributes["gender"].gap) in page and f'href="{p.folder}/report.html"' in page
         assert (where / p.folder / "report.html").is_file()
     assert page.count("data:image/png;base64,") == 1 and "At fresh seeds" in page
+    sound(where / "sweep.html")
     left, *others = sweep_figure(report).axes
     assert left.get_xlabel() == "guidance" and len(others) == 2
     assert [t.get_text() for t in left.get_xticklabels()] == ["1", "2"]
