@@ -272,6 +272,14 @@ def test_every_variant_that_needs_images_is_trained_with_each_set():
     assert two.each()["ffr+resampling, b"].synthetic.protected.column == "context"
 
 
+def test_the_chain_for_photographs_has_no_unknown_name(tmp_path):
+    (tmp_path / "people.csv").write_text("file_name,smiling,gender,split\n")
+    found = load_chain("smiling-sd15", [f"data={tmp_path / 'people.csv'}"])
+    stages = plan(found, tmp_path)
+    assert [s.name for s in stages] == list(found.stages)
+    assert [s.wished for s in stages if s.stage.verb == "generate"] == [2000, 2000, 0]
+
+
 def test_a_route_of_adapters_for_subgroups(tmp_path):
     trained = {
         "train": "dreambooth/emoji",
