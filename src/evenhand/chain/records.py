@@ -9,7 +9,8 @@ from typing import Any
 
 from evenhand.core.errors import UserError
 from evenhand.core.files import digest, digest_of, write_json
-from evenhand.core.schema import Strict, check, flat, read_json
+from evenhand.core.schema import Strict, check, read_json
+from evenhand.core.settings import differing, flat
 from evenhand.generate.report import read_set
 from evenhand.recipes.chain import DRAWING, Verb
 
@@ -82,16 +83,10 @@ def refuse_other(folder: pathlib.Path, name: str, before: StageRecord, now: Stag
     """
     old, new = (_said(record) for record in (before, now))
     free = FREE if now.verb == "measure" else ()
-    differing = [
-        f"{key} was {old.get(key)!r}, is {new.get(key)!r}"
-        for key in sorted(old.keys() | new.keys())
-        if key not in free and old.get(key) != new.get(key)
-    ]
-    if differing:
-        more = f"; and {len(differing) - 5} more" if len(differing) > 5 else ""
+    if found := differing(old, new, free):
         raise UserError(
             f"{folder}: stage {name!r} was done with other settings: "
-            f"{'; '.join(differing[:5])}{more}. Make it and those that build on it anew with "
+            f"{found}. Make it and those that build on it anew with "
             f"--from {name}, or name another directory with --out"
         )
 

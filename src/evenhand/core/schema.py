@@ -224,18 +224,6 @@ def versioned(values: Mapping[str, Any], *, kind: str, newest: int, where: str) 
     return version
 
 
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """`{"a": {"b": 1}}` -> `{"a.b": 1}`."""
-    rows = {}
-    for name, value in values.items():
-        rows.update(
-            flat(value, f"{prefix}{name}.")
-            if isinstance(value, dict) and value
-            else {f"{prefix}{name}": value}
-        )
-    return rows
-
-
 def load(model: type[T], kind: str, name: str, overrides: list[str] | None = None) -> T:
     """Loads a YAML that ships or that the user names, with overrides, checked.
 

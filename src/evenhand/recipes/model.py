@@ -9,7 +9,8 @@ from pydantic import Field, PrivateAttr, model_validator
 
 from evenhand.core.errors import UserError
 from evenhand.core.resources import is_path
-from evenhand.core.schema import Count, Strict, check, flat, load, merged
+from evenhand.core.schema import Count, Strict, check, load, merged
+from evenhand.core.settings import flat
 
 WEIGHTS = (  # fields of models whose weights are here
     "revision",

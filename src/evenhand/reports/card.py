@@ -18,7 +18,8 @@ from evenhand.core.files import digest, digest_of, write_json, write_text
 from evenhand.core.prompts import load_prompts
 from evenhand.core.records import read_run
 from evenhand.core.resources import ROOT
-from evenhand.core.schema import check, flat, read_json
+from evenhand.core.schema import check, read_json
+from evenhand.core.settings import flat
 from evenhand.recipes.judge import find_judge
 from evenhand.recipes.model import load_model
 from evenhand.reports.changes import Comparison

@@ -7,7 +7,7 @@ from typing import Any
 
 from evenhand.core.errors import UserError
 from evenhand.core.records import Record, Run, key, read_run
-from evenhand.core.schema import flat
+from evenhand.core.settings import flat
 from evenhand.reports.asked import asked_of, rule_of
 from evenhand.reports.changes import Change, Closeness, Comparison
 from evenhand.reports.judges import agreement_of, judges_of

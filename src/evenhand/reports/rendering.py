@@ -11,7 +11,7 @@ import shlex
 from typing import Any
 
 from evenhand.core.adapters import CLIP_NAMES, LORA, Adapter
-from evenhand.core.schema import flat
+from evenhand.core.settings import flat
 from evenhand.reports.changes import Comparison
 from evenhand.reports.headlines import Headline, headlines, number
 from evenhand.reports.models import Report

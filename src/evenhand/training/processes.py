@@ -11,7 +11,7 @@ from typing import Any
 from evenhand.core.errors import UserError
 from evenhand.core.files import whole
 from evenhand.core.locks import exclusive
-from evenhand.core.schema import flat
+from evenhand.core.settings import flat
 from evenhand.training.run_directory import open_run
 
 

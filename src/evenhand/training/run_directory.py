@@ -14,7 +14,8 @@ from evenhand.core.errors import UserError
 from evenhand.core.files import clear_stale, write_json, write_text
 from evenhand.core.locks import lease
 from evenhand.core.records import SCHEMA
-from evenhand.core.schema import flat, read_json
+from evenhand.core.schema import read_json
+from evenhand.core.settings import differing, flat
 
 
 def versions() -> dict[str, str]:
@@ -87,15 +88,9 @@ def _compare(path: pathlib.Path, settings: dict[str, Any], free: Collection[str]
             f"one goes on with {SCHEMA}); name another directory with --out"
         )
     old, new = flat(before), flat(json.loads(json.dumps(settings)))
-    differing = [
-        f"{k} was {old.get(k)!r}, is {new.get(k)!r}"
-        for k in sorted(old.keys() | new.keys())
-        if k not in free and old.get(k) != new.get(k)
-    ]
-    if differing:
-        more = f"; and {len(differing) - 5} more" if len(differing) > 5 else ""
+    if found := differing(old, new, free):
         raise UserError(
-            f"{path.parent} holds a run of other settings: {'; '.join(differing[:5])}{more}. "
+            f"{path.parent} holds a run of other settings: {found}. "
             "Name another directory with --out, or delete this one"
         )
 
