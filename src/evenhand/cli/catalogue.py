@@ -2,16 +2,16 @@
 
 KINDS = {
     "models": "eval/models",
-    "classifiers (--judge)": "eval/judges",
+    "judges and trainers (--judge, classifier:)": "eval/judges",
     "prompt sets (--prompts)": "prompts",
     "protocols (--protocol)": "eval/protocols",
     "targets by concept (--target)": "eval/targets",
-    "recipes (train, generate, classify, classifier train)": "train",
+    "recipes (train, generate, reference, classify, chain, classifier train)": "train",
 }
 
 
 def catalogue() -> None:
-    """Name the models, classifiers, prompt sets, recipes and adapters that ship.
+    """Name the models, judges, prompt sets, protocols, targets, recipes and adapters that ship.
 
     Example:
         evenhand list

@@ -16,7 +16,7 @@ FEW = 50  # labelled images of a class: with fewer, corrected intervals cover le
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="markdown",
-    help="Attribute classifiers of your own.",
+    help="Train a judge of your own: evenhand classifier train classifiers/folder people.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -104,7 +104,11 @@ def calibrate(
     split_column: Annotated[str | None, Option(help="Column that says the split.")] = None,
     domain: Annotated[str, Option(help="What kind of images these are, in words.")] = "",
     out: Annotated[
-        Path | None, Option(help="File to write; beside a trained classifier when not given.")
+        Path | None,
+        Option(
+            help="File to write. Default: calibration.json beside a trained classifier; NAME.json "
+            "here for one that ships: pass it on with measure --calibration NAME.json."
+        ),
     ] = None,
 ) -> None:
     r"""Count what a classifier calls images whose labels are known; reports correct with it.
@@ -116,7 +120,7 @@ def calibrate(
     Examples:
         evenhand calibrate runs/classifiers/folder/classifier more-people --labels gender=label
 
-        evenhand calibrate siglip-faces fairface --labels gender=gender --split validation
+        evenhand calibrate siglip-faces people.csv --labels-from labels.yaml
 
         evenhand calibrate runs/classifiers/utkface/classifier utkface64.parquet \
             --split test --split-column split

@@ -25,7 +25,7 @@ def classify(
         ),
     ] = False,
 ) -> None:
-    r"""Train image classifiers and compare how they treat every group.
+    r"""Train classifiers on real and generated images and compare how they treat every group.
 
     A group is a class of the target with a class of the protected attribute. `arm` says which
     images are trained on (real, synthetic, usb, asb, ffr, aim_fair, two_stage), `objective` what is
@@ -41,7 +41,7 @@ def classify(
         evenhand classify folder people.csv arm=ffr objective=resampling \
             synthetic.path=generated --dry-run
 
-        evenhand classify celeba celeba.csv synthetic.path=generated bias.ratio=.99
+        evenhand classify celeba-ffr celeba.csv synthetic.path=generated bias.ratio=.99
     """
     import yaml
 

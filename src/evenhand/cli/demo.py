@@ -23,7 +23,8 @@ def demo(
     """Measure a model, fine-tune it, measure again: on the embedded model, without network or GPU.
 
     Six occupations that the fine-tuning never saw are drawn before and after. Takes minutes on a
-    laptop. With --chain it does `evenhand chain emoji`, which takes longer.
+    laptop. With --chain it does `evenhand chain emoji`, which takes some times
+    as long (`evenhand chain emoji --dry-run` says how long).
 
     Examples:
         evenhand demo

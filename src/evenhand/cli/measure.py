@@ -44,7 +44,7 @@ def measure(
     judge_may_be_trainer: opt.JudgeMayBeTrainer = False,
     dry_run: opt.DryRun = False,
 ) -> None:
-    """Draw images of a prompt set, judge them, and report shares and gaps with intervals.
+    r"""Draw images of a prompt set, judge them, and report shares and gaps with intervals.
 
     Killed at any moment, the same command goes on where it stopped and gives the same records.
 

@@ -102,8 +102,12 @@ def configured(given: dict[str, Any]) -> tuple["Measure", Path]:
 
 
 def _last(name: str) -> str:
-    """The last part of a name or path; of `.` and `..` that of the folder they mean."""
-    return Path(name).name if Path(name).name not in ("", "..") else Path(name).resolve().name
+    """The last part of a name or path; of `.` and `..` that of the folder they mean.
+
+    Of a training's `adapter` it is the training's folder.
+    """
+    path = Path(name) if Path(name).name not in ("", "..") else Path(name).resolve()
+    return path.parent.name if path.name == "adapter" and path.parent.name else path.name
 
 
 def tell_plan(config: "Measure", folder: Path) -> None:

@@ -55,7 +55,11 @@ Overrides = Annotated[
     ),
 ]
 LabelledData = Annotated[
-    str, Argument(help="Labelled images: parquet file, folder of class folders, or Hub data set.")
+    str,
+    Argument(
+        help="Labelled images: parquet file, table (CSV, JSONL) with a column `image` of file "
+        "names, folder of class folders or with a metadata.csv, or Hub data set (OWNER/NAME)."
+    ),
 ]
 NoImages = Annotated[
     bool,
@@ -69,12 +73,17 @@ Accept = Annotated[
     list[str] | None,
     Option(
         help="Exit with code 1 where the report does not meet this rule, such as "
-        "'gap.gender.upper < .3'; may be repeated. A rule is a path in report.json, < or >, and a "
-        "number; of an interval it names the end that is worst for it."
+        "'gap.gender.upper < .3'; may be repeated. A rule is "
+        "NUMBER.ATTRIBUTE[.SPLIT].END, < or >, and a value, as 'shares.woman.gender.test.lower > "
+        ".4'; or any dotted path in report.json. END is an interval's: < takes upper, > lower."
     ),
 ]
 RunDirectory = Annotated[
-    Path | None, Option(help="Run directory; one with the same settings is continued.")
+    Path | None,
+    Option(
+        help="Run directory; one with the same settings is continued. Default: runs/VERB/NAME of "
+        "the recipe; of a measurement runs/measure/MODEL-PROMPTS[-ADAPTER]."
+    ),
 ]
 WeightName = Annotated[
     str | None,

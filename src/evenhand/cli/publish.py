@@ -49,7 +49,7 @@ def push(
 
         evenhand push runs/generate/emoji-balanced my-organisation/emoji-balanced
 
-        evenhand push runs/classify/celeba/ffr/seed-0/classifier my-organisation/smiles
+        evenhand push runs/classify/celeba-ffr/ffr/seed-0/classifier my-organisation/smiles
 
         evenhand push runs/train/dft/gender-sd15/adapter my-app --space
     """
@@ -101,7 +101,7 @@ def pull(
     Examples:
         evenhand pull my-organisation/my-adapter
 
-        evenhand measure sd15 --prompts occupations --adapter ./my-adapter
+        evenhand measure sd15 --prompts occupations --split test --adapter ./my-adapter
     """
     from evenhand.publish import hub
 
