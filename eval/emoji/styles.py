@@ -9,8 +9,8 @@ one for all with a learned token for each cluster; the base model, and fresh dra
 ceiling. `one style` is the control in which the group has no clusters; `no token` leaves the rare
 word out. Held-out images, those of two tones that no training saw apart, and training images pass
 through the autoencoder; everything is compared in the features of a judge of the benchmark's own,
-and once more in those of `emoji-witness`. The recipe is train/dreambooth/emoji.yaml; its
-learning rate was chosen on other drawings of one style.
+and once more in those of `emoji-witness`. The recipe is train/dreambooth/emoji.yaml; how its
+learning rate was set: eval/README.md.
 Prints a table and writes eval/results/emoji-styles.json. A run that was cut goes on. One thread.
 """
 
