@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fairtl_sets import HELD_OUT, JUDGED, Looking, prompts, reference, scene, write_set
+from fairtl_table import write_table
 
 from evenhand.adapt import train
 from evenhand.core.files import write_json
@@ -28,7 +29,6 @@ from evenhand.core.resources import ROOT
 from evenhand.measure import measure
 from evenhand.recipes.measure import Measure
 from evenhand.recipes.methods import load_training
-from evenhand.training.run_directory import versions
 
 OUT = ROOT / "eval" / "results" / "emoji-fairtl.json"
 RUNS = pathlib.Path("runs/eval/fairtl")
@@ -74,6 +74,8 @@ def arms() -> dict[str, Arm]:
     """All arms, the most important first."""
     found = {"encoder-1000-1": Arm()}
     found["weights-50"] = Arm(changes=[*WEIGHTS, NO_KEEP], images=50)
+    twice = ["steps=200", "optimisation.schedule_options={num_decay_steps: 60}"]
+    found["weights-50-twice"] = Arm(changes=[*WEIGHTS[:3], *twice, NO_KEEP], images=50)
     found["control-same"] = Arm(changes=[*DENOISER, "feedback={asked: same, share: 0.4}", NO_KEEP])
     found |= {f"encoder-1000-{s}": Arm(seed=s) for s in (2, 3)}
     for n in (200, 50):
@@ -205,6 +207,13 @@ def mixed() -> dict[str, Any]:
     return out
 
 
+def described(name: str) -> dict[str, Any]:
+    """What a row of the results says of its arm."""
+    arm = arms().get(name)
+    said = {"reference_images": arm.images, "changes": arm.changes} if arm else {}
+    return {"images_of_a_prompt": images_of(name), **said}
+
+
 def run(name: str, looking: list[Looking] | None) -> None:
     """Trains and judges an arm, once, and then, unless `looking` is None, looks at its images."""
     path, images = RUNS / name / "result.json", RUNS / name / "images.json"
@@ -222,34 +231,6 @@ def run(name: str, looking: list[Looking] | None) -> None:
             write_json(images, looking[0].measured(RUNS / name / "measure", *sets))
 
 
-def table() -> None:
-    """Prints what is done, and writes the results."""
-    rows = {}
-    every = arms()
-    for name in ["source", *every]:
-        path = RUNS / name / "result.json"
-        if path.is_file():
-            rows[name] = json.loads(path.read_text(encoding="utf-8"))
-            rows[name]["images_of_a_prompt"] = images_of(name)
-            images = path.with_name("images.json")
-            looked = json.loads(images.read_text(encoding="utf-8")) if images.is_file() else {}
-            rows[name]["images"] = looked
-            if name in every:
-                rows[name]["reference_images"] = every[name].images
-                rows[name]["changes"] = every[name].changes
-    print(f"{'arm':22} {'gap t/h':>10} {'less chance t/h':>32} {'majority':>10} {'expl':>5} "
-          f"{'occ':>5} {'closer':>7} {'CPU s':>6}")  # fmt: skip
-    for name, row in rows.items():
-        t, h = row["trained"], row["held_out"]
-        gaps = " ".join("{:.2f} [{:.2f},{:.2f}]".format(*x["gap"]) for x in (t, h))
-        closer = row["images"].get("closer", [None])[0]
-        print(f"{name:22} {t['gap_found']:.2f}/{h['gap_found']:.2f} {gaps:>32} "
-              f"{t['majority']:.2f}/{h['majority']:.2f} {row['explicit'][0]:.2f} "
-              f"{h['occupation'][0]:.2f} {closer if closer is None else round(closer, 2)!s:>7} "
-              f"{row['seconds']:6.0f}")  # fmt: skip
-    write_json(OUT, {"explicit": EXPLICIT, "versions": versions(), "arms": rows})
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -260,10 +241,10 @@ def main() -> None:
     args = parser.parse_args()
     looking: list[Looking] = []
     if not args.table:
-        for name in args.only or [*list(arms())[:3], "source", *list(arms())[3:]]:
+        for name in args.only or [*list(arms())[:4], "source", *list(arms())[4:]]:
             run(name, None if args.only_judge else looking)
             print(f"done: {name}", flush=True)
-    table()
+    write_table(["source", *arms()], described, RUNS, OUT)
 
 
 if __name__ == "__main__":
