@@ -1,5 +1,6 @@
 """Sweeps: the rule by hand, and a sweep of the embedded model at toy size."""
 
+import dataclasses
 import json
 import shutil
 
@@ -276,6 +277,12 @@ def test_an_adapter_that_says_nothing_needs_a_model_and_prompts(tmp_path):
     (tmp_path / "bare" / "adapter.json").write_text(json.dumps(values))
     with pytest.raises(UserError, match="adapters of different models are not loaded together"):
         defaults_of([find_adapter("emoji-tone-75-25"), find_adapter(tmp_path / "bare")], {})
+
+
+def test_an_adapter_of_a_reference_set_is_swept_over_what_its_captions_may_not_name():
+    made = {"model": "emoji", "held_out": "emoji-occupations", "images": {"path": "x"}}
+    one = dataclasses.replace(find_adapter("emoji-gender"), described={"settings": made})
+    assert defaults_of([one], {})["prompts"] == ["emoji-occupations"]
 
 
 def test_the_plan_names_every_point_and_draws_nothing(tmp_path):

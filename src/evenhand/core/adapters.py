@@ -102,6 +102,13 @@ class Adapter:
         return f"{self.origin or name}@{self.digest}"
 
     @property
+    def prompts(self) -> list[str]:
+        """Prompt sets that its recipe names; their split `test` was not trained on."""
+        settings = self.described.get("settings") or {}
+        named = settings.get("prompts") or settings.get("held_out") or []
+        return [named] if isinstance(named, str) else list(named)
+
+    @property
     def classifiers(self) -> list[dict[str, Any]]:
         """Those that it was trained against, and that the adapter was which it began from."""
         own = self.described.get("classifier")

@@ -113,12 +113,11 @@ def _of_card(card: Comparison) -> dict[str, Any]:
 def _of_recipe(adapter: Adapter) -> dict[str, Any]:
     """A measurement of held-out prompts of the recipe; empty where none is known."""
     recipe = adapter.described.get("settings") or {}
-    prompts = recipe.get("prompts") or []
     target = recipe.get("target") or {}
     return {
         "model": recipe.get("model"),
-        "prompts": [prompts] if isinstance(prompts, str) else list(prompts),
+        "prompts": adapter.prompts,
         "target": target.get("shares") or {},
-        "splits": ["test"] if prompts else [],
+        "splits": ["test"] if adapter.prompts else [],
         "seed": 1,
     }

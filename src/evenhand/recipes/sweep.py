@@ -115,7 +115,8 @@ def defaults_of(adapters: Sequence[Adapter], given: dict[str, Any]) -> dict[str,
     known = [(a, a.described.get("settings") or {}) for a in adapters]
     found = {name: value for name, value in given.items() if value is not None}
     for adapter, settings in known:
-        missing = [k for k in ("model", "prompts") if k not in found and not settings.get(k)]
+        said = {"model": settings.get("model"), "prompts": adapter.prompts}
+        missing = [key for key, value in said.items() if key not in found and not value]
         if missing:
             raise UserError(
                 f"adapter {adapter.name!r}: has no adapter.json that says its {missing[0]}; name "
@@ -131,8 +132,7 @@ def defaults_of(adapters: Sequence[Adapter], given: dict[str, Any]) -> dict[str,
                     "are not loaded together"
                 )
     if "prompts" not in found:
-        sets = [[s["prompts"]] if isinstance(s["prompts"], str) else s["prompts"] for _, s in known]
-        found["prompts"] = list(dict.fromkeys(name for names in sets for name in names))
+        found["prompts"] = list(dict.fromkeys(name for a in adapters for name in a.prompts))
     targets = {a.name: (s.get("target") or {}) for a, s in known}
     if "target" not in found:
         found["target"] = _together({name: t.get("shares") or {} for name, t in targets.items()})
