@@ -381,6 +381,28 @@ def test_the_command_line(made, tmp_path, capsys, monkeypatch):
     assert code == 2 and "unknown class 'giant'" in said and said.count("\n") == 1
 
 
+def test_a_page_is_made_without_pictures_by_the_same_command(copy, capsys, monkeypatch, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(VALUES, sort_keys=False))
+    for options, there in ((["--no-images"], False), (["--no-images"], False), ([], True)):
+        code, _, _ = run(capsys, monkeypatch, file, "--out", copy, *options)
+        assert not code and ("data:image" in (copy / "dataset.html").read_text()) is there
+
+
+def test_the_tasks_of_an_executor_do_as_the_options_say(tmp_path):
+    small = {**VALUES, "per_cell": 1, "out": ["parquet"], "splits": {"train": 1.0}}
+    small |= {"judge": "emoji-trainer", "adapters": [{"name": "emoji-gender"}]}
+    file, folder = tmp_path / "mine.yaml", tmp_path / "set"
+    file.write_text(yaml.safe_dump(small, sort_keys=False))
+    words = [sys.executable, "-m", "evenhand", "generate", str(file), "--out", str(folder)]
+    tasks = ["--executor", "local", "--tasks", "1"]
+    options = ["--no-images", "--judge-may-be-trainer"]
+    done = subprocess.run([*words, *tasks, *options], capture_output=True, text=True)
+    assert not done.returncode, done.stderr
+    assert "data:image" not in (folder / "dataset.html").read_text()
+    assert json.loads((folder / "run.json").read_text())["settings"]["judge_is_trainer"] is True
+
+
 def test_recipes_that_ship_say_what_they_are():
     for name in ("emoji-balanced", "generate/emoji-small", "emoji-balanced-neutral"):
         assert plan(load_generate(name)).streams

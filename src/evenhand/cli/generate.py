@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
@@ -83,6 +83,7 @@ def generate(
         raise UserError("--executor cuts the work up by itself: leave --shard out")
     config, folder, command = _configured(recipe, overrides or [], out, from_images, table)
     how = {"judge_may_be_trainer": judge_may_be_trainer}
+    made = {"command": command, "pictures": not no_images, **how}
     if dry_run:
         _dry(config, folder)
     elif preview:
@@ -90,9 +91,9 @@ def generate(
     elif executor:
         from evenhand.generate.executors import execute
 
-        execute(config, folder, executor, tasks, executor_option or [], command=command)
+        execute(config, folder, executor, tasks, executor_option or [], **made)
     else:
-        _run(config, folder, shard, command=command, pictures=not no_images, **how)
+        _run(config, folder, shard, **made)
 
 
 def _configured(
@@ -119,15 +120,7 @@ def _configured(
     return config, folder, shlex.join(["evenhand", "generate", shown, *overrides, *made])
 
 
-def _run(
-    config: "Generate",
-    folder: Path,
-    shard: str | None,
-    *,
-    command: str,
-    pictures: bool,
-    judge_may_be_trainer: bool,
-) -> None:
+def _run(config: "Generate", folder: Path, shard: str | None, **how: Any) -> None:
     """Makes the set, or helps to, and says what it holds."""
     from evenhand.cli.show import progress
     from evenhand.core.work import share_of
@@ -135,15 +128,7 @@ def _run(
 
     share = share_of(shard)
     with progress("generating") as update:
-        report = run(
-            config,
-            folder,
-            share=share,
-            progress=update,
-            judge_may_be_trainer=judge_may_be_trainer,
-            pictures=pictures,
-            command=command,
-        )
+        report = run(config, folder, share=share, progress=update, **how)
     _tell(report, folder)
 
 

@@ -65,8 +65,8 @@ NoImages = Annotated[
     bool,
     Option(
         "--no-images",
-        help="Write report.html without pictures. Otherwise it holds some of the images "
-        "themselves: whoever gets it sees the faces in them.",
+        help="Write the page (report.html, dataset.html of a set) without pictures. Otherwise it "
+        "holds some of the images themselves: whoever gets it sees the faces in them.",
     ),
 ]
 Accept = Annotated[
