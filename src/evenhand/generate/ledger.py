@@ -126,7 +126,7 @@ class Ledger:
         for row, stream in zip(rows, streams, strict=True):
             entry, tally = self._entry(row, stream), self.tally
             tally.drawn[stream] = tally.drawn.get(stream, 0) + 1
-            if entry.cell and entry.why in ("", SURPLUS):
+            if entry.cell and entry.why != DUPLICATE:  # a quota of 0 may grow later
                 tally.fits[stream, entry.cell] = tally.fits.get((stream, entry.cell), 0) + 1
             self._take(entry)
             self.entries.append(entry)
