@@ -18,7 +18,7 @@ from evenhand.classify.arms import plan, steps_of
 from evenhand.classify.examples import Examples, Images
 from evenhand.classify.experiment import prepare
 from evenhand.classify.judge_network import new_network
-from evenhand.classify.run import classify
+from evenhand.classify.run import classify, run
 from evenhand.classify.tables import cut, read_real
 from evenhand.classify.train import score
 from evenhand.cli import main
@@ -359,6 +359,44 @@ def test_equal_steps_give_every_arm_the_steps_of_the_real_images(data):
     )
     assert [steps_of(arm) for arm in free.arms.values()] == [60, 29, 9, 12]
     assert all(54 <= steps_of(arm) <= 66 for arm in equal.arms.values())
+
+
+def test_the_steps_of_jtts_first_training_count_and_are_told(data, tmp_path):
+    objective, told = {"name": "jtt", "epochs": 3}, []
+    experiment = prepare(recipe(data, seeds=1, objective=objective), data[0])
+    assert experiment.steps == 5 * (3 + 1)  # 80 images in batches of 16
+    report = run(experiment, tmp_path / "run", progress=lambda *step: told.append(step))
+    assert [done for done, total, _ in told] == [*range(1, 21), 20]
+    assert {total for _, total, _ in told} == {20} and "first training" in told[0][2]
+    assert report.variants["real+jtt"].steps == 20
+    with_as_many = recipe(data, objective=objective, equal_steps=True)
+    (arm,) = prepare(with_as_many, data[0]).arms.values()
+    assert arm.epochs == {"real": 1}  # its first training is none of the schedule
+
+
+def test_a_trial_takes_what_each_arm_takes(data, monkeypatch):
+    """LfF has two networks and two stages two views, a last layer learns alone; sizes differ."""
+    from evenhand.classify import cost as trial
+
+    seen = []
+
+    def forward(model, loss, batch, *rest):
+        parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        seen.append((len(batch["images"]), batch["images"].shape[-1], parameters))
+        return real(model, loss, batch, *rest)
+
+    real = trial.forward
+    monkeypatch.setattr(trial, "forward", forward)
+    variants = {
+        "erm": {}, "lff": {"objective": "lff"}, "two_stage": {"arm": "two_stage"},
+        "larger": {"size": 32, "batch": 8}, "jtt": {"objective": "jtt"},
+    }  # fmt: skip
+    experiment = prepare(recipe(data, variants=variants), data[0])
+    seconds, memory = trial.cost(experiment)
+    assert seconds > 0 and memory > 0
+    n, last = seen[0][2], 6 * 2 * 2 * 2 + 2
+    kinds = [(16, 16, n), (16, 16, 2 * n), (32, 16, n), (16, 16, last), (8, 32, n), (16, 16, n)]
+    assert seen == [kind for kind in kinds for _ in range(trial.TRIES)]
 
 
 def test_groups_of_a_mixture_know_their_source(data):

@@ -70,8 +70,8 @@ def _cost(planned: Planned, root: pathlib.Path, data: str) -> tuple[str, float]:
         words = f"{found.wished} images of {found.places} cells, if every image is taken"
         return _about(words, found.seconds, found.memory), found.seconds
     if isinstance(recipe, Classify):
+        from evenhand.classify.cost import cost
         from evenhand.classify.experiment import prepare
-        from evenhand.classify.run import cost
 
         sets = {label: root / other for label, other in stage.sets.items()}
         if not all((path / "dataset.json").is_file() for path in sets.values()):

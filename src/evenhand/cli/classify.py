@@ -102,13 +102,13 @@ def _tell_groups(experiment: "Experiment") -> None:
 
 def _tell_cost(experiment: "Experiment", folder: Path) -> None:
     """What all trainings will take."""
-    from evenhand.classify.run import cost
+    from evenhand.classify.cost import cost
 
     seconds, memory = cost(experiment)
     print(
         f"# into {folder}: {len(experiment.arms)} variants, {len(experiment.seeds)} seeds, "
         f"{experiment.steps} steps\n# about {seconds / 60:.1f} minutes, {memory / 2**30:.1f} GiB "
-        "at most (from three steps; stages that variants share are trained once)"
+        "at most (from three steps of each kind; stages that variants share are trained once)"
     )
 
 
