@@ -185,6 +185,17 @@ def test_all_arms_get_as_many_synthetic_images(trained):
     assert "arm=ffr" in report.variants["usb"].images.shortcut.warning
 
 
+def test_an_arm_of_synthetic_images_alone_has_no_real_one_and_the_same_proportions(data, tmp_path):
+    variants = {"synthetic": {"arm": "synthetic"}, "erm": {}}
+    report = classify(recipe(data, seeds=1, variants=variants), data[0], tmp_path / "run")
+    counts = {name: list(one.images.real.values()) for name, one in report.variants.items()}
+    assert counts == {"synthetic": [0, 0, 0, 0], "erm": [36, 4, 4, 36]}
+    one = report.variants["synthetic"]
+    groups = [one.group_accuracy[g].value for g in report.groups]
+    weighted = np.average(groups, weights=[36, 4, 4, 36])
+    assert one.adjusted_accuracy.value == pytest.approx(weighted, abs=1e-6)
+
+
 def test_frozen_tensors_keep_every_bit_and_the_others_move(trained):
     """The stage before fine-tuning is the same training as `erm`, of the same seed."""
     report, folder = trained
