@@ -117,6 +117,15 @@ def test_the_page_tells_the_story_of_all_stages(done):
     assert "ffr+resampling, dft" in page and "Who is drawn after" in page
 
 
+def test_a_set_is_made_again_by_the_chain_that_gave_its_adapters_and_folders(tmp_path):
+    drawn = {**STAGES["set-words"], "set": [*DRAWN, "seed=2"]}
+    config = check(Chain, {"stages": {"set": drawn}}, where="small")
+    chain(config, tmp_path / "c", name="small", command="evenhand chain small.yaml x=1")
+    again = "evenhand chain small.yaml x=1 --from set"
+    assert f"\n{again}\n" in (tmp_path / "c" / "set" / "README.md").read_text()
+    assert json.loads((tmp_path / "c" / "set" / "reference.json").read_text())["command"] == again
+
+
 def test_every_page_of_its_stages_is_sound(done, sound):
     pages = sorted(done[1].rglob("*.html"))
     assert {page.name for page in pages} == {"chain.html", "dataset.html", "report.html"}

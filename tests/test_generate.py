@@ -348,6 +348,18 @@ def test_images_made_elsewhere_become_a_set(pictures, tmp_path):
     assert "is not known" in (tmp_path / "many" / "README.md").read_text()
 
 
+def test_the_card_of_a_folders_set_names_its_table(pictures, tmp_path, capsys, monkeypatch):
+    folder, table = pictures
+    file, out = tmp_path / "mine.yaml", tmp_path / "set"
+    values = {"judge": "emoji-judge", "cells": {"gender": ["woman", "man"]}, "per_cell": 2}
+    file.write_text(yaml.safe_dump({**values, "from_images": "x"}, sort_keys=False))
+    where = ["--from-images", folder, "--table", table, "--out", out]
+    code, _, said = run(capsys, monkeypatch, file, *where)
+    assert not code, said
+    again = f"evenhand generate mine.yaml --from-images {folder.name} --table table.jsonl"
+    assert f"\n{again}\n" in (out / "README.md").read_text()
+
+
 def test_a_preview_shows_what_would_not_be_taken(tmp_path):
     page = preview(recipe(filter={"confidence": 0.999}, batch=8), tmp_path / "preview", 2)
     text = page.read_text()

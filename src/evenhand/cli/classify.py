@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from evenhand.cli.options import LabelledData, Overrides, RunDirectory
+from evenhand.cli.options import LabelledData, Overrides, RunDirectory, named_and_placed
 
 if TYPE_CHECKING:
     from evenhand.classify.experiment import Experiment
@@ -53,7 +53,7 @@ def classify(
 
     refuse_several_processes()
     settings = load_classify(recipe, overrides)
-    folder = out or Path("runs/classify") / Path(recipe).stem
+    _, folder = named_and_placed("classify", recipe, out)
     experiment = prepare(settings, data)
     if dry_run:
         print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), end="")

@@ -13,7 +13,7 @@ from evenhand.cli.measure_options import (
     JudgeMayBeTrainer,
     Tasks,
 )
-from evenhand.cli.options import NoImages, Overrides, RunDirectory
+from evenhand.cli.options import NoImages, Overrides, RunDirectory, again, named_and_placed
 from evenhand.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -104,8 +104,6 @@ def _configured(
     table: Path | None,
 ) -> tuple["Generate", Path, str]:
     """The recipe with its changes, the run directory, and the command for the card."""
-    import shlex
-
     from evenhand.recipes.generate import load_generate
 
     if table and not from_images:
@@ -113,11 +111,10 @@ def _configured(
     given = {"from_images": from_images, "table": table}
     words = [f"{name}={json.dumps(str(path))}" for name, path in given.items() if path]
     config = load_generate(recipe, [*overrides, *words])
-    name = Path(recipe).stem if recipe.endswith((".yaml", ".yml")) else recipe
-    folder = out or Path("runs/generate") / name.removeprefix("generate/")
-    shown = Path(recipe).name if name != recipe else recipe  # no paths of this machine
+    _, folder = named_and_placed("generate", recipe, out)
     made = ["--from-images", from_images.name] if from_images else []
-    return config, folder, shlex.join(["evenhand", "generate", shown, *overrides, *made])
+    made += ["--table", table.name] if table else []
+    return config, folder, again("generate", recipe, overrides, made)
 
 
 def _run(config: "Generate", folder: Path, shard: str | None, **how: Any) -> None:
