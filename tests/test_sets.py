@@ -8,12 +8,15 @@ import pytest
 import yaml
 from scipy import stats as scipy_stats
 
+from evenhand.core.adapters import Mix
 from evenhand.core.errors import UserError
 from evenhand.core.prompts import Prompt
 from evenhand.core.records import Record
 from evenhand.core.resources import find_yaml, locate
 from evenhand.core.words import stem
+from evenhand.generate.asked import neutral_prompts
 from evenhand.generate.contexts import Context, contexts_of, drawn, filled
+from evenhand.generate.drawers import Drawer
 from evenhand.generate.drawn import Drawn, drawn_lines, packed, read_drawn, unpacked
 from evenhand.generate.ledger import Ledger
 from evenhand.generate.plan import plan
@@ -278,6 +281,15 @@ def ledger(quota: int, duplicates: float | None = None) -> Ledger:
     found = Ledger(["gender"], streams({}), duplicates)
     found.open({(("woman",), ""): quota, (("man",), ""): 0}, False)
     return found
+
+
+def test_prompts_without_the_class_keep_the_token_of_who_draws_them():
+    config = recipe(prompt="{token} : an emoji of {a} {gender} {title}")
+    contexts = contexts_of(config.contexts)
+    drawers = [Drawer(Mix(), {}, token=token) for token in ("one", "two")]
+    found = neutral_prompts(config, {"gender": ["woman", "man"]}, contexts, drawers)
+    assert len(found) == 8
+    assert found["two : an emoji of a woman cook"] == "two : an emoji of a cook"
 
 
 def test_images_are_taken_in_order_until_the_cell_is_full():

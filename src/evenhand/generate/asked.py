@@ -1,5 +1,6 @@
 """What is asked for alike: streams of prompts, from contexts crossed with cells."""
 
+import itertools
 import random
 from collections.abc import Mapping, Sequence
 
@@ -152,14 +153,26 @@ def _prompt(
     return Prompt(text, concept, context.group or "contexts", split, dict(cell))
 
 
-def neutral_prompts(config: Generate, classes: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """For each prompt of a recipe that says a cell, the same prompt without it."""
+def neutral_prompts(
+    config: Generate,
+    classes: Mapping[str, Sequence[str]],
+    contexts: Sequence[Context],
+    drawers: Sequence[Drawer] = (),
+) -> dict[str, str]:
+    """For each prompt of a recipe that says a cell, the same prompt without it.
+
+    Args:
+        config: the recipe.
+        classes: of each attribute, those asked for.
+        contexts: rows of the recipe.
+        drawers: adapters of the recipe, whose tokens stay.
+    """
     found = {}
-    for context in contexts_of(config.contexts):
-        text = " ".join(_prompt(config, context, "", {}).text.split())
+    for context, drawer in itertools.product(contexts, drawers or [None]):
+        text = " ".join(_prompt(config, context, "", {}, drawer).text.split())
         for cell in cells_of(classes):
             said = dict(zip(classes, cell, strict=True))
-            found[_prompt(config, context, "", said).text] = text
+            found[_prompt(config, context, "", said, drawer).text] = text
     return found
 
 
