@@ -195,6 +195,13 @@ def test_bad_recipes_are_refused_before_anything_is_loaded():
     refused("no adapter|unknown adapter", adapters=[{"name": "nobody"}])
 
 
+@pytest.mark.parametrize("name", ["held-out", "../x", "a b", "a..b", ""])
+def test_a_split_that_no_reader_takes_is_refused(name):
+    with pytest.raises(ValueError, match=r"splits.*\n.*String should match pattern"):
+        recipe(splits={name: 1.0})
+    assert recipe(splits={"of_people.2": 1.0}).splits
+
+
 def test_a_calibration_that_tells_nothing_is_left_out_and_said(tmp_path):
     folder = tmp_path / "judge"
     shutil.copytree(locate("package:emoji/classifiers/judge"), folder)
@@ -289,7 +296,7 @@ def test_prompts_without_the_class_keep_the_token_of_who_draws_them():
     drawers = [Drawer(Mix(), {}, token=token) for token in ("one", "two")]
     found = neutral_prompts(config, {"gender": ["woman", "man"]}, contexts, drawers)
     assert len(found) == 8
-    assert found["two : an emoji of a woman cook"] == "two : an emoji of a cook"
+    assert found["two: an emoji of a woman cook"] == "two: an emoji of a cook"
 
 
 def test_images_are_taken_in_order_until_the_cell_is_full():
