@@ -171,11 +171,11 @@ def _by_its_verb(
     name, stage, recipe = planned.name, planned.stage, planned.config
     folder = root / name
     if isinstance(recipe, Measure):
-        measure(_adapted(recipe, stage, root), folder, progress=tell)
+        measure(adapted(recipe, stage, root), folder, progress=tell)
     elif isinstance(recipe, Generate):
         draw = generate if stage.verb == "generate" else reference
         again = f"{command} --from {name}"
-        draw(_adapted(recipe, stage, root), folder, progress=tell, command=again)
+        draw(adapted(recipe, stage, root), folder, progress=tell, command=again)
     elif isinstance(recipe, Classify):
         sets = {label: str((root / other).absolute()) for label, other in stage.sets.items()}
         classify(with_sets(recipe, sets), data_of(config, root), folder, progress=tell)
@@ -183,7 +183,7 @@ def _by_its_verb(
         train(recipe, folder, name=stage.recipe, progress=told(recipe, tell))
 
 
-def _adapted(recipe: T, stage: Stage, root: pathlib.Path) -> T:
+def adapted(recipe: T, stage: Stage, root: pathlib.Path) -> T:
     """The recipe with what its training stages made: adapters, or a model of all its weights.
 
     Raises:
