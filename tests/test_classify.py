@@ -575,6 +575,10 @@ def test_variants_share_the_test_images_and_an_arm_asked_for_stands_alone(data):
     assert len(load_classify("emoji").variants) > 20
     alone = load_classify("emoji", ["arm=ffr", "objective=resampling", "synthetic.path=x"])
     assert list(alone.each()) == ["ffr+resampling"]
+    tuned = load_classify("emoji", ["objective.step_size=.05", "refit.repeats=5"]).each()
+    assert len(tuned) > 20 and tuned["group_dro"].objective.step_size == 0.05
+    assert tuned["erm+dfr"].refit.repeats == 5 and tuned["erm"].refit is None
+    assert load_classify("emoji", ["objective.name=subg"]).variants == {}
     with pytest.raises(UserError, match="no name for a folder"):
         load_classify("emoji", ["variants={a/b: {}}"])
 

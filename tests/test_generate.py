@@ -367,6 +367,17 @@ def test_a_preview_shows_what_would_not_be_taken(tmp_path):
     assert "per_cell" not in text and not (tmp_path / "preview" / "dataset.json").exists()
 
 
+def test_previews_of_fewer_images_stand_beside_those_of_more(tmp_path, capsys, monkeypatch):
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump({**VALUES, "batch": 8}, sort_keys=False))
+    for images in (2, 1):
+        words = ["--preview", images, "--out", tmp_path / "set"]
+        code, _, said = run(capsys, monkeypatch, file, *words)
+        assert not code, said
+    pages = list((tmp_path / "set-preview").rglob("preview.html"))
+    assert sorted(p.read_text().count("data:image/png;base64,") for p in pages) == [2, 4]
+
+
 def test_a_push_takes_the_shards_and_leaves_the_work(made):
     kind, found = contents(made[0])
     assert kind == "dataset" and {"README.md", "dataset.json", "dataset.html"} <= found.keys()

@@ -192,6 +192,10 @@ def test_bad_recipes_are_refused_before_anything_is_loaded():
     refused("needs some under adapters", cells_by="adapters")
     refused("none draws man", cells_by="adapters",
             adapters=[{"name": "emoji-gender", "draws": {"gender": "woman"}}])  # fmt: skip
+    refused("adapters.0.draws: unknown attribute 'gendr'; did you mean 'gender'",
+            adapters=[{"name": "emoji-gender", "draws": {"gendr": "woman"}}])  # fmt: skip
+    refused("adapters.0.draws.gender: unknown class 'giant'",
+            adapters=[{"name": "emoji-gender", "draws": {"gender": "giant"}}])  # fmt: skip
     refused("no adapter|unknown adapter", adapters=[{"name": "nobody"}])
 
 

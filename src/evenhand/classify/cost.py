@@ -10,7 +10,7 @@ from evenhand.classify import plain
 from evenhand.classify.arms import ERM, Arm, Stage, steps_of_first, steps_of_stage
 from evenhand.classify.experiment import Experiment
 from evenhand.classify.judge_network import new_network
-from evenhand.classify.losses import loss_of, passes_of
+from evenhand.classify.losses import loss_of, passes_of, views_of
 from evenhand.classify.objectives import first_state
 from evenhand.classify.train import classifier_of, phase_of
 from evenhand.core.files import digest_of
@@ -57,7 +57,7 @@ def _kind(arm: Arm, stage: Stage) -> str:
             arm.part(stage).optimisation.model_dump(mode="json"),
             stage.objective.name,
             stage.trained,
-            arm.recipe.contrast.views if stage.contrast else 1,
+            views_of(arm.recipe, stage),
             min(len(stage.rows), arm.recipe.batch),
         ]
     )
@@ -66,7 +66,7 @@ def _kind(arm: Arm, stage: Stage) -> str:
 def _seconds_a_step(experiment: Experiment, arm: Arm, stage: Stage) -> float:
     """Seconds of a step of a stage, on its first images."""
     recipe, data = arm.recipe, experiment.examples(arm, stage.rows)
-    passes = passes_of(recipe, stage=stage)
+    passes = passes_of(recipe, views=views_of(recipe, stage))
     model = classifier_of(*new_network(recipe), recipe, stage).to(passes.device)
     model.to(memory_format=torch.channels_last)  # as `fit` has it
     model.state = first_state(stage.objective, data.groups).to(passes.device)

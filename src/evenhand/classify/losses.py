@@ -13,19 +13,20 @@ from evenhand.recipes.classify import Classify
 from evenhand.training.fit import Batch, Loss, Passes
 
 
-def passes_of(
-    recipe: Classify, weights: Tensor | None = None, stage: Stage | None = None
-) -> Passes:
+def views_of(recipe: Classify, stage: Stage) -> int:
+    """How often each image of a batch stands in it: several times for a contrastive loss."""
+    return recipe.contrast.views if stage.contrast else 1
+
+
+def passes_of(recipe: Classify, weights: Tensor | None = None, *, views: int = 1) -> Passes:
     """How the recipe's images pass: in random order, or drawn in proportion to the weights.
 
     Args:
         recipe: says how images are changed.
         weights: `[N]` of the rows.
-        stage: whose images pass; in one with a contrastive loss each image of a batch stands
-            several times in it, each view changed by itself.
+        views: times that each image of a batch stands in it, each changed by itself.
     """
     device, how = default_device(), recipe.augment
-    views = recipe.contrast.views if stage and stage.contrast else 1
 
     def drawn(generator: torch.Generator) -> list[int]:
         assert weights is not None

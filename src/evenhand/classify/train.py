@@ -17,7 +17,7 @@ from evenhand.classify.arms import ERM, Arm, Stage, steps_of_first, steps_of_sta
 from evenhand.classify.examples import Examples
 from evenhand.classify.experiment import Experiment
 from evenhand.classify.judge_network import new_network
-from evenhand.classify.losses import loss_of, passes_of
+from evenhand.classify.losses import loss_of, passes_of, views_of
 from evenhand.classify.masks import mask_of
 from evenhand.classify.network import Classifier, passed
 from evenhand.classify.objectives import first_state, rows_of, weights_of
@@ -79,7 +79,11 @@ def trained(
             data,
             loss_of(model, stage, recipe),
             phases=[phase_of(model, arm, stage, mask)],
-            passes=passes_of(recipe, weights_of(stage.objective, data.groups, wrong), stage),
+            passes=passes_of(
+                recipe,
+                weights_of(stage.objective, data.groups, wrong),
+                views=views_of(recipe, stage),
+            ),
             folder=place,
             validate=_score(experiment, arm),
             progress=functools.partial(_told, tell, before, stage.part),

@@ -150,8 +150,9 @@ def _preview(config: "Generate", folder: Path, images: int, *, judge_may_be_trai
     from evenhand.core.files import digest_of
     from evenhand.generate import preview
 
-    recipe = digest_of(config.model_dump(mode="json"))  # each change of the recipe has its own
-    beside = folder.with_name(f"{folder.name}-preview") / recipe
+    # each change of the recipe, and each number, has its own: a set may grow, and never shrinks
+    own = digest_of([config.model_dump(mode="json"), images])
+    beside = folder.with_name(f"{folder.name}-preview") / own
     with progress("previewing") as update:
         page = preview(
             config,

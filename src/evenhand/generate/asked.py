@@ -103,10 +103,11 @@ def streams_of(
     """
     for number, drawer in enumerate(drawers):
         for name, cls in drawer.draws.items():
-            if name not in classes or cls not in classes[name]:
-                known = classes.get(name, classes)
-                where = f"adapters.{number}.draws"
-                raise unknown("class" if name in classes else "attribute", cls, known, where=where)
+            where = f"adapters.{number}.draws"
+            if name not in classes:
+                raise unknown("attribute", name, classes, where=where)
+            if cls not in classes[name]:
+                raise unknown("class", cls, classes[name], where=f"{where}.{name}")
     said = [dict(zip(classes, cell, strict=True)) for cell in cells_of(classes)]
     cells = said if config.cells_by == "words" else [{}]
     who = list(enumerate(drawers)) or [(None, None)]
