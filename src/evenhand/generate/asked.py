@@ -182,8 +182,9 @@ def _asking(prompt: Prompt, asked: Mapping[str, str]) -> Prompt:
 
 
 def _refuse_twice(texts: Sequence[str], group: str) -> None:
+    rows: dict[str, int] = {}
     for number, text in enumerate(texts, start=1):
-        first = texts.index(text) + 1
+        first = rows.setdefault(text, number)
         if first != number:
             where = f" of group {group!r}" if group else ""
             raise UserError(

@@ -51,7 +51,8 @@ def contexts_of(config: Contexts, written: Sequence[str] | None = None) -> list[
             for row, text in zip(rows, written, strict=True)
         ]
     found = [Context(_group(config, row), row) for row in rows]
-    return sorted(found, key=lambda x: list(dict.fromkeys(y.group for y in found)).index(x.group))
+    order = {group: i for i, group in enumerate(dict.fromkeys(x.group for x in found))}
+    return sorted(found, key=lambda x: order[x.group])
 
 
 def _group(config: Contexts, row: Mapping[str, str]) -> str:
