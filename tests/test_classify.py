@@ -24,6 +24,7 @@ from evenhand.classify.train import score
 from evenhand.cli import main
 from evenhand.core.errors import UserError
 from evenhand.emoji.world import Scene, draw, load_world
+from evenhand.images.labelled import pixels_of
 from evenhand.images.tensors import to_float, to_uint8
 from evenhand.recipes.classify import Classify, load_classify
 from evenhand.training.checkpoints import load_state
@@ -327,7 +328,7 @@ def test_a_frozen_backbone_keeps_its_weights_and_its_statistics(data, tmp_path):
 
 def test_scores_by_which_epochs_are_chosen_by_hand():
     labels, groups = torch.tensor([0, 0, 0, 1, 1, 1]), torch.tensor([0, 0, 1, 2, 3, 3])
-    examples = Examples(Images([], 16), torch.arange(6), labels, groups)
+    examples = Examples([Images([], 16)], torch.arange(6), labels, groups)
     called = torch.tensor([0, 0, 1, 1, 1, 0])  # groups 1, 0, 1, .5; classes 2/3, 2/3
 
     def of(select):
@@ -408,6 +409,23 @@ def test_a_trial_takes_what_each_arm_takes(data, monkeypatch):
     n, last = seen[0][2], 6 * 2 * 2 * 2 + 2
     kinds = [(16, 16, n), (16, 16, 2 * n), (32, 16, n), (16, 16, last), (8, 32, n), (16, 16, n)]
     assert seen == [kind for kind in kinds for _ in range(trial.TRIES)]
+
+
+def test_the_arms_share_the_images_of_a_table(data, tmp_path):
+    other = write(tmp_path / "other.parquet", drawings(40, FOUR, 8))
+    sets = {
+        str(i): {"arm": "usb", "synthetic": {"path": str(x)}}
+        for i, x in enumerate((data[1], other))
+    }
+    experiment = prepare(recipe(data, variants={"erm": {}, **sets}), data[0])
+    first = len(experiment.real["train"].groups)
+    for arm in experiment.arms.values():
+        examples, table = experiment.examples(arm, arm.stages[0].rows), experiment.synthetic_of(arm)
+        for place, row in enumerate(arm.stages[0].rows):
+            rows = experiment.real["train"].rows if row < first else table.rows
+            pixels = pixels_of(rows[int(row if row < first else row - first)], 16)
+            assert np.array_equal(examples[place]["images"], pixels)
+    assert sum(len(images) for images in experiment._images.values()) == first + 2 * 160
 
 
 def test_groups_of_a_mixture_know_their_source(data):

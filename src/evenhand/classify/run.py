@@ -129,7 +129,7 @@ def _judged(experiment: Experiment, name: str, folder: pathlib.Path) -> Judged:
         for p in places
         if (p / "mask.json").is_file()
     ]
-    table = experiment.drawn(arm)
+    table = experiment.synthetic_of(arm)
     return Judged(
         arm=arm.recipe.arm,
         objective=arm.recipe.objective.name,

@@ -93,7 +93,7 @@ def _tell_groups(experiment: "Experiment") -> None:
         shown.add_row(Text(name), *(str(int(counts[g])) for counts in columns.values()))
     console.print(shown)
     for name, arm in arms.items():
-        table, real = experiment.drawn(arm), experiment.real["train"].counts(shape, arm.real)
+        table, real = experiment.synthetic_of(arm), experiment.real["train"].counts(shape, arm.real)
         if table and arm.recipe.arm in {"usb", "asb"}:
             found = shortcut(real, table.counts(shape, arm.synthetic))
             if found.warning:
