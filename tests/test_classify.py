@@ -259,6 +259,16 @@ def test_transformers_loads_every_classifier(trained, data):
     assert described["numbers"]["worst_group"] == worst and described["seed"] == 1
 
 
+def test_names_stand_in_the_card_as_they_are(data, tmp_path):
+    target = {"column": "gender", "classes": {"<b>woman*": ["woman"], "a|man": ["man"]}}
+    bias = {"ratio": 0.9, "images": 80}
+    one = recipe(data, seeds=1, target=target, bias=bias, variants={"a_b*_c*": {}})
+    classify(one, data[0], tmp_path / "run")
+    card = (tmp_path / "run" / "a_b*_c*" / "seed-0" / "classifier" / "README.md").read_text()
+    assert r"# &#60;b&#62;woman\* or a\|man" in card and r"(variant a\_b\*\_c\*: arm real" in card
+    assert r"| a\|man, darker |" in card and "<b>" not in card
+
+
 def test_the_page_holds_groups_variants_and_the_mask(trained):
     page = (trained[1] / "report.html").read_text()
     assert "mathdefault" not in page and "Mask of aim_fair" in page and page.count("<svg") == 3
