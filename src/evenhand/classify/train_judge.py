@@ -12,14 +12,14 @@ from torch.nn import functional as F
 
 from evenhand.classify.judge_network import Normalised, new_network, write_judge
 from evenhand.classify.labelled_images import LabelledImages, images_of
+from evenhand.classify.network import evaluated
 from evenhand.core.errors import UserError
 from evenhand.core.files import digest_of
 from evenhand.core.locks import exclusive
 from evenhand.core.resources import one_spelling
-from evenhand.devices import autocast, default_device, resolve_dtype
+from evenhand.devices import default_device, resolve_dtype
 from evenhand.images.augmentation import augmented, mixed
 from evenhand.images.labelled import digests, labelled, values
-from evenhand.images.tensors import to_float
 from evenhand.recipes.judge_training import JudgeTraining
 from evenhand.training.fit import Batch, Passes, fit, refuse_several_processes
 from evenhand.training.phases import Phase
@@ -192,19 +192,13 @@ def _parts(logits: Tensor, recipe: JudgeTraining) -> tuple[Tensor, ...]:
     return logits.split([len(labels.names) for labels in recipe.attributes.values()], 1)
 
 
-@torch.no_grad()
 def called(
     model: nn.Module, rows: LabelledImages, recipe: JudgeTraining, device: torch.device
 ) -> Tensor:
     """The class `[N, A]` that the model calls for each attribute of each image."""
-    model.eval()
-    found = []
-    for part in torch.arange(len(rows)).split(4 * recipe.batch):
-        images = torch.stack([rows[i]["images"] for i in part.tolist()]).to(device)
-        with autocast(recipe.dtype, device):
-            logits = model(to_float(images))
-        found.append(torch.stack([p.argmax(-1) for p in _parts(logits, recipe)], 1).cpu())
-    return torch.cat(found)
+    parts = evaluated(model, rows, batch=recipe.batch, dtype=recipe.dtype, device=device)
+    found = [[part.argmax(-1) for part in _parts(logits, recipe)] for logits in parts]
+    return torch.cat([torch.stack(columns, 1).cpu() for columns in found])
 
 
 def accuracy(calls: Tensor, rows: LabelledImages) -> float:
