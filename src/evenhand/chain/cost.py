@@ -54,8 +54,11 @@ def _missing(planned: Planned, root: pathlib.Path, config: Chain) -> list[str]:
     stage, recipe = planned.stage, planned.config
     alone = isinstance(recipe, Generate) and recipe.cells_by == "adapters"
     tried_without = () if alone else stage.adapters
-    needs = {name: verb for name, verb in planned.needs.items() if name not in tried_without}
-    found = [name for name, verb in needs.items() if made_by(verb, root / name) is None]
+    found = [
+        name
+        for name, verb in planned.needs.items()
+        if name not in tried_without and made_by(verb, root / name) is None
+    ]
     reads = isinstance(recipe, Classify) or any(DATA in pair for pair in stage.set)
     if reads and isinstance(config.data, Drawings) and not (root / DRAWN).is_file():
         found.append("the drawings")

@@ -39,7 +39,7 @@ class Task:
 
 
 def _measure(
-    config: Measure, folder: pathlib.Path, how: dict[str, bool], *, rank: int, world: int
+    config: Measure, folder: pathlib.Path, how: dict[str, Any], *, rank: int, world: int
 ) -> None:
     """Measures the units of one rank."""
     from evenhand.measure import measure
