@@ -303,7 +303,7 @@ def test_every_reason_of_the_filter():
         ("unsure", noise, record(probs={"gender": {"woman": 0.7, "man": 0.3}})),
     ]
     config = Filter(side=12)
-    embed = embedding(config, judge=None)
+    embed = embedding(config, judge=None, device=torch.device("cpu"))
     for why, images, asked in cases:
         (found,) = looked_at([asked], images, config, ["gender"], embed)
         assert found.why == why and bool(found.vector) == (not why)

@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from evenhand.core.errors import UserError, unknown
 from evenhand.core.prompts import Prompt
@@ -125,7 +126,7 @@ def streams_of(
                 ]
                 _refuse_twice([prompt.text for prompt in prompts], group)
                 asked, share = {**cell, **draws}, drawer.share if drawer else 1.0
-                here = [_asking(prompt, asked) for prompt in prompts]
+                here = [replace(prompt, states=dict(asked)) for prompt in prompts]
                 found.append(Stream(group, asked, number, here, share))
     fed = {place for stream in found for place in feed(stream, list(classes), quotas)}
     for place, quota in quotas.items():
@@ -175,10 +176,6 @@ def neutral_prompts(
             said = dict(zip(classes, cell, strict=True))
             found[_prompt(config, context, "", said, drawer).text] = text
     return found
-
-
-def _asking(prompt: Prompt, asked: Mapping[str, str]) -> Prompt:
-    return Prompt(prompt.text, prompt.concept, prompt.family, prompt.split, dict(asked))
 
 
 def _refuse_twice(texts: Sequence[str], group: str) -> None:

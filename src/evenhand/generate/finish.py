@@ -15,14 +15,14 @@ from evenhand.generate.ledger import Entry
 from evenhand.generate.page import PAGE, with_or_without, write_page
 from evenhand.generate.plan import SetPlan
 from evenhand.generate.report import FILE, SetReport, Shard, read_set
-from evenhand.generate.stages import Stage
+from evenhand.generate.sizes import WishedSize
 from evenhand.generate.summary import summary
 from evenhand.generate.writers import Item, write_shards
 
 
 def finish(
     plan: SetPlan,
-    stages: Sequence[Stage],
+    sizes: Sequence[WishedSize],
     filled: Filled,
     folder: pathlib.Path,
     settings: dict[str, Any],
@@ -34,7 +34,7 @@ def finish(
 
     Args:
         plan: of the set.
-        stages: sizes that were asked for.
+        sizes: that were asked for.
         filled: what came of the rounds.
         folder: run directory.
         settings: of the run.
@@ -48,7 +48,7 @@ def finish(
         there = read_set(folder)
         if there and not all((folder / shard.path).exists() for shard in there.shards):
             there = None
-        found = summary(plan, stages, filled, settings)
+        found = summary(plan, sizes, filled, settings)
         if there and _begins(found, there):
             if found.digest == there.digest:  # else the set there has grown beyond these images
                 with_or_without(folder / PAGE, folder, there, filled.ledger.entries, pictures)

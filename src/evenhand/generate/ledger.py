@@ -78,11 +78,6 @@ class Ledger:
         self._files: dict[str, list[str]] = defaultdict(list)
 
     @property
-    def missing(self) -> int:
-        """Images that are still wished for."""
-        return sum(max(n - self.tally.taken.get(p, 0), 0) for p, n in self.quotas.items())
-
-    @property
     def drawn(self) -> int:
         """Images drawn."""
         return len(self.entries)

@@ -50,7 +50,7 @@ def write_page(
         percent=percent,
         preview=preview,
         pictures=pictures,
-        of_people=report.settings.get("images_from"),
+        from_folder=report.settings.get("images_from"),
     )
     write_text(path, html)
 
