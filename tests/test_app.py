@@ -212,13 +212,14 @@ def test_two_apps_do_not_share_a_port():
 
 
 def test_only_pages_of_runs_are_shown(tmp_path):
-    for name in ("runs/a/report.html", "runs/b/c/dataset.html", "runs/a/images/report.html"):
+    listed = {"a/report.html", "b/c/dataset.html", "b/chain.html"}
+    for name in [*(f"runs/{page}" for page in listed), "runs/a/images/report.html"]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("<p>a report")
     (tmp_path / "report.html").write_text("outside")
     (tmp_path / "runs" / "a" / "run.json").write_text("{}")
     runs = str(tmp_path / "runs")
-    assert set(pages(runs)) == {"a/report.html", "b/c/dataset.html"} and pages(None) == []
+    assert set(pages(runs)) == listed and pages(None) == []
     assert page_of(runs, "a/report.html")
     for name in ("../report.html", "a/run.json", str(tmp_path / "report.html"), "nothing"):
         assert page_of(runs, name) is None

@@ -10,6 +10,7 @@ import time
 
 import pytest
 import yaml
+from PIL import Image
 
 from evenhand.chain import chain
 from evenhand.chain.cost import costs
@@ -115,6 +116,38 @@ def test_the_page_tells_the_story_of_all_stages(done):
     for link in re.findall(r'href="([^"]+)"', page):
         assert (folder / link).is_file(), link
     assert "ffr+resampling, dft" in page and "Who is drawn after" in page
+
+
+def words_of(config: Chain, folder) -> dict[str, str]:
+    return {cost.name: cost.words for cost in costs(config, folder)}
+
+
+def test_what_is_not_there_yet_has_no_cost_and_says_what_it_waits_for(tmp_path):
+    alone = of("classifiers", classifiers={"sets": {}, "set": [*CLASSIFIED, "variants={erm: {}}"]})
+    assert words_of(alone, tmp_path) == {
+        "classifiers": "the cost is known when the drawings are there"
+    }
+    path = "synthetic.path={set-words}"
+    named = of("set-words", "classifiers", classifiers={"sets": {}, "set": [*CLASSIFIED, path]})
+    waits = "the cost is known when set-words and the drawings are there"
+    assert words_of(named, tmp_path)["classifiers"] == waits
+    portraits = {"train": "dreambooth/emoji", "set": ["images.path={data}"]}
+    assert words_of(small(portraits=portraits), tmp_path)["portraits"].endswith(
+        "drawings are there"
+    )
+    Image.new("RGB", (64, 64)).save(tmp_path / "one.png")
+    from_folder = {"generate": "emoji-small", "set": [f"from_images={tmp_path}"]}
+    found = check(Chain, {"stages": {"s": from_folder}}, where="small")
+    assert words_of(found, tmp_path / "c")["s"].endswith("cells, of those of a folder")
+
+
+def test_a_set_is_made_again_by_the_chain_that_gave_its_adapters_and_folders(tmp_path):
+    drawn = {**STAGES["set-words"], "set": [*DRAWN, "seed=2"]}
+    config = check(Chain, {"stages": {"set": drawn}}, where="small")
+    chain(config, tmp_path / "c", name="small", command="evenhand chain small.yaml x=1")
+    again = "evenhand chain small.yaml x=1 --from set"
+    assert f"\n{again}\n" in (tmp_path / "c" / "set" / "README.md").read_text()
+    assert json.loads((tmp_path / "c" / "set" / "reference.json").read_text())["command"] == again
 
 
 def test_every_page_of_its_stages_is_sound(done, sound):

@@ -18,12 +18,13 @@ from evenhand.classify.arms import plan, steps_of
 from evenhand.classify.examples import Examples, Images
 from evenhand.classify.experiment import prepare
 from evenhand.classify.judge_network import new_network
-from evenhand.classify.run import classify
+from evenhand.classify.run import classify, run
 from evenhand.classify.tables import cut, read_real
 from evenhand.classify.train import score
 from evenhand.cli import main
 from evenhand.core.errors import UserError
 from evenhand.emoji.world import Scene, draw, load_world
+from evenhand.images.labelled import pixels_of
 from evenhand.images.tensors import to_float, to_uint8
 from evenhand.recipes.classify import Classify, load_classify
 from evenhand.training.checkpoints import load_state
@@ -185,6 +186,17 @@ def test_all_arms_get_as_many_synthetic_images(trained):
     assert "arm=ffr" in report.variants["usb"].images.shortcut.warning
 
 
+def test_an_arm_of_synthetic_images_alone_has_no_real_one_and_the_same_proportions(data, tmp_path):
+    variants = {"synthetic": {"arm": "synthetic"}, "erm": {}}
+    report = classify(recipe(data, seeds=1, variants=variants), data[0], tmp_path / "run")
+    counts = {name: list(one.images.real.values()) for name, one in report.variants.items()}
+    assert counts == {"synthetic": [0, 0, 0, 0], "erm": [36, 4, 4, 36]}
+    one = report.variants["synthetic"]
+    groups = [one.group_accuracy[g].value for g in report.groups]
+    weighted = np.average(groups, weights=[36, 4, 4, 36])
+    assert one.adjusted_accuracy.value == pytest.approx(weighted, abs=1e-6)
+
+
 def test_frozen_tensors_keep_every_bit_and_the_others_move(trained):
     """The stage before fine-tuning is the same training as `erm`, of the same seed."""
     report, folder = trained
@@ -245,6 +257,16 @@ def test_transformers_loads_every_classifier(trained, data):
     described = json.loads((place / "classifier" / "classifier.json").read_text())
     worst = trained[0].variants["ffr+group_dro"].per_seed["worst_group"][1]
     assert described["numbers"]["worst_group"] == worst and described["seed"] == 1
+
+
+def test_names_stand_in_the_card_as_they_are(data, tmp_path):
+    target = {"column": "gender", "classes": {"<b>woman*": ["woman"], "a|man": ["man"]}}
+    bias = {"ratio": 0.9, "images": 80}
+    one = recipe(data, seeds=1, target=target, bias=bias, variants={"a_b*_c*": {}})
+    classify(one, data[0], tmp_path / "run")
+    card = (tmp_path / "run" / "a_b*_c*" / "seed-0" / "classifier" / "README.md").read_text()
+    assert r"# &#60;b&#62;woman\* or a\|man" in card and r"(variant a\_b\*\_c\*: arm real" in card
+    assert r"| a\|man, darker |" in card and "<b>" not in card
 
 
 def test_the_page_holds_groups_variants_and_the_mask(trained):
@@ -316,7 +338,7 @@ def test_a_frozen_backbone_keeps_its_weights_and_its_statistics(data, tmp_path):
 
 def test_scores_by_which_epochs_are_chosen_by_hand():
     labels, groups = torch.tensor([0, 0, 0, 1, 1, 1]), torch.tensor([0, 0, 1, 2, 3, 3])
-    examples = Examples(Images([], 16), torch.arange(6), labels, groups)
+    examples = Examples([Images([], 16)], torch.arange(6), labels, groups)
     called = torch.tensor([0, 0, 1, 1, 1, 0])  # groups 1, 0, 1, .5; classes 2/3, 2/3
 
     def of(select):
@@ -359,6 +381,61 @@ def test_equal_steps_give_every_arm_the_steps_of_the_real_images(data):
     )
     assert [steps_of(arm) for arm in free.arms.values()] == [60, 29, 9, 12]
     assert all(54 <= steps_of(arm) <= 66 for arm in equal.arms.values())
+
+
+def test_the_steps_of_jtts_first_training_count_and_are_told(data, tmp_path):
+    objective, told = {"name": "jtt", "epochs": 3}, []
+    experiment = prepare(recipe(data, seeds=1, objective=objective), data[0])
+    assert experiment.steps == 5 * (3 + 1)  # 80 images in batches of 16
+    report = run(experiment, tmp_path / "run", progress=lambda *step: told.append(step))
+    assert [done for done, total, _ in told] == [*range(1, 21), 20]
+    assert {total for _, total, _ in told} == {20} and "first training" in told[0][2]
+    assert report.variants["real+jtt"].steps == 20
+    with_as_many = recipe(data, objective=objective, equal_steps=True)
+    (arm,) = prepare(with_as_many, data[0]).arms.values()
+    assert arm.epochs == {"real": 1}  # its first training is none of the schedule
+
+
+def test_a_trial_takes_what_each_arm_takes(data, monkeypatch):
+    """LfF has two networks and two stages two views, a last layer learns alone; sizes differ."""
+    from evenhand.classify import cost as trial
+
+    seen = []
+
+    def forward(model, loss, batch, *rest):
+        parameters = sum(p.numel() for p in model.parameters() if p.requires_grad)
+        seen.append((len(batch["images"]), batch["images"].shape[-1], parameters))
+        return real(model, loss, batch, *rest)
+
+    real = trial.forward
+    monkeypatch.setattr(trial, "forward", forward)
+    variants = {
+        "erm": {}, "lff": {"objective": "lff"}, "two_stage": {"arm": "two_stage"},
+        "larger": {"size": 32, "batch": 8}, "jtt": {"objective": "jtt"},
+    }  # fmt: skip
+    experiment = prepare(recipe(data, variants=variants), data[0])
+    seconds, memory = trial.cost(experiment)
+    assert seconds > 0 and memory > 0
+    n, last = seen[0][2], 6 * 2 * 2 * 2 + 2
+    kinds = [(16, 16, n), (16, 16, 2 * n), (32, 16, n), (16, 16, last), (8, 32, n), (16, 16, n)]
+    assert seen == [kind for kind in kinds for _ in range(trial.TRIES)]
+
+
+def test_the_arms_share_the_images_of_a_table(data, tmp_path):
+    other = write(tmp_path / "other.parquet", drawings(40, FOUR, 8))
+    sets = {
+        str(i): {"arm": "usb", "synthetic": {"path": str(x)}}
+        for i, x in enumerate((data[1], other))
+    }
+    experiment = prepare(recipe(data, variants={"erm": {}, **sets}), data[0])
+    first = len(experiment.real["train"].groups)
+    for arm in experiment.arms.values():
+        examples, table = experiment.examples(arm, arm.stages[0].rows), experiment.synthetic_of(arm)
+        for place, row in enumerate(arm.stages[0].rows):
+            rows = experiment.real["train"].rows if row < first else table.rows
+            pixels = pixels_of(rows[int(row if row < first else row - first)], 16)
+            assert np.array_equal(examples[place]["images"], pixels)
+    assert sum(len(images) for images in experiment._images.values()) == first + 2 * 160
 
 
 def test_groups_of_a_mixture_know_their_source(data):
@@ -526,6 +603,10 @@ def test_variants_share_the_test_images_and_an_arm_asked_for_stands_alone(data):
     assert len(load_classify("emoji").variants) > 20
     alone = load_classify("emoji", ["arm=ffr", "objective=resampling", "synthetic.path=x"])
     assert list(alone.each()) == ["ffr+resampling"]
+    tuned = load_classify("emoji", ["objective.step_size=.05", "refit.repeats=5"]).each()
+    assert len(tuned) > 20 and tuned["group_dro"].objective.step_size == 0.05
+    assert tuned["erm+dfr"].refit.repeats == 5 and tuned["erm"].refit is None
+    assert load_classify("emoji", ["objective.name=subg"]).variants == {}
     with pytest.raises(UserError, match="no name for a folder"):
         load_classify("emoji", ["variants={a/b: {}}"])
 

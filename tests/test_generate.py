@@ -303,7 +303,7 @@ def test_every_reason_of_the_filter():
         ("unsure", noise, record(probs={"gender": {"woman": 0.7, "man": 0.3}})),
     ]
     config = Filter(side=12)
-    embed = embedding(config, judge=None)
+    embed = embedding(config, judge=None, device=torch.device("cpu"))
     for why, images, asked in cases:
         (found,) = looked_at([asked], images, config, ["gender"], embed)
         assert found.why == why and bool(found.vector) == (not why)
@@ -348,11 +348,34 @@ def test_images_made_elsewhere_become_a_set(pictures, tmp_path):
     assert "is not known" in (tmp_path / "many" / "README.md").read_text()
 
 
+def test_the_card_of_a_folders_set_names_its_table(pictures, tmp_path, capsys, monkeypatch):
+    folder, table = pictures
+    file, out = tmp_path / "mine.yaml", tmp_path / "set"
+    values = {"judge": "emoji-judge", "cells": {"gender": ["woman", "man"]}, "per_cell": 2}
+    file.write_text(yaml.safe_dump({**values, "from_images": "x"}, sort_keys=False))
+    where = ["--from-images", folder, "--table", table, "--out", out]
+    code, _, said = run(capsys, monkeypatch, file, *where)
+    assert not code, said
+    again = f"evenhand generate mine.yaml --from-images {folder.name} --table table.jsonl"
+    assert f"\n{again}\n" in (out / "README.md").read_text()
+
+
 def test_a_preview_shows_what_would_not_be_taken(tmp_path):
     page = preview(recipe(filter={"confidence": 0.999}, batch=8), tmp_path / "preview", 2)
     text = page.read_text()
     assert text.count("data:image/png;base64,") == 4 and "Preview of" in text
     assert "per_cell" not in text and not (tmp_path / "preview" / "dataset.json").exists()
+
+
+def test_previews_of_fewer_images_stand_beside_those_of_more(tmp_path, capsys, monkeypatch):
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump({**VALUES, "batch": 8}, sort_keys=False))
+    for images in (2, 1):
+        words = ["--preview", images, "--out", tmp_path / "set"]
+        code, _, said = run(capsys, monkeypatch, file, *words)
+        assert not code, said
+    pages = list((tmp_path / "set-preview").rglob("preview.html"))
+    assert sorted(p.read_text().count("data:image/png;base64,") for p in pages) == [2, 4]
 
 
 def test_a_push_takes_the_shards_and_leaves_the_work(made):
@@ -379,6 +402,28 @@ def test_the_command_line(made, tmp_path, capsys, monkeypatch):
     assert not code and f"digest {made[1].digest}" in out
     code, _, said = run(capsys, monkeypatch, file, "cells.gender=[woman,giant]")
     assert code == 2 and "unknown class 'giant'" in said and said.count("\n") == 1
+
+
+def test_a_page_is_made_without_pictures_by_the_same_command(copy, capsys, monkeypatch, tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(yaml.safe_dump(VALUES, sort_keys=False))
+    for options, there in ((["--no-images"], False), (["--no-images"], False), ([], True)):
+        code, _, _ = run(capsys, monkeypatch, file, "--out", copy, *options)
+        assert not code and ("data:image" in (copy / "dataset.html").read_text()) is there
+
+
+def test_the_tasks_of_an_executor_do_as_the_options_say(tmp_path):
+    small = {**VALUES, "per_cell": 1, "out": ["parquet"], "splits": {"train": 1.0}}
+    small |= {"judge": "emoji-trainer", "adapters": [{"name": "emoji-gender"}]}
+    file, folder = tmp_path / "mine.yaml", tmp_path / "set"
+    file.write_text(yaml.safe_dump(small, sort_keys=False))
+    words = [sys.executable, "-m", "evenhand", "generate", str(file), "--out", str(folder)]
+    tasks = ["--executor", "local", "--tasks", "1"]
+    options = ["--no-images", "--judge-may-be-trainer"]
+    done = subprocess.run([*words, *tasks, *options], capture_output=True, text=True)
+    assert not done.returncode, done.stderr
+    assert "data:image" not in (folder / "dataset.html").read_text()
+    assert json.loads((folder / "run.json").read_text())["settings"]["judge_is_trainer"] is True
 
 
 def test_recipes_that_ship_say_what_they_are():

@@ -1,15 +1,18 @@
 """Push and pull by the real client, against a Hub on this machine, with every kind of fault."""
 
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from hub_server import TOKEN, Hub, Repo
 
 from evenhand.core.adapters import find_adapter
 from evenhand.core.resources import ROOT
+from evenhand.publish.hub import _equal
 from evenhand.reports.card import describe, write_cards
 
 NAME = "tester/mine"
@@ -112,6 +115,18 @@ def test_a_dry_run_changes_nothing(hub, adapter):
     code, out, _ = evenhand(hub, "push", adapter, "mine", "--dry-run")
     assert code == 0 and not hub.repos and "upload  adapter.json" in out
     assert f"tester/mine, which would be made: {len(local(adapter))} to upload, 0 there" in out
+
+
+def test_a_file_is_known_by_gits_digest_and_that_of_large_files(tmp_path):
+    (tmp_path / "hello").write_bytes(b"hello\n")
+    blob = "ce013625030ba8dba906f756967f9e9ca394464a"  # git hash-object
+    large = SimpleNamespace(sha256=hashlib.sha256(b"hello\n").hexdigest())
+    for found, equal in (
+        (SimpleNamespace(lfs=None, blob_id=blob), True),
+        (SimpleNamespace(lfs=None, blob_id=blob[::-1]), False),
+        (SimpleNamespace(lfs=large, blob_id=blob[::-1]), True),
+    ):
+        assert _equal(tmp_path / "hello", found) is equal
 
 
 @pytest.mark.parametrize(

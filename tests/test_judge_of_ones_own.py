@@ -112,7 +112,7 @@ def test_training_and_judging_cut_out_alike(place, tmp_path):
     assert config["faces"] == {"margin": -0.1, "confidence": 0.9, "size": 32}
     recipe = load_judge_training("classifiers/folder", [*TINY, "faces.margin=-.1"])
     rows = labelled(place / "people", seed=recipe.seed)["test"]
-    images = images_of(rows, recipe, tmp_path, "people, test", torch.device("cpu"), None)
+    images = images_of(rows, recipe, tmp_path, "people, test", "these", None)
     seen = [i for i in range(len(rows)) if "nobody" not in rows[i]["image"]["path"]]
     assert len(images) == len(seen)  # those without a face are left out
     for place_in, i in enumerate(seen[:4]):
@@ -123,7 +123,7 @@ def test_training_and_judging_cut_out_alike(place, tmp_path):
 def test_a_training_that_goes_on_looks_for_faces_once(place, tmp_path, monkeypatch):
     recipe = load_judge_training("classifiers/folder", [*TINY, "faces.margin=-.1"])
     rows = labelled(place / "people", seed=recipe.seed)["test"]
-    given = recipe, tmp_path, "people, test", torch.device("cpu"), None
+    given = recipe, tmp_path, "people, test", "these", None
     first = images_of(rows, *given)
     monkeypatch.setattr("evenhand.classify.labelled_images.FaceCrops", None)
     torch.testing.assert_close(images_of(rows, *given)[0]["images"], first[0]["images"])

@@ -8,17 +8,20 @@ import pytest
 import yaml
 from scipy import stats as scipy_stats
 
+from evenhand.core.adapters import Mix
 from evenhand.core.errors import UserError
 from evenhand.core.prompts import Prompt
 from evenhand.core.records import Record
 from evenhand.core.resources import find_yaml, locate
 from evenhand.core.words import stem
-from evenhand.generate.contexts import Context, contexts_of, drawn, filled
+from evenhand.generate.asked import neutral_prompts
+from evenhand.generate.contexts import Context, contexts_of, filled, vocabulary_rows
+from evenhand.generate.drawers import Drawer
 from evenhand.generate.drawn import Drawn, drawn_lines, packed, read_drawn, unpacked
 from evenhand.generate.ledger import Ledger
 from evenhand.generate.plan import plan
 from evenhand.generate.quotas import Stream, Tally, apportioned, next_round, quotas_of
-from evenhand.generate.stages import Stage, claim_sizes, sizes_with
+from evenhand.generate.sizes import WishedSize, claim_sizes, sizes_with
 from evenhand.generate.words import refuse_negated, telltale
 from evenhand.recipes.generate import Contexts, Generate, load_generate
 from evenhand.recipes.judge import find_judge
@@ -189,7 +192,18 @@ def test_bad_recipes_are_refused_before_anything_is_loaded():
     refused("needs some under adapters", cells_by="adapters")
     refused("none draws man", cells_by="adapters",
             adapters=[{"name": "emoji-gender", "draws": {"gender": "woman"}}])  # fmt: skip
+    refused("adapters.0.draws: unknown attribute 'gendr'; did you mean 'gender'",
+            adapters=[{"name": "emoji-gender", "draws": {"gendr": "woman"}}])  # fmt: skip
+    refused("adapters.0.draws.gender: unknown class 'giant'",
+            adapters=[{"name": "emoji-gender", "draws": {"gender": "giant"}}])  # fmt: skip
     refused("no adapter|unknown adapter", adapters=[{"name": "nobody"}])
+
+
+@pytest.mark.parametrize("name", ["held-out", "../x", "a b", "a..b", ""])
+def test_a_split_that_no_reader_takes_is_refused(name):
+    with pytest.raises(ValueError, match=r"splits.*\n.*String should match pattern"):
+        recipe(splits={name: 1.0})
+    assert recipe(splits={"of_people.2": 1.0}).splits
 
 
 def test_a_calibration_that_tells_nothing_is_left_out_and_said(tmp_path):
@@ -222,17 +236,17 @@ def test_vocabulary_is_used_evenly_and_alike_in_every_group():
         vocabulary={"form": ["x", "y"], "hair": ["a", "b", "c"], "pose": ["l", "r"]},
         group="form", rows=6, seed=3,
     )  # fmt: skip
-    rows = drawn(config)
-    assert len(rows) == 12 and rows == drawn(config)
+    rows = vocabulary_rows(config)
+    assert len(rows) == 12 and rows == vocabulary_rows(config)
     first, second = rows[:6], rows[6:]
     assert [{**r, "form": ""} for r in first] == [{**r, "form": ""} for r in second]
     for slot, times in (("hair", 2), ("pose", 3)):
         found = [r[slot] for r in first]
         assert {found.count(x) for x in found} == {times}
-    assert drawn(config.model_copy(update={"seed": 4})) != rows
+    assert vocabulary_rows(config.model_copy(update={"seed": 4})) != rows
     assert [c.group for c in contexts_of(config)] == ["x"] * 6 + ["y"] * 6
     with pytest.raises(UserError, match="7 of 6 combinations"):
-        drawn(config.model_copy(update={"rows": 7}))
+        vocabulary_rows(config.model_copy(update={"rows": 7}))
 
 
 def test_contexts_come_from_files(tmp_path):
@@ -280,18 +294,27 @@ def ledger(quota: int, duplicates: float | None = None) -> Ledger:
     return found
 
 
+def test_prompts_without_the_class_keep_the_token_of_who_draws_them():
+    config = recipe(prompt="{token} : an emoji of {a} {gender} {title}")
+    contexts = contexts_of(config.contexts)
+    drawers = [Drawer(Mix(), {}, token=token) for token in ("one", "two")]
+    found = neutral_prompts(config, {"gender": ["woman", "man"]}, contexts, drawers)
+    assert len(found) == 8
+    assert found["two: an emoji of a woman cook"] == "two: an emoji of a cook"
+
+
 def test_images_are_taken_in_order_until_the_cell_is_full():
     book = ledger(2)
     rows = [seen("woman", n=0), seen("man", n=1), seen("woman", n=2, why="unsure"),
             seen("woman", n=3), seen("woman", n=4)]  # fmt: skip
     book.add(rows, [0] * 5)
-    assert [e.drawn.record.seed for e in book.taken] == [0, 3] and book.missing == 0
+    assert [e.drawn.record.seed for e in book.taken] == [0, 3]
     assert book.reasons() == {"unsure": 1, "no cell": 1, "surplus": 1}
-    assert book.tally.fits == {(0, ("woman",)): 3}
+    assert book.tally.fits == {(0, ("woman",)): 3, (0, ("man",)): 1}  # men, should the set grow
     book.open({(("woman",), ""): 3, (("man",), ""): 1}, True)
     assert [e.drawn.record.seed for e in book.taken] == [0, 3, 1, 4]  # what was left over is taken
     book.open({(("woman",), ""): 4, (("man",), ""): 1}, False)
-    assert book.missing == 1
+    assert len(book.taken) == 4  # of five wished for
 
 
 def test_near_duplicates_of_a_prompt_are_left_out():
@@ -317,7 +340,7 @@ def test_a_part_that_is_cut_off_is_told_from_a_whole_one(tmp_path):
 
 def test_sizes_may_grow_only(tmp_path):
     place = (("woman",), "")
-    small, large = Stage({place: 2}, 8), Stage({place: 5}, 20)
+    small, large = WishedSize({place: 2}, 8), WishedSize({place: 5}, 20)
     assert sizes_with(tmp_path, small) == [small] and not list(tmp_path.iterdir())
     claim_sizes(tmp_path, [small])
     assert sizes_with(tmp_path, large) == [small, large]

@@ -20,6 +20,7 @@ from evenhand.classify.train_judge import (
     train_judge,
 )
 from evenhand.core.errors import UserError
+from evenhand.core.locks import exclusive
 from evenhand.emoji.world import draw, load_world, sample_scene
 from evenhand.images.augmentation import augmented, mixed
 from evenhand.images.labelled import labelled, pixels_of
@@ -254,6 +255,34 @@ def test_a_finished_or_cut_training_goes_on_and_another_is_refused(trained, peop
     assert (train_judge(recipe(), people, folder) / "model.safetensors").read_bytes() == before
     with pytest.raises(UserError, match="recipe.seed was 0, is 1"):
         train_judge(recipe(seed=1), people, folder)
+
+
+def test_a_training_on_a_folder_that_changed_is_refused_and_one_that_moved_goes_on(tmp_path):
+    data = tmp_path / "data"
+    for i in range(80):
+        name, colour = (("woman", (100 + i, 0, 0)), ("man", (0, 0, 100 + i)))[i % 2]
+        (data / name).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (32, 32), colour).save(data / name / f"{i}.png")
+    labels = GENDER.model_copy(update={"column": "label"})
+    colours = recipe(attributes={"gender": labels}, split=None)
+    made = train_judge(colours, data, tmp_path / "run")
+    weights, trained_on = (made / name for name in ("model.safetensors", "trained-on.json"))
+    before = weights.read_bytes(), trained_on.read_bytes()
+    moved = data.rename(tmp_path / "moved")
+    train_judge(colours, moved, tmp_path / "run")
+    assert (weights.read_bytes(), trained_on.read_bytes()) == before
+    Image.new("RGB", (32, 32), "blue").save(moved / "man" / "one more.png")
+    with pytest.raises(UserError, match="other settings: images.train was '.*', is '"):
+        train_judge(colours, moved, tmp_path / "run")
+    assert (weights.read_bytes(), trained_on.read_bytes()) == before
+
+
+def test_a_second_training_in_a_folder_is_told_who_works_there(people, tmp_path):
+    with (
+        exclusive(tmp_path / "run", "training"),
+        pytest.raises(UserError, match="Wait until it ends"),
+    ):
+        train_judge(recipe(epochs=1), people, tmp_path / "run")
 
 
 def test_a_cut_training_gives_the_same_judge_and_no_global_generator_counts(people, tmp_path):

@@ -98,6 +98,13 @@ def test_an_executor_of_datatrove_gives_the_same(alone, tmp_path):
     assert outcome(folder) == outcome(alone) and (folder / "report.html").exists()
 
 
+def test_the_tasks_of_an_executor_may_judge_by_the_trainer(tmp_path):
+    folder, tasks = tmp_path / "run", ("--executor", "local", "--tasks", "1")
+    adapted = ("--adapter", "emoji-gender", "--judge", "emoji-trainer", "--images", "1")
+    finish(start(folder, *tasks, *adapted, "--judge-may-be-trainer", "--no-images"))
+    assert "data:image" not in (folder / "report.html").read_text()
+
+
 def test_the_run_says_what_drew_it(alone):
     run = json.loads((alone / "run.json").read_text())
     assert run["threads"] == 1 and run["device"] == machine()["device"]

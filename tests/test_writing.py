@@ -7,8 +7,9 @@ from chat_server import Chat
 from evenhand.core import services
 from evenhand.core.errors import UserError
 from evenhand.generate.plan import plan
+from evenhand.generate.reference import reference
 from evenhand.generate.writing import written
-from evenhand.recipes.generate import Generate
+from evenhand.recipes.generate import Filter, Generate
 
 
 def recipe(url: str | None, model: str = "some-model", **writer) -> Generate:
@@ -47,6 +48,22 @@ def test_a_service_writes_each_row_and_is_not_asked_twice(quick, tmp_path):
         assert written(config, tmp_path).texts == found.texts and len(chat.asked) == 3
     texts = [p.text for p in plan(config, found.texts).streams[0].prompts]
     assert texts[1] == "a picture of a woman, by the stove"
+
+
+def test_a_reference_set_of_written_contexts_leaves_the_class_out(quick, tmp_path, monkeypatch):
+    import datasets
+
+    changes = {"settings": {"num_inference_steps": 1}, "filter": Filter(confidence=0)}
+    changes["neutral"] = {"gender": "person"}
+    with Chat(["under trees", "by the stove", "at a crossing"]) as chat:
+        config = recipe(chat.url).model_copy(update=changes)
+        file = reference(config, tmp_path / "set")
+        assert len(chat.asked) == 3
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    rows = list(datasets.Dataset.from_parquet(str(file)))
+    assert {row["gender"] for row in rows} == {"woman", "man"}
+    for row in rows:
+        assert row["said"].replace(row["gender"], "person") == row["text"]
 
 
 def test_answers_are_validated_and_refusals_counted(quick, tmp_path):

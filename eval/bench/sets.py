@@ -40,7 +40,7 @@ from evenhand.generate.drawn import Drawn, drawn_lines, packed
 from evenhand.generate.fill import fill
 from evenhand.generate.plan import plan
 from evenhand.generate.report import SetReport, read_set
-from evenhand.generate.stages import Stage
+from evenhand.generate.sizes import WishedSize
 from evenhand.generate.summary import summary
 from evenhand.measure.rows import units_of
 from evenhand.recipes.generate import load_generate
@@ -215,9 +215,9 @@ def merge(folder: pathlib.Path) -> dict[str, Any]:
     """Puts the rows together, in this process."""
     started = time.perf_counter()
     planned = plan(load_generate("emoji-balanced", [f"per_cell={ROWS // 40}"]))
-    stages = [Stage(planned.quotas, planned.budget)]
-    filled = fill(planned, stages, folder, lambda rows, streams: "")
-    found = summary(planned, stages, filled, planned.settings)
+    sizes = [WishedSize(planned.quotas, planned.budget)]
+    filled = fill(planned, sizes, folder, lambda rows, streams: "")
+    found = summary(planned, sizes, filled, planned.settings)
     write_records(folder, [entry.drawn.record for entry in filled.ledger.taken])
     write_json(folder / "dataset.json", found.as_json())
     seconds = time.perf_counter() - started

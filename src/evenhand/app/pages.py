@@ -3,7 +3,7 @@
 import os
 import pathlib
 
-NAMES = ("report.html", "dataset.html", "preview.html", "sweep.html")
+NAMES = ("chain.html", "report.html", "dataset.html", "preview.html", "sweep.html")
 MOST = 500  # pages that are listed: the newest
 WITHOUT = ("images", "parts")  # folders of a run that hold no page
 DEEPEST = 5  # folders below that of the runs

@@ -204,7 +204,7 @@ def _classifiers(planned: Planned, folder: pathlib.Path) -> Classifiers:
             Arm(
                 name=name,
                 set=made.get(name),
-                real=sum(one.images.real.values()) if one.arm != "synthetic" else 0,
+                real=sum(one.images.real.values()),
                 synthetic=sum(one.images.synthetic.values()),
                 worst=one.worst_group,
                 group=worst,

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import pathlib
-import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -59,6 +58,7 @@ def chain(
     name: str = "",
     start: str | None = None,
     progress: Progress = quiet,
+    command: str = "",
 ) -> ChainReport:
     """Does the stages of a chain that are not done yet, and writes the page of all of them.
 
@@ -72,6 +72,7 @@ def chain(
         start: stage that is made anew, with those that build on it; what they made is removed.
         progress: called with a stage in words; a context that gives the function to tell how far it
             is.
+        command: that runs the chain again, for the cards of its sets.
 
     Raises:
         UserError: whatever is wrong with the chain or a stage; a stage that was done with other
@@ -95,7 +96,7 @@ def chain(
             _draw(config.data, folder)
         for planned in stages:
             if not is_done(folder, planned):
-                _do(planned, config, folder, progress)
+                _do(planned, config, folder, progress, command or "evenhand chain CHAIN")
         report = build(name, stages, folder)
         write_json(folder / "chain.json", report.as_json())
         write_page(folder / "chain.html", report)
@@ -136,7 +137,9 @@ def _begun(planned: Planned, needs: dict[str, str]) -> StageRecord:
     return StageRecord(verb=planned.stage.verb, settings=planned.settings, needs=needs)
 
 
-def _do(planned: Planned, config: Chain, folder: pathlib.Path, progress: Progress) -> None:
+def _do(
+    planned: Planned, config: Chain, folder: pathlib.Path, progress: Progress, command: str
+) -> None:
     """Does a stage, or what is left of it, and keeps what it cost."""
     name, verb = planned.name, planned.stage.verb
     before, record = read_record(folder, name), _begun(planned, _needs(folder, planned))
@@ -156,21 +159,23 @@ def _do(planned: Planned, config: Chain, folder: pathlib.Path, progress: Progres
                 write_record(folder, name, record.model_copy(update=cost()))
             update(done, total, note)
 
-        _by_its_verb(planned, config, folder, tell)
+        _by_its_verb(planned, config, folder, tell, command)
     made = made_by(verb, folder / name)
     write_record(folder, name, record.model_copy(update={**cost(), "made": made}))
 
 
-def _by_its_verb(planned: Planned, config: Chain, root: pathlib.Path, tell: Update) -> None:
+def _by_its_verb(
+    planned: Planned, config: Chain, root: pathlib.Path, tell: Update, command: str
+) -> None:
     """The public function of the verb, with what the stages before it made."""
     name, stage, recipe = planned.name, planned.stage, planned.config
     folder = root / name
     if isinstance(recipe, Measure):
-        measure(_adapted(recipe, stage, root), folder, progress=tell)
+        measure(adapted(recipe, stage, root), folder, progress=tell)
     elif isinstance(recipe, Generate):
-        command = shlex.join(["evenhand", stage.verb, stage.recipe, *stage.set])
         draw = generate if stage.verb == "generate" else reference
-        draw(_adapted(recipe, stage, root), folder, progress=tell, command=command)
+        again = f"{command} --from {name}"
+        draw(adapted(recipe, stage, root), folder, progress=tell, command=again)
     elif isinstance(recipe, Classify):
         sets = {label: str((root / other).absolute()) for label, other in stage.sets.items()}
         classify(with_sets(recipe, sets), data_of(config, root), folder, progress=tell)
@@ -178,7 +183,7 @@ def _by_its_verb(planned: Planned, config: Chain, root: pathlib.Path, tell: Upda
         train(recipe, folder, name=stage.recipe, progress=told(recipe, tell))
 
 
-def _adapted(recipe: T, stage: Stage, root: pathlib.Path) -> T:
+def adapted(recipe: T, stage: Stage, root: pathlib.Path) -> T:
     """The recipe with what its training stages made: adapters, or a model of all its weights.
 
     Raises:

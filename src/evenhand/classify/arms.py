@@ -185,22 +185,36 @@ def _taken(recipe: Classify, synthetic: Table, wanted: NDArray) -> Rows:
 
 
 def steps_of(arm: Arm) -> int:
-    """Optimizer steps of an arm's stages."""
-    return sum(steps_of_stage(arm, stage) for stage in arm.stages)
+    """Optimizer steps of an arm: of its stages, and of JTT's first trainings."""
+    return sum(steps_of_stage(arm, s) + steps_of_first(arm, s) for s in arm.stages)
 
 
 def steps_of_stage(arm: Arm, stage: Stage) -> int:
-    """Optimizer steps of a stage; a last image that would be alone joins the batch before it."""
+    """Optimizer steps of a stage's own schedule."""
+    return arm.part(stage).epochs * _steps_an_epoch(arm, stage)
+
+
+def steps_of_first(arm: Arm, stage: Stage) -> int:
+    """Optimizer steps of JTT's first training, which says what the stage gets wrong; else 0."""
+    jtt = stage.objective.name == "jtt"
+    return stage.objective.epochs * _steps_an_epoch(arm, stage) if jtt else 0
+
+
+def _steps_an_epoch(arm: Arm, stage: Stage) -> int:
+    """A last image that would be alone joins the batch before it."""
     batch, images = arm.recipe.batch, stage.an_epoch
-    return arm.part(stage).epochs * max(1, images // batch + (images % batch > 1))
+    return max(1, images // batch + (images % batch > 1))
 
 
 def _equal(arm: Arm) -> Arm:
-    """The arm with epochs that make its steps those of the real images' schedule, where asked."""
+    """The arm with epochs that make its steps those of the real images' schedule, where asked.
+
+    JTT's first training is none of a schedule and does not count.
+    """
     recipe = arm.recipe
     if not recipe.equal_steps:
         return arm
     wished = recipe.schedule.real.epochs * max(1, -(-len(arm.real) // recipe.batch))
-    factor = wished / steps_of(arm)
+    factor = wished / sum(steps_of_stage(arm, stage) for stage in arm.stages)
     epochs = {s.part: max(1, round(factor * arm.part(s).epochs)) for s in arm.stages}
     return Arm(arm.recipe, arm.real, arm.synthetic, arm.stages, epochs)

@@ -13,30 +13,28 @@ KEPT = 2**30  # bytes of decoded images that are kept, at most
 
 
 class Images:
-    """The images of some tables, one after the other, `[S, S, 3]` uint8.
+    """The images of a table, `[S, S, 3]` uint8.
 
     Args:
-        parts: rows of each table, as `evenhand.images.labelled` gives them.
+        rows: as `evenhand.images.labelled` gives them.
         size: S.
     """
 
-    def __init__(self, parts: Sequence[Any], size: int) -> None:
-        self._places = [(part, i) for part in parts for i in range(len(part))]
-        self._size = size
-        keeps = len(self._places) * 3 * size * size <= KEPT
-        shape = (len(self._places) if keeps else 0, size, size, 3)
+    def __init__(self, rows: Any, size: int) -> None:
+        self._rows, self._size = rows, size
+        keeps = len(rows) * 3 * size * size <= KEPT
+        shape = (len(rows) if keeps else 0, size, size, 3)
         self._kept = torch.empty(shape, dtype=torch.uint8)
         self._known = [False] * len(self._kept)
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._rows)
 
     def __getitem__(self, index: int) -> Tensor:
-        part, row = self._places[index]
         if not self._known:
-            return torch.from_numpy(pixels_of(part[row], self._size))
+            return torch.from_numpy(pixels_of(self._rows[index], self._size))
         if not self._known[index]:
-            self._kept[index] = torch.from_numpy(pixels_of(part[row], self._size))
+            self._kept[index] = torch.from_numpy(pixels_of(self._rows[index], self._size))
             self._known[index] = True
         return self._kept[index]
 
@@ -45,13 +43,15 @@ class Examples(Dataset):
     """Some of the images, with what a loss needs: rows of `evenhand.training.fit`.
 
     Args:
-        images: all of them.
+        images: of tables whose rows are numbered one after the other.
         rows: `[N]` which.
         labels: `[N]` class of the target.
         groups: `[N]` group as objectives count them, 0 to G - 1.
     """
 
-    def __init__(self, images: Images, rows: Tensor, labels: Tensor, groups: Tensor) -> None:
+    def __init__(
+        self, images: Sequence[Images], rows: Tensor, labels: Tensor, groups: Tensor
+    ) -> None:
         self._images, self.rows, self.labels, self.groups = images, rows, labels, groups
 
     def __len__(self) -> int:
@@ -59,10 +59,17 @@ class Examples(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         return {
-            "images": self._images[int(self.rows[index])],
+            "images": self._image(int(self.rows[index])),
             "labels": self.labels[index],
             "groups": self.groups[index],
         }
+
+    def _image(self, row: int) -> Tensor:
+        for images in self._images:
+            if row < len(images):
+                return images[row]
+            row -= len(images)
+        raise IndexError(row)
 
     def some(self, places: Tensor) -> "Examples":
         """Some of them."""

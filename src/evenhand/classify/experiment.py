@@ -48,7 +48,7 @@ class Experiment:
     real: dict[str, Table]
     synthetic: dict[str, Table]
     arms: dict[str, Arm]
-    _images: dict[Any, Images] = field(default_factory=dict)
+    _images: dict[tuple[str, int], Images] = field(default_factory=dict)
 
     @property
     def seeds(self) -> range:
@@ -60,7 +60,7 @@ class Experiment:
         """Optimizer steps of all trainings together."""
         return len(self.seeds) * sum(map(steps_of, self.arms.values()))
 
-    def drawn(self, arm: Arm) -> Table | None:
+    def synthetic_of(self, arm: Arm) -> Table | None:
         """The synthetic images of an arm."""
         return self.synthetic[arm.recipe.synthetic.path] if arm.recipe.synthetic else None
 
@@ -78,24 +78,25 @@ class Experiment:
         Where both are among them, a group of synthetic images is another than that of real ones
         (From Fake to Real's controls: groups know their source).
         """
-        synthetic, first = self.drawn(arm), len(self.real["train"].groups)
+        synthetic, first = self.synthetic_of(arm), len(self.real["train"].groups)
         parts = [self.real["train"], *([synthetic] if synthetic else [])]
+        images = [self._of(part, arm.recipe.size) for part in parts]
         groups = np.concatenate([part.groups for part in parts])[rows]
         y, p = shape_of(self.recipe)
         sourced = groups + y * p * (rows >= first)
-        key = ("train", arm.recipe.size, arm.recipe.synthetic and arm.recipe.synthetic.path)
-        return _examples(self._of(key, parts, arm.recipe.size), rows, groups // p, sourced)
+        return _examples(images, rows, groups // p, sourced)
 
     def split(self, arm: Arm, split: str) -> Examples:
         """The images of a real split that count for an arm, each in its own group."""
         table, rows = self.real[split], self.rows(arm, split)
-        images = self._of((split, arm.recipe.size), [table], arm.recipe.size)
-        groups = table.groups[rows]
+        images, groups = [self._of(table, arm.recipe.size)], table.groups[rows]
         return _examples(images, rows, groups // shape_of(self.recipe)[1], groups, dense=False)
 
-    def _of(self, key: Any, parts: list[Table], size: int) -> Images:
+    def _of(self, table: Table, size: int) -> Images:
+        """The images of a table in a size, which all arms share."""
+        key = table.where, size
         if key not in self._images:
-            self._images[key] = Images([part.rows for part in parts], size)
+            self._images[key] = Images(table.rows, size)
         return self._images[key]
 
     def identity(self, arm: Arm, stage: Stage | None = None) -> dict[str, str]:
@@ -103,7 +104,7 @@ class Experiment:
         rows, first = stage.rows if stage else None, len(self.real["train"].groups)
         real = arm.real if rows is None else rows[rows < first]
         found = {"train": digest_of_rows(self.real["train"], real)}
-        if (table := self.drawn(arm)) is not None:
+        if (table := self.synthetic_of(arm)) is not None:
             synthetic = arm.synthetic if rows is None else rows[rows >= first] - first
             found["synthetic"] = digest_of_rows(table, synthetic)
         if stage is None or arm.recipe.select != "last":
@@ -131,7 +132,7 @@ class Experiment:
 
 
 def _examples(
-    images: Images, rows: NDArray, labels: NDArray, groups: NDArray, *, dense: bool = True
+    images: list[Images], rows: NDArray, labels: NDArray, groups: NDArray, *, dense: bool = True
 ) -> Examples:
     """Groups are numbered anew from 0, in their order, where they shall be dense."""
     numbers = np.unique(groups, return_inverse=True)[1] if dense else groups

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from evenhand.core.errors import UserError
 from evenhand.core.files import digest_of, whole
+from evenhand.devices import default_device
 from evenhand.images.labelled import pixels_of, values, values_found
 from evenhand.images.tensors import in_batches, to_float, to_uint8
 from evenhand.judges.faces import FaceCrops, crop
@@ -70,23 +71,35 @@ def images_of(
     recipe: JudgeTraining,
     folder: pathlib.Path,
     where: str,
-    device: torch.device,
+    identity: str,
     progress: Callable[[int, int, str], None] | None,
 ) -> "LabelledImages":
-    """The images of a split as the network sees them: whole, or the faces cut out."""
+    """The images of a split as the network sees them: whole, or the faces cut out.
+
+    Args:
+        rows: of the split, as `evenhand.images.labelled` gives them.
+        recipe: says whether, and how, faces are cut out.
+        folder: run directory; it keeps where they are.
+        where: the data and the split, for errors.
+        identity: digest of the images, by which what was kept is theirs.
+        progress: called with (images done, images in all, words).
+
+    Raises:
+        UserError: no image shows a face.
+    """
     if not recipe.crops:
         return LabelledImages(rows, recipe, where)
-    rows, boxes = _with_faces(rows, recipe.crops, folder, where, device=device, progress=progress)
+    kept = folder / f"faces-{digest_of([identity, recipe.crops.model_dump()])}.npy"
+    rows, boxes = _with_faces(rows, recipe.crops, kept, where, progress=progress)
     return LabelledImages(rows, recipe, f"{where}, where a face was found", boxes)
 
 
 def _with_faces(
     rows: Any,
     faces: Faces,
-    folder: pathlib.Path,
+    kept: pathlib.Path,
     where: str,
     *,
-    device: torch.device,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> tuple[Any, Tensor]:
     """The rows that show a face, and the box `[N, 4]` of the largest, in pixels.
@@ -94,18 +107,15 @@ def _with_faces(
     Args:
         rows: of one split, as `evenhand.images.labelled` gives them.
         faces: how they are cut out.
-        folder: run directory; it keeps the boxes, so that a training that goes on does not look
-            for them again.
+        kept: file of the boxes, so that a training that goes on does not look for them again.
         where: the data and the split, for errors.
-        device: of the detector.
         progress: called with (images done, images in all, words).
 
     Raises:
         UserError: no image shows a face.
     """
-    kept = folder / f"faces-{digest_of([where, len(rows), faces.model_dump()])}.npy"
     if not kept.is_file():
-        found = _boxes(rows, faces, device, progress)
+        found = _boxes(rows, faces, progress)
         with whole(kept) as temporary, temporary.open("wb") as file:
             np.save(file, found)
     boxes = np.load(kept)
@@ -121,11 +131,11 @@ def _with_faces(
 def _boxes(
     rows: Any,
     faces: Faces,
-    device: torch.device,
     progress: Callable[[int, int, str], None] | None,
 ) -> np.ndarray:
     """Boxes `[N, 4]` float32 of all rows; NaN, in this file only, where there is no face."""
-    find, done = FaceCrops(faces, device=device), 0
+    device, done = default_device(), 0
+    find = FaceCrops(faces, device=device)
     boxes = np.full((len(rows), 4), np.nan, dtype=np.float32)
     for places, images in in_batches(((i, pixels_of(r)) for i, r in enumerate(rows)), 64):
         found = find(images.to(device))

@@ -13,6 +13,11 @@ from evenhand.recipes.classify import Classify
 from evenhand.training.fit import Batch, Loss, Passes
 
 
+def views_of(recipe: Classify, stage: Stage) -> int:
+    """How often each image of a batch stands in it: several times for a contrastive loss."""
+    return recipe.contrast.views if stage.contrast else 1
+
+
 def passes_of(recipe: Classify, weights: Tensor | None = None, *, views: int = 1) -> Passes:
     """How the recipe's images pass: in random order, or drawn in proportion to the weights.
 

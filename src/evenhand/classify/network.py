@@ -64,13 +64,29 @@ class Classifier(nn.Module):
 
 
 @torch.no_grad()
-def passed(
-    model: Classifier, data: Examples, *, batch: int, dtype: str, device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Logits and features of images in evaluation mode, float32 on the CPU, batch by batch."""
+def evaluated(
+    model: nn.Module, data: Any, *, batch: int, dtype: str, device: torch.device
+) -> Iterator[Any]:
+    """What a network gives for images in evaluation mode, batch by batch.
+
+    Args:
+        model: called with images.
+        data: as `evenhand.training.fit.fit` takes it.
+        batch: of the training; four times as many pass at once.
+        dtype: as of `evenhand.training.fit.Passes`.
+        device: of the network.
+    """
     model.to(device).eval()
     for places in torch.arange(len(data)).split(4 * batch):
         images = torch.stack([data[i]["images"] for i in places.tolist()]).to(device)
         with autocast(dtype, device):
             outputs = model(to_float(images))
+        yield outputs
+
+
+def passed(
+    model: Classifier, data: Examples, *, batch: int, dtype: str, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Logits and features of images, as of `evaluated`, float32 on the CPU."""
+    for outputs in evaluated(model, data, batch=batch, dtype=dtype, device=device):
         yield outputs.logits.float().cpu(), outputs.features.cpu()

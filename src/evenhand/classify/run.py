@@ -2,30 +2,25 @@
 
 import os
 import pathlib
-import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import torch
 
-from evenhand.classify import plain
 from evenhand.classify.arms import Arm, steps_of
 from evenhand.classify.experiment import MAY_MOVE, Experiment, prepare
-from evenhand.classify.judge_network import new_network
 from evenhand.classify.tables import SPLITS, shape_of
 from evenhand.classify.train import logits_of, trained
 from evenhand.core.errors import UserError
 from evenhand.core.files import whole, write_json
 from evenhand.core.locks import exclusive
 from evenhand.core.schema import read_json
-from evenhand.devices import default_device
 from evenhand.recipes.classify import Classify
 from evenhand.reports.classify import Judged, Test, build
 from evenhand.reports.classify_models import ClassifyReport, MaskRow
 from evenhand.reports.classify_page import write_cards, write_page
 from evenhand.training.fit import refuse_several_processes
-from evenhand.training.run_directory import check_run, claim_run, peak_memory, versions
+from evenhand.training.run_directory import check_run, claim_run, versions
 
 Progress = Callable[[int, int, str], None]
 
@@ -134,7 +129,7 @@ def _judged(experiment: Experiment, name: str, folder: pathlib.Path) -> Judged:
         for p in places
         if (p / "mask.json").is_file()
     ]
-    table = experiment.drawn(arm)
+    table = experiment.synthetic_of(arm)
     return Judged(
         arm=arm.recipe.arm,
         objective=arm.recipe.objective.name,
@@ -203,17 +198,3 @@ def _constant(judged: dict[str, Judged], test: Test) -> list[str]:
                     "a lower learning rate, or more epochs, may mend it."
                 )
     return found
-
-
-def cost(experiment: Experiment) -> tuple[float, int]:
-    """Seconds of all trainings, from three steps of the network, and peak memory in bytes."""
-    recipe, device = experiment.recipe, default_device()
-    plain.register()
-    network: Any = new_network(recipe)[0].to(device).train()
-    images = torch.rand(recipe.batch, 3, recipe.size, recipe.size, device=device)
-    times = []
-    for _ in range(3):
-        started = time.perf_counter()
-        network(pixel_values=images).logits.sum().backward()
-        times.append(time.perf_counter() - started)
-    return min(times) * experiment.steps, peak_memory()

@@ -151,13 +151,14 @@ def refuse_overlap(tables: Mapping[str, Table]) -> None:
             if digest in seen:
                 pair = (seen[digest], split)
                 twice[pair] += 1
-                example[pair] = tables[split].rows[table.digests.index(digest)]["image"]["path"]
+                example[pair] = digest
             else:
                 seen[digest] = split
     for (one, other), n in twice.items():
-        path = example[one, other]
+        table = tables[other]
+        path = table.rows[table.digests.index(example[one, other])]["image"]["path"]
         raise UserError(
-            f"{tables[other].where}: {n} image{'s' if n > 1 else ''} of {other} stand"
+            f"{table.where}: {n} image{'s' if n > 1 else ''} of {other} stand"
             f"{'' if n > 1 else 's'} in {one} as well{f', such as {path}' if path else ''}; leave "
             "them out of one"
         )

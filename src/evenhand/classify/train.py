@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from evenhand.classify import plain
-from evenhand.classify.arms import ERM, Arm, Stage, steps_of_stage
+from evenhand.classify.arms import ERM, Arm, Stage, steps_of_first, steps_of_stage
 from evenhand.classify.examples import Examples
 from evenhand.classify.experiment import Experiment
 from evenhand.classify.judge_network import new_network
-from evenhand.classify.losses import loss_of, passes_of
+from evenhand.classify.losses import loss_of, passes_of, views_of
 from evenhand.classify.masks import mask_of
 from evenhand.classify.network import Classifier, passed
 from evenhand.classify.objectives import first_state, rows_of, weights_of
@@ -59,34 +59,30 @@ def trained(
     recipe = arm.recipe.model_copy(update={"seed": seed})
     plain.register()
     network, processor = new_network(recipe)
-    model, mask, key, before = _classifier(network, processor, recipe), list[MaskRow](), "", 0
+    model, mask, key, before = classifier_of(network, processor, recipe), list[MaskRow](), "", 0
     for stage in arm.stages:
         key = digest_of([key, *_identity(experiment, arm, stage, seed)])
         data = experiment.examples(arm, stage.rows)
         chosen = rows_of(stage.objective, data.groups, step_generator(seed, "rows", stage.part))
-        data, place, part = data.some(chosen), stages / key, arm.part(stage)
-        twin = _network(recipe, "biased") if stage.objective.name == "lff" else None
-        model = _classifier(network, processor, recipe, twin)
+        data, place = data.some(chosen), stages / key
+        model = classifier_of(network, processor, recipe, stage)
         if stage.trained == "mask":
             mask = _mask(model, experiment, arm, stage, place, seed)
-        wrong = _wrong(data, recipe, stage.objective, place) if _jtt(stage) else None
+        wrong = None
+        if stage.objective.name == "jtt":
+            told = functools.partial(_told, tell, before, f"{stage.part}, first training")
+            wrong = _wrong(data, recipe, stage.objective, place, told)
+            before += steps_of_first(arm, stage)
         model.state = first_state(stage.objective, data.groups)
         fit(
             model,
             data,
             loss_of(model, stage, recipe),
-            phases=[
-                Phase(
-                    part.optimisation,
-                    part.epochs,
-                    trained=_names(model, stage, mask),
-                    batch_norm=_batch_norm(stage, recipe),
-                )
-            ],
+            phases=[phase_of(model, arm, stage, mask)],
             passes=passes_of(
                 recipe,
                 weights_of(stage.objective, data.groups, wrong),
-                views=recipe.contrast.views if stage.contrast else 1,
+                views=views_of(recipe, stage),
             ),
             folder=place,
             validate=_score(experiment, arm),
@@ -103,15 +99,20 @@ def _told(tell: Tell, before: int, part: str, done: int, _: int, words: str) -> 
     tell(before + done, f"{part}, {words}")
 
 
+def classifier_of(
+    network: Any, processor: Any, recipe: Classify, stage: Stage | None = None
+) -> Classifier:
+    """The classifier around a network; in a stage of LfF with a second, biased one."""
+    where = f"network {recipe.path or (recipe.config or {}).get('model_type')!r}"
+    lff = stage and stage.objective.name == "lff"
+    twin = _network(recipe, "biased") if lff else None
+    return Classifier(network, processor, len(recipe.labels), where, twin)
+
+
 def _network(recipe: Classify, *keys: str) -> Any:
     """A network of the recipe with other initial weights than its own."""
     number = int(step_generator(recipe.seed, *keys).initial_seed() % 2**62)
     return new_network(recipe.model_copy(update={"seed": number}))[0]
-
-
-def _classifier(network: Any, processor: Any, recipe: Classify, twin: Any = None) -> Classifier:
-    where = f"network {recipe.path or (recipe.config or {}).get('model_type')!r}"
-    return Classifier(network, processor, len(recipe.labels), where, twin)
 
 
 def _identity(experiment: Experiment, arm: Arm, stage: Stage, seed: int) -> list[Any]:
@@ -132,11 +133,18 @@ def _identity(experiment: Experiment, arm: Arm, stage: Stage, seed: int) -> list
     ]
 
 
+def phase_of(model: Classifier, arm: Arm, stage: Stage, mask: list[MaskRow]) -> Phase:
+    """What a stage trains, for how long; without a mask, where it takes one, all of the network."""
+    part, trained = arm.part(stage), _names(model, stage, mask)
+    batch_norm = _batch_norm(stage, arm.recipe)
+    return Phase(part.optimisation, part.epochs, trained=trained, batch_norm=batch_norm)
+
+
 def _names(model: Classifier, stage: Stage, mask: list[MaskRow]) -> list[str] | None:
     """Names of the parameters that a stage trains; None for all."""
     if stage.trained == "last_layer":
         return model.names_of_last()
-    if stage.trained == "mask":
+    if stage.trained == "mask" and mask:
         return [f"body.network.{row.tensor}" for row in mask if row.trained]
     return None
 
@@ -175,25 +183,25 @@ def _mask(
     return rows
 
 
-def _jtt(stage: Stage) -> bool:
-    return stage.objective.name == "jtt"
-
-
-def _wrong(data: Examples, recipe: Classify, objective: Objective, place: pathlib.Path) -> Tensor:
+def _wrong(
+    data: Examples,
+    recipe: Classify,
+    objective: Objective,
+    place: pathlib.Path,
+    progress: Callable[[int, int, str], None],
+) -> Tensor:
     """The images that JTT's first, short training gets wrong, `[N]`.
 
     Raises:
         UserError: there are none.
     """
     network, processor = new_network(recipe)
-    model, stage = _classifier(network, processor, recipe), Stage("real", data.rows.numpy(), ERM)
+    model, stage = classifier_of(network, processor, recipe), Stage("real", data.rows.numpy(), ERM)
     passes, how = passes_of(recipe), recipe.schedule.real.optimisation
-    loss, phases = (
-        loss_of(model, stage, recipe),
-        [Phase(how, objective.epochs, batch_norm=_batch_norm(stage, recipe))],
-    )
+    loss = loss_of(model, stage, recipe)
+    phases = [Phase(how, objective.epochs, batch_norm=_batch_norm(stage, recipe))]
     model.state = first_state(ERM, data.groups)
-    fit(model, data, loss, phases=phases, passes=passes, folder=place / "first")
+    fit(model, data, loss, phases=phases, passes=passes, folder=place / "first", progress=progress)
     wrong = logits_of(model, data, recipe).argmax(1) != data.labels
     if not wrong.any():
         raise UserError(

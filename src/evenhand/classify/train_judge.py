@@ -12,18 +12,21 @@ from torch.nn import functional as F
 
 from evenhand.classify.judge_network import Normalised, new_network, write_judge
 from evenhand.classify.labelled_images import LabelledImages, images_of
+from evenhand.classify.network import evaluated
 from evenhand.core.errors import UserError
+from evenhand.core.files import digest_of
+from evenhand.core.locks import exclusive
 from evenhand.core.resources import one_spelling
-from evenhand.devices import autocast, default_device, resolve_dtype
+from evenhand.devices import default_device, resolve_dtype
 from evenhand.images.augmentation import augmented, mixed
-from evenhand.images.labelled import digests, labelled
-from evenhand.images.tensors import to_float
+from evenhand.images.labelled import digests, labelled, values
 from evenhand.recipes.judge_training import JudgeTraining
 from evenhand.training.fit import Batch, Passes, fit, refuse_several_processes
 from evenhand.training.phases import Phase
 from evenhand.training.run_directory import open_run
 
 PARTS = ("train", "validation")  # splits: to train on, and to choose the epoch by
+MAY_MOVE = ("data",)  # settings of a run: where its images lie
 
 
 def train_judge(
@@ -35,7 +38,7 @@ def train_judge(
 ) -> pathlib.Path:
     """Trains a classifier and writes it.
 
-    A run of the same recipe and data in the folder is continued.
+    A run of the same recipe and images in the folder is continued, wherever the images lie.
 
     Args:
         recipe: what it learns and how.
@@ -48,16 +51,37 @@ def train_judge(
 
     Raises:
         UserError: data without a split, a column, a class or a face; another run's folder; a
-            network that cannot be had; a training that diverged or learned nothing.
+            network that cannot be had; a training that diverged or learned nothing; another
+            process that trains there.
     """
     refuse_several_processes()
-    folder, device = pathlib.Path(folder), default_device()
-    recipe = recipe.model_copy(update={"dtype": resolve_dtype(recipe.dtype, device)})
+    recipe = recipe.model_copy(update={"dtype": resolve_dtype(recipe.dtype, default_device())})
     splits = _parts_of(data, recipe)
-    open_run(folder, {"recipe": recipe.model_dump(mode="json"), "data": one_spelling(data)})
-    train, validation = (
-        images_of(splits[x], recipe, folder, f"{data}, {x}", device, progress) for x in PARTS
-    )
+    files = {name: digests(splits[name]) for name in PARTS}
+    settings = {
+        "recipe": recipe.model_dump(mode="json"),
+        "data": one_spelling(data),
+        "images": {name: _identity(splits[name], files[name], recipe) for name in PARTS},
+    }
+    with exclusive(folder, "training"):
+        folder = open_run(folder, settings, MAY_MOVE)
+        train, validation = (
+            images_of(splits[x], recipe, folder, f"{data}, {x}", settings["images"][x], progress)
+            for x in PARTS
+        )
+        return _trained(recipe, train, validation, folder, files["train"], progress)
+
+
+def _trained(
+    recipe: JudgeTraining,
+    train: LabelledImages,
+    validation: LabelledImages,
+    folder: pathlib.Path,
+    trained_on: list[str],
+    progress: Callable[[int, int, str], None] | None,
+) -> pathlib.Path:
+    """The training itself, and the classifier that comes of it."""
+    device = default_device()
     network, processor = new_network(recipe)
     model = Normalised(network, processor.image_mean, processor.image_std)
     weights = class_weights(train, recipe)
@@ -78,7 +102,6 @@ def train_judge(
         progress=progress,
     )
     _refuse_constant(called(model, validation, recipe, device), recipe, folder)
-    trained_on = digests(splits["train"])
     return write_judge(folder / "classifier", network, processor, recipe, trained_on=trained_on)
 
 
@@ -107,6 +130,12 @@ def _parts_of(data: str | os.PathLike, recipe: JudgeTraining) -> dict[str, Any]:
     for name in PARTS:
         LabelledImages(splits[name], recipe, f"{data}, {name}")
     return splits
+
+
+def _identity(rows: Any, files: list[str], recipe: JudgeTraining) -> str:
+    """Twelve hex digits of which images a split holds and what they are labelled, in any order."""
+    columns = [[x.find(v) for v in values(rows, x.column, "")] for x in recipe.attributes.values()]
+    return digest_of(sorted(map(str, zip(files, *columns, strict=True))))
 
 
 def class_weights(rows: LabelledImages, recipe: JudgeTraining) -> list[Tensor]:
@@ -163,19 +192,13 @@ def _parts(logits: Tensor, recipe: JudgeTraining) -> tuple[Tensor, ...]:
     return logits.split([len(labels.names) for labels in recipe.attributes.values()], 1)
 
 
-@torch.no_grad()
 def called(
     model: nn.Module, rows: LabelledImages, recipe: JudgeTraining, device: torch.device
 ) -> Tensor:
     """The class `[N, A]` that the model calls for each attribute of each image."""
-    model.eval()
-    found = []
-    for part in torch.arange(len(rows)).split(4 * recipe.batch):
-        images = torch.stack([rows[i]["images"] for i in part.tolist()]).to(device)
-        with autocast(recipe.dtype, device):
-            logits = model(to_float(images))
-        found.append(torch.stack([p.argmax(-1) for p in _parts(logits, recipe)], 1).cpu())
-    return torch.cat(found)
+    parts = evaluated(model, rows, batch=recipe.batch, dtype=recipe.dtype, device=device)
+    found = [[part.argmax(-1) for part in _parts(logits, recipe)] for logits in parts]
+    return torch.cat([torch.stack(columns, 1).cpu() for columns in found])
 
 
 def accuracy(calls: Tensor, rows: LabelledImages) -> float:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from evenhand.cli.options import Overrides, RunDirectory
+from evenhand.cli.options import Overrides, RunDirectory, again, named_and_placed
 
 if TYPE_CHECKING:
     from evenhand.chain.models import ChainReport
@@ -46,21 +46,21 @@ def chain(
     from evenhand.recipes.chain import load_chain
 
     config = load_chain(recipe, overrides)
-    name = Path(recipe).stem if recipe.endswith((".yaml", ".yml")) else recipe
-    name = name.removeprefix("chains/")
-    folder = out or Path("runs/chain") / name
+    name, folder = named_and_placed("chain", recipe, out)
     if dry_run:
         _dry(config, folder)
         return
-    run(config, folder, name, start)
+    run(config, folder, name, start, command=again("chain", recipe, overrides))
 
 
-def run(config: "Chain", folder: Path, name: str, start: str | None = None) -> "ChainReport":
+def run(
+    config: "Chain", folder: Path, name: str, start: str | None = None, *, command: str
+) -> "ChainReport":
     """Does what is left of a chain, and says what was found."""
     from evenhand.chain import chain as run_it
     from evenhand.cli.show import progress
 
-    report = run_it(config, folder, name=name, start=start, progress=progress)
+    report = run_it(config, folder, name=name, start=start, progress=progress, command=command)
     tell(report)
     print(f"page: {folder / 'chain.html'}")
     return report

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer import Argument, Option
 
-from evenhand.cli.options import LabelledData, Overrides, RunDirectory
+from evenhand.cli.options import LabelledData, Overrides, RunDirectory, named_and_placed
 
 FEW = 50  # labelled images of a class: with fewer, corrected intervals cover less than they say
 
@@ -69,7 +69,7 @@ def train(
     from evenhand.recipes.judge_training import load_judge_training as load
 
     head = load(recipe, overrides)
-    folder = out or Path("runs/classifiers") / Path(recipe).stem
+    _, folder = named_and_placed("classifiers", recipe, out)
     with progress("training") as update:
         made = train_judge(head, data, folder, progress=update)
     print(f"classifier: {made}")

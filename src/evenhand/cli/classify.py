@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from evenhand.cli.options import LabelledData, Overrides, RunDirectory
+from evenhand.cli.options import LabelledData, Overrides, RunDirectory, named_and_placed
 
 if TYPE_CHECKING:
     from evenhand.classify.experiment import Experiment
@@ -53,7 +53,7 @@ def classify(
 
     refuse_several_processes()
     settings = load_classify(recipe, overrides)
-    folder = out or Path("runs/classify") / Path(recipe).stem
+    _, folder = named_and_placed("classify", recipe, out)
     experiment = prepare(settings, data)
     if dry_run:
         print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), end="")
@@ -93,7 +93,7 @@ def _tell_groups(experiment: "Experiment") -> None:
         shown.add_row(Text(name), *(str(int(counts[g])) for counts in columns.values()))
     console.print(shown)
     for name, arm in arms.items():
-        table, real = experiment.drawn(arm), experiment.real["train"].counts(shape, arm.real)
+        table, real = experiment.synthetic_of(arm), experiment.real["train"].counts(shape, arm.real)
         if table and arm.recipe.arm in {"usb", "asb"}:
             found = shortcut(real, table.counts(shape, arm.synthetic))
             if found.warning:
@@ -102,13 +102,13 @@ def _tell_groups(experiment: "Experiment") -> None:
 
 def _tell_cost(experiment: "Experiment", folder: Path) -> None:
     """What all trainings will take."""
-    from evenhand.classify.run import cost
+    from evenhand.classify.cost import cost
 
     seconds, memory = cost(experiment)
     print(
         f"# into {folder}: {len(experiment.arms)} variants, {len(experiment.seeds)} seeds, "
         f"{experiment.steps} steps\n# about {seconds / 60:.1f} minutes, {memory / 2**30:.1f} GiB "
-        "at most (from three steps; stages that variants share are trained once)"
+        "at most (from three steps of each kind; stages that variants share are trained once)"
     )
 
 

@@ -39,7 +39,7 @@ def demo(
         from evenhand.cli.chain import run as run_chain
         from evenhand.recipes.chain import load_chain
 
-        run_chain(load_chain("emoji"), out / "chain", "emoji")
+        run_chain(load_chain("emoji"), out / "chain", "emoji", command="evenhand chain emoji")
     else:
         _measure_twice(quick, out)
 

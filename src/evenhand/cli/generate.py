@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
@@ -13,7 +13,7 @@ from evenhand.cli.measure_options import (
     JudgeMayBeTrainer,
     Tasks,
 )
-from evenhand.cli.options import NoImages, Overrides, RunDirectory
+from evenhand.cli.options import NoImages, Overrides, RunDirectory, again, named_and_placed
 from evenhand.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def generate(
         raise UserError("--executor cuts the work up by itself: leave --shard out")
     config, folder, command = _configured(recipe, overrides or [], out, from_images, table)
     how = {"judge_may_be_trainer": judge_may_be_trainer}
+    made = {"command": command, "pictures": not no_images, **how}
     if dry_run:
         _dry(config, folder)
     elif preview:
@@ -90,9 +91,9 @@ def generate(
     elif executor:
         from evenhand.generate.executors import execute
 
-        execute(config, folder, executor, tasks, executor_option or [], command=command)
+        execute(config, folder, executor, tasks, executor_option or [], **made)
     else:
-        _run(config, folder, shard, command=command, pictures=not no_images, **how)
+        _run(config, folder, shard, **made)
 
 
 def _configured(
@@ -103,8 +104,6 @@ def _configured(
     table: Path | None,
 ) -> tuple["Generate", Path, str]:
     """The recipe with its changes, the run directory, and the command for the card."""
-    import shlex
-
     from evenhand.recipes.generate import load_generate
 
     if table and not from_images:
@@ -112,22 +111,13 @@ def _configured(
     given = {"from_images": from_images, "table": table}
     words = [f"{name}={json.dumps(str(path))}" for name, path in given.items() if path]
     config = load_generate(recipe, [*overrides, *words])
-    name = Path(recipe).stem if recipe.endswith((".yaml", ".yml")) else recipe
-    folder = out or Path("runs/generate") / name.removeprefix("generate/")
-    shown = Path(recipe).name if name != recipe else recipe  # no paths of this machine
+    _, folder = named_and_placed("generate", recipe, out)
     made = ["--from-images", from_images.name] if from_images else []
-    return config, folder, shlex.join(["evenhand", "generate", shown, *overrides, *made])
+    made += ["--table", table.name] if table else []
+    return config, folder, again("generate", recipe, overrides, made)
 
 
-def _run(
-    config: "Generate",
-    folder: Path,
-    shard: str | None,
-    *,
-    command: str,
-    pictures: bool,
-    judge_may_be_trainer: bool,
-) -> None:
+def _run(config: "Generate", folder: Path, shard: str | None, **how: Any) -> None:
     """Makes the set, or helps to, and says what it holds."""
     from evenhand.cli.show import progress
     from evenhand.core.work import share_of
@@ -135,15 +125,7 @@ def _run(
 
     share = share_of(shard)
     with progress("generating") as update:
-        report = run(
-            config,
-            folder,
-            share=share,
-            progress=update,
-            judge_may_be_trainer=judge_may_be_trainer,
-            pictures=pictures,
-            command=command,
-        )
+        report = run(config, folder, share=share, progress=update, **how)
     _tell(report, folder)
 
 
@@ -168,8 +150,9 @@ def _preview(config: "Generate", folder: Path, images: int, *, judge_may_be_trai
     from evenhand.core.files import digest_of
     from evenhand.generate import preview
 
-    recipe = digest_of(config.model_dump(mode="json"))  # each change of the recipe has its own
-    beside = folder.with_name(f"{folder.name}-preview") / recipe
+    # each change of the recipe, and each number, has its own: a set may grow, and never shrinks
+    own = digest_of([config.model_dump(mode="json"), images])
+    beside = folder.with_name(f"{folder.name}-preview") / own
     with progress("previewing") as update:
         page = preview(
             config,

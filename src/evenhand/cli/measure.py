@@ -63,16 +63,15 @@ def measure(
             --attributes gender
     """
     config, folder = configured(dict(locals()))
+    how = {"judge_may_be_trainer": judge_may_be_trainer, "pictures": not no_images}
     if dry_run:
         tell_plan(config, folder)
     elif executor:
         from evenhand.measure.executors import execute
 
-        execute(config, folder, executor, tasks, executor_option or [], pictures=not no_images)
+        execute(config, folder, executor, tasks, executor_option or [], **how)
     else:
-        _run(
-            config, folder, shard, judge_may_be_trainer=judge_may_be_trainer, pictures=not no_images
-        )
+        _run(config, folder, shard, **how)
 
 
 def _run(config: "Measure", folder: Path, shard: str | None, **how: bool) -> None:

@@ -1,5 +1,7 @@
 """Arguments and options that several verbs take."""
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +20,24 @@ def keys_once(pairs: list[str] | None) -> list[str] | None:
         if keys.count(key) > 1:
             raise UserError(f"{key} is given twice; leave one out")
     return pairs
+
+
+def named_and_placed(verb: str, recipe: str, out: Path | None) -> tuple[str, Path]:
+    """What a run of a recipe is called, and its run directory: `out`, or runs/VERB/NAME."""
+    own = {"chain": "chains/", "reference": "generate/"}.get(verb, f"{verb}/")
+    name = Path(recipe).stem if _is_file(recipe) else recipe
+    name = name.removeprefix(own)
+    return name, out or Path("runs") / verb / name
+
+
+def again(verb: str, recipe: str, overrides: list[str] | None, more: Sequence[str] = ()) -> str:
+    """The command that does it again, for cards; it holds no paths of this machine."""
+    shown = Path(recipe).name if _is_file(recipe) else recipe
+    return shlex.join(["evenhand", verb, shown, *(overrides or []), *more])
+
+
+def _is_file(recipe: str) -> bool:
+    return recipe.endswith((".yaml", ".yml"))
 
 
 def features_of(texts: list[str]) -> "list[Feature]":
@@ -65,8 +85,8 @@ NoImages = Annotated[
     bool,
     Option(
         "--no-images",
-        help="Write report.html without pictures. Otherwise it holds some of the images "
-        "themselves: whoever gets it sees the faces in them.",
+        help="Write the page (report.html, dataset.html of a set) without pictures. Otherwise it "
+        "holds some of the images themselves: whoever gets it sees the faces in them.",
     ),
 ]
 Accept = Annotated[

@@ -1,10 +1,7 @@
 """`evenhand reference`: a balanced reference set for transfer, drawn by the model itself."""
 
-import shlex
-from pathlib import Path
-
 from evenhand.cli.generate import RecipeName
-from evenhand.cli.options import Overrides, RunDirectory
+from evenhand.cli.options import Overrides, RunDirectory, again, named_and_placed
 
 
 def reference(recipe: RecipeName, overrides: Overrides = None, out: RunDirectory = None) -> None:
@@ -26,10 +23,8 @@ def reference(recipe: RecipeName, overrides: Overrides = None, out: RunDirectory
     from evenhand.recipes.generate import load_generate
 
     config = load_generate(recipe, overrides or [])
-    name = Path(recipe).stem if recipe.endswith((".yaml", ".yml")) else recipe
-    folder = out or Path("runs/reference") / name.removeprefix("generate/")
-    shown = Path(recipe).name if name != recipe else recipe  # no paths of this machine
-    command = shlex.join(["evenhand", "reference", shown, *(overrides or [])])
+    _, folder = named_and_placed("reference", recipe, out)
+    command = again("reference", recipe, overrides)
     with progress("drawing") as update:
         file = make(config, folder, progress=update, command=command)
     print(f"reference set: {file}; where it is from: {folder / 'reference.json'}")

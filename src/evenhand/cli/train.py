@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
-from evenhand.cli.options import Overrides, RunDirectory
+from evenhand.cli.options import Overrides, RunDirectory, named_and_placed
 
 if TYPE_CHECKING:
     from evenhand.recipes.methods import Training
@@ -47,8 +47,7 @@ def train(
     from evenhand.recipes.methods import load_training
 
     settings = load_training(recipe, overrides)
-    name = Path(recipe).stem if recipe.endswith((".yaml", ".yml")) else recipe
-    folder = out or Path("runs/train") / name
+    name, folder = named_and_placed("train", recipe, out)
     if dry_run:
         _dry(settings, folder)
         return

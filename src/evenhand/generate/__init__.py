@@ -11,7 +11,7 @@ from evenhand.core.work import Share, share_of
 from evenhand.generate.fill import Filled, Tell, fill, quiet
 from evenhand.generate.plan import SetPlan, plan
 from evenhand.generate.report import SetReport
-from evenhand.generate.stages import Stage, claim_sizes, sizes_with
+from evenhand.generate.sizes import WishedSize, claim_sizes, sizes_with
 from evenhand.recipes.generate import Generate
 
 if TYPE_CHECKING:
@@ -51,14 +51,12 @@ def generate(
     from evenhand.measure.generator import ANSWERS
 
     share = share or share_of()
-    planned, stages, do, settings = _started(config, folder, judge_may_be_trainer)
+    planned, sizes, do, settings = _started(config, folder, judge_may_be_trainer)
     folder = pathlib.Path(folder)
     command = command or "evenhand generate RECIPE"
     while True:
-        filled = fill(planned, stages, folder, do, share=share, tell=progress)
-        found = finish(
-            planned, stages, filled, folder, settings, command=command, pictures=pictures
-        )
+        filled = fill(planned, sizes, folder, do, share=share, tell=progress)
+        found = finish(planned, sizes, filled, folder, settings, command=command, pictures=pictures)
         if found:
             shutil.rmtree(folder / ANSWERS, ignore_errors=True)
             return found
@@ -88,10 +86,10 @@ def preview(
     few = {"per_cell": images, "images": None, "shares": {}, "joint": {}, "budget": None}
     kept = {"filter": {**values["filter"], "rejected": "keep"}, "splits": {"train": 1.0}}
     config = Generate.model_validate({**values, **few, **kept})
-    planned, stages, do, settings = _started(config, folder, judge_may_be_trainer)
+    planned, sizes, do, settings = _started(config, folder, judge_may_be_trainer)
     folder = pathlib.Path(folder)
-    filled: Filled = fill(planned, stages, folder, do, tell=progress, rounds=1)
-    found = summary(planned, stages, filled, settings)
+    filled: Filled = fill(planned, sizes, folder, do, tell=progress, rounds=1)
+    found = summary(planned, sizes, filled, settings)
     page = folder / "preview.html"
     write_page(page, folder, found, filled.ledger.entries, True, preview=True)
     return page
@@ -99,10 +97,10 @@ def preview(
 
 def _started(
     config: Generate, folder: str | os.PathLike, judge_may_be_trainer: bool
-) -> tuple[SetPlan, list[Stage], Callable[..., str], dict[str, Any]]:
+) -> tuple[SetPlan, list[WishedSize], Callable[..., str], dict[str, Any]]:
     """The plan, its sizes, what does a unit, and the settings of the run, all checked."""
     from evenhand.devices import default_device
-    from evenhand.generate.drawing import Drawer, generators
+    from evenhand.generate.drawing import UnitDrawer, generators
     from evenhand.generate.found import Finder, plan_of_folder
     from evenhand.generate.writing import written
     from evenhand.judges.perceive import judge_is_trainer, with_digest
@@ -112,7 +110,8 @@ def _started(
 
     if config.from_images:
         planned, pictures = plan_of_folder(config)
-        judge = load_judge(planned.judge, device=default_device())
+        device = default_device()
+        judge = load_judge(planned.judge, device=device)
         settings = with_digest(planned.settings, judge)
     else:
         contexts = written(config, pathlib.Path(folder))
@@ -120,21 +119,24 @@ def _started(
         generator = generators(planned, pathlib.Path(folder) / ANSWERS)
         first = generator(planned.streams[0].adapter)
         _refuse_cut(first, planned)
-        judge = load_judge(planned.judge, device=first.device)
+        device = first.device
+        judge = load_judge(planned.judge, device=device)
         trained = judge_is_trainer(judge, planned.adapters, allowed=judge_may_be_trainer)
         told = {"refused_contexts": dict(contexts.refused)} if contexts else {}
         source = {"source": first.source, **told}
         settings = {**with_digest(planned.settings, judge), **trained, **source}
     folder = check_run(folder, settings)
-    stages = sizes_with(folder, Stage(planned.quotas, planned.budget))
+    sizes = sizes_with(folder, WishedSize(planned.quotas, planned.budget))
 
     def claim() -> None:
         claim_run(folder, settings)
-        claim_sizes(folder, stages)
+        claim_sizes(folder, sizes)
 
     if config.from_images:
-        return planned, stages, Finder(planned, judge, settings, pictures, claim), settings
-    return planned, stages, Drawer(planned, judge, settings, folder, generator, claim), settings
+        find = Finder(planned, judge, device, settings, pictures, claim)
+        return planned, sizes, find, settings
+    drawer = UnitDrawer(planned, judge, device, settings, folder, generator, claim)
+    return planned, sizes, drawer, settings
 
 
 def _refuse_cut(generator: "Generator", planned: SetPlan) -> None:

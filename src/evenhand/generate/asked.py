@@ -1,7 +1,9 @@
 """What is asked for alike: streams of prompts, from contexts crossed with cells."""
 
+import itertools
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from evenhand.core.errors import UserError, unknown
 from evenhand.core.prompts import Prompt
@@ -102,10 +104,11 @@ def streams_of(
     """
     for number, drawer in enumerate(drawers):
         for name, cls in drawer.draws.items():
-            if name not in classes or cls not in classes[name]:
-                known = classes.get(name, classes)
-                where = f"adapters.{number}.draws"
-                raise unknown("class" if name in classes else "attribute", cls, known, where=where)
+            where = f"adapters.{number}.draws"
+            if name not in classes:
+                raise unknown("attribute", name, classes, where=where)
+            if cls not in classes[name]:
+                raise unknown("class", cls, classes[name], where=f"{where}.{name}")
     said = [dict(zip(classes, cell, strict=True)) for cell in cells_of(classes)]
     cells = said if config.cells_by == "words" else [{}]
     who = list(enumerate(drawers)) or [(None, None)]
@@ -123,7 +126,7 @@ def streams_of(
                 ]
                 _refuse_twice([prompt.text for prompt in prompts], group)
                 asked, share = {**cell, **draws}, drawer.share if drawer else 1.0
-                here = [_asking(prompt, asked) for prompt in prompts]
+                here = [replace(prompt, states=dict(asked)) for prompt in prompts]
                 found.append(Stream(group, asked, number, here, share))
     fed = {place for stream in found for place in feed(stream, list(classes), quotas)}
     for place, quota in quotas.items():
@@ -152,24 +155,33 @@ def _prompt(
     return Prompt(text, concept, context.group or "contexts", split, dict(cell))
 
 
-def neutral_prompts(config: Generate, classes: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """For each prompt of a recipe that says a cell, the same prompt without it."""
+def neutral_prompts(
+    config: Generate,
+    classes: Mapping[str, Sequence[str]],
+    contexts: Sequence[Context],
+    drawers: Sequence[Drawer] = (),
+) -> dict[str, str]:
+    """For each prompt of a recipe that says a cell, the same prompt without it.
+
+    Args:
+        config: the recipe.
+        classes: of each attribute, those asked for.
+        contexts: rows of the recipe.
+        drawers: adapters of the recipe, whose tokens stay.
+    """
     found = {}
-    for context in contexts_of(config.contexts):
-        text = " ".join(_prompt(config, context, "", {}).text.split())
+    for context, drawer in itertools.product(contexts, drawers or [None]):
+        text = " ".join(_prompt(config, context, "", {}, drawer).text.split())
         for cell in cells_of(classes):
             said = dict(zip(classes, cell, strict=True))
-            found[_prompt(config, context, "", said).text] = text
+            found[_prompt(config, context, "", said, drawer).text] = text
     return found
 
 
-def _asking(prompt: Prompt, asked: Mapping[str, str]) -> Prompt:
-    return Prompt(prompt.text, prompt.concept, prompt.family, prompt.split, dict(asked))
-
-
 def _refuse_twice(texts: Sequence[str], group: str) -> None:
+    rows: dict[str, int] = {}
     for number, text in enumerate(texts, start=1):
-        first = texts.index(text) + 1
+        first = rows.setdefault(text, number)
         if first != number:
             where = f" of group {group!r}" if group else ""
             raise UserError(

@@ -37,13 +37,13 @@ def contexts_of(config: Contexts, written: Sequence[str] | None = None) -> list[
 
     Args:
         config: of the recipe.
-        written: what the writer made of each row of `drawn(config)`, in their order.
+        written: what the writer made of each row of `vocabulary_rows(config)`, in their order.
 
     Raises:
         UserError: a file that cannot be read, fewer combinations than rows, or no slot of the
             groups' name.
     """
-    rows = _of_file(config.file) if config.file else drawn(config)
+    rows = _of_file(config.file) if config.file else vocabulary_rows(config)
     if written is not None:
         kept = {config.group} if config.group else set()
         rows = [
@@ -51,7 +51,8 @@ def contexts_of(config: Contexts, written: Sequence[str] | None = None) -> list[
             for row, text in zip(rows, written, strict=True)
         ]
     found = [Context(_group(config, row), row) for row in rows]
-    return sorted(found, key=lambda x: list(dict.fromkeys(y.group for y in found)).index(x.group))
+    order = {group: i for i, group in enumerate(dict.fromkeys(x.group for x in found))}
+    return sorted(found, key=lambda x: order[x.group])
 
 
 def _group(config: Contexts, row: Mapping[str, str]) -> str:
@@ -77,7 +78,7 @@ def _of_file(name: str) -> list[dict[str, str]]:
     return rows
 
 
-def drawn(config: Contexts) -> list[dict[str, str]]:
+def vocabulary_rows(config: Contexts) -> list[dict[str, str]]:
     """Combinations of the vocabulary: the same for every group, each text as often as the others.
 
     Row by row the combination is taken whose texts were used least so far; chance decides between

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from evenhand.core.adapter_sets import find_set, is_set, weights
+from evenhand.core.adapter_sets import find_set, is_set
 from evenhand.core.adapters import Adapter, Mix, find_adapter
 from evenhand.core.errors import UserError, unknown
 from evenhand.core.resources import is_path, one_spelling
@@ -90,8 +90,7 @@ def _members(use: AdapterUse, config: Generate) -> list[Drawer]:
     for member, place in zip(found.members, places, strict=True):
         if any(place.get(name) != cls for name, cls in use.draws.items()):
             continue
-        beside = [m for m, other in zip(found.members, places, strict=True) if other == place]
-        share = weights({m.name: m.size for m in beside}, use.alpha)[member.name]
+        share = found.weights(place, use.alpha)[member.name]
         strengths = tuple((a, use.scale if a.is_lora else 1.0) for a, _ in member.mix.parts)
         mix = Mix(strengths, spoken=True)
         said = {

@@ -13,12 +13,12 @@ from torch.nn import functional as F
 
 from evenhand.core.adapters import Mix
 from evenhand.core.files import digest
-from evenhand.core.prompts import Prompt, Row
+from evenhand.core.prompts import Row
 from evenhand.core.records import Record, key
 from evenhand.diffusion.generators import Generator, load_generator
 from evenhand.diffusion.sampling import draw
 from evenhand.features.networks import load_features
-from evenhand.generate.drawn import Drawn, drawn_lines, light_of, packed
+from evenhand.generate.drawn import Drawn, drawn_lines, light_of, packed, without_image
 from evenhand.generate.plan import SetPlan
 from evenhand.images.tensors import to_uint8
 from evenhand.judges.base import Judge
@@ -30,12 +30,13 @@ Embed = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
-class Drawer:
+class UnitDrawer:
     """Draws units of a set.
 
     Args:
         plan: of the set.
         judge: who decides what an image shows.
+        device: of the judge.
         settings: of the run, with what only the loaded models know.
         folder: run directory.
         generator: what draws with an adapter of the plan, by its number.
@@ -44,6 +45,7 @@ class Drawer:
 
     plan: SetPlan
     judge: Judge
+    device: torch.device
     settings: dict[str, Any]
     folder: pathlib.Path
     generator: Callable[[int | None], Generator]
@@ -52,7 +54,7 @@ class Drawer:
     @functools.cached_property
     def embed(self) -> Embed | None:
         """Features in which near-duplicates are compared."""
-        return embedding(self.plan.config.filter, self.judge)
+        return embedding(self.plan.config.filter, self.judge, self.device)
 
     def __call__(self, rows: list[Row], streams: Mapping[tuple[str, int], int]) -> str:
         """Draws a unit, all of whose rows are drawn by one adapter; returns its part."""
@@ -62,7 +64,10 @@ class Drawer:
             for x in self._batch(generator, batch, images):
                 found[key(x.record, x.record.seed)] = x
         self.claim()
-        return drawn_lines([found.get(key(*row)) or self._refused(*row, generator) for row in rows])
+        source = generator.source
+        return drawn_lines(
+            [found.get(key(*row)) or without_image(*row, source, "refused") for row in rows]
+        )
 
     def _batch(self, generator: Generator, rows: list[Row], images: Tensor) -> list[Drawn]:
         """Judges images of one size, and writes those that are kept."""
@@ -78,14 +83,6 @@ class Drawer:
         for i in kept:
             drawn[i] = with_file(drawn[i], self.folder)
         return drawn
-
-    def _refused(self, prompt: Prompt, seed: int, generator: Generator) -> Drawn:
-        """The row of an image that a service did not draw."""
-        record = Record(
-            prompt.text, prompt.concept, prompt.family, prompt.split, seed, generator.source, "",
-            {}, seen=False, states=prompt.states,
-        )  # fmt: skip
-        return Drawn(record, "refused", "", 0, 0.0, 0.0)
 
 
 def generators(plan: SetPlan, answers: pathlib.Path) -> Callable[[int | None], Generator]:
@@ -107,7 +104,7 @@ def generators(plan: SetPlan, answers: pathlib.Path) -> Callable[[int | None], G
     return load
 
 
-def embedding(config: Filter, judge: Judge) -> Embed | None:
+def embedding(config: Filter, judge: Judge, device: torch.device) -> Embed | None:
     """Features `[N, D]` of images in which near-duplicates are compared; None where they are not.
 
     Pixels are centred: one minus their cosine is one minus the correlation of two thumbnails.
@@ -115,7 +112,7 @@ def embedding(config: Filter, judge: Judge) -> Embed | None:
     if config.duplicates is None:
         return None
     if config.features.kind != "pixels":
-        ((_, embed),) = load_features([config.features], judge.features, device=_device(judge))
+        ((_, embed),) = load_features([config.features], judge.features, device=device)
         return embed
 
     def pixels(images: Tensor) -> Tensor:
@@ -123,10 +120,6 @@ def embedding(config: Filter, judge: Judge) -> Embed | None:
         return small.flatten(1) - small.flatten(1).mean(1, keepdim=True)
 
     return pixels
-
-
-def _device(judge: Judge) -> torch.device:
-    return torch.device(getattr(judge, "_device", "cpu"))
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, TypeAdapter
 
+from evenhand.core.prompts import Prompt
 from evenhand.core.records import Record
 from evenhand.images.io import Pixels
 
@@ -39,6 +40,15 @@ class Drawn:
 
 
 _DRAWN = TypeAdapter(Drawn)
+
+
+def without_image(prompt: Prompt, seed: int, source: str, why: str, file: str = "") -> Drawn:
+    """The row of an image that there is not, or that cannot be read: why, and its file."""
+    record = Record(
+        prompt.text, prompt.concept, prompt.family, prompt.split, seed, source, file, {},
+        seen=False, states=prompt.states,
+    )  # fmt: skip
+    return Drawn(record, why, "", 0, 0.0, 0.0)
 
 
 def drawn_lines(rows: Sequence[Drawn]) -> str:

@@ -3,6 +3,7 @@
 import functools
 import os
 import pathlib
+from typing import Any
 
 from evenhand.core.work import Share
 from evenhand.generate.plan import plan
@@ -18,6 +19,8 @@ def execute(
     options: list[str],
     *,
     command: str,
+    pictures: bool = True,
+    judge_may_be_trainer: bool = False,
 ) -> None:
     """Runs the work in tasks of an executor; tasks help each other, so none waits for a dead one.
 
@@ -28,6 +31,8 @@ def execute(
         tasks: number of shards.
         options: further arguments of the executor, `name=value`.
         command: that makes the set again, for its card.
+        pictures: put some of the images into the page.
+        judge_may_be_trainer: judge even what an adapter draws that was trained against the judge.
 
     Raises:
         UserError: as `evenhand.measure.executors.run_tasks`.
@@ -36,13 +41,18 @@ def execute(
     if not (config.from_images or config.contexts.writer):
         plan(config)  # what is unknown is said here, not in a log of some node
     folder = pathlib.Path(folder).absolute()
-    run_tasks(functools.partial(_generate, config, folder, command), folder, kind, tasks, options)
+    how = {
+        "command": command,
+        "pictures": pictures,
+        "judge_may_be_trainer": judge_may_be_trainer,
+    }
+    run_tasks(functools.partial(_generate, config, folder, how), folder, kind, tasks, options)
 
 
 def _generate(
-    config: Generate, folder: pathlib.Path, command: str, *, rank: int, world: int
+    config: Generate, folder: pathlib.Path, how: dict[str, Any], *, rank: int, world: int
 ) -> None:
     """Does the units of one rank."""
     from evenhand.generate import generate
 
-    generate(config, folder, share=Share(rank, world), command=command)
+    generate(config, folder, share=Share(rank, world), **how)

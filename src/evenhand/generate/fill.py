@@ -15,7 +15,7 @@ from evenhand.core.work import Share, part_of, work
 from evenhand.generate.drawn import Drawn, read_drawn
 from evenhand.generate.ledger import Ledger
 from evenhand.generate.plan import SetPlan
-from evenhand.generate.stages import Stage
+from evenhand.generate.sizes import WishedSize
 from evenhand.measure.rows import units_of
 
 Tell = Callable[[int, int, str], None]
@@ -44,7 +44,7 @@ class Filled:
 
 def fill(
     plan: SetPlan,
-    stages: Sequence[Stage],
+    sizes: Sequence[WishedSize],
     folder: pathlib.Path,
     do: Callable[[list[Row], Mapping[tuple[str, int], int]], str],
     *,
@@ -56,23 +56,23 @@ def fill(
 
     Args:
         plan: of the set.
-        stages: sizes that were asked for, the last of them wanted now.
+        sizes: that were asked for, the last of them wanted now.
         folder: run directory.
         do: draws a unit; gets its rows and the stream of each prompt and seed; returns its part.
         share: of this process in the work.
         tell: called with images drawn, images to draw so far, and what was taken.
-        rounds: at most of a stage; None: as many as it takes.
+        rounds: at most of a size; None: as many as it takes.
     """
     found = Filled(Ledger(plan.names, plan.streams, plan.config.filter.duplicates))
     ledger, number = found.ledger, 0
-    for stage in stages:
-        ledger.open(stage.quotas, plan.keeps)
+    for size in sizes:
+        ledger.open(size.quotas, plan.keeps)
         last = number + (rounds or 10**9)
-        while number < last and (turns := plan.turns(ledger, stage)):
+        while number < last and (turns := plan.turns(ledger, size)):
             rows, streams = plan.rows(turns, ledger.tally.drawn)
             of = {key(*row): s for row, s in zip(rows, streams, strict=True)}
             units = _units(plan, rows, of, number)
-            before, note = ledger.drawn, f"{len(ledger.taken)} of {sum(stage.quotas.values())}"
+            before, note = ledger.drawn, f"{len(ledger.taken)} of {sum(size.quotas.values())}"
 
             def count(done: int, before: int = before, n: int = len(rows), note: str = note):
                 tell(before + done, before + n, f"{note} taken before this round")

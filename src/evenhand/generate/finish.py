@@ -12,17 +12,17 @@ from evenhand.generate.advice import notes_of
 from evenhand.generate.card import write_card
 from evenhand.generate.fill import Filled, redo
 from evenhand.generate.ledger import Entry
-from evenhand.generate.page import write_page
+from evenhand.generate.page import PAGE, with_or_without, write_page
 from evenhand.generate.plan import SetPlan
 from evenhand.generate.report import FILE, SetReport, Shard, read_set
-from evenhand.generate.stages import Stage
+from evenhand.generate.sizes import WishedSize
 from evenhand.generate.summary import summary
 from evenhand.generate.writers import Item, write_shards
 
 
 def finish(
     plan: SetPlan,
-    stages: Sequence[Stage],
+    sizes: Sequence[WishedSize],
     filled: Filled,
     folder: pathlib.Path,
     settings: dict[str, Any],
@@ -34,7 +34,7 @@ def finish(
 
     Args:
         plan: of the set.
-        stages: sizes that were asked for.
+        sizes: that were asked for.
         filled: what came of the rounds.
         folder: run directory.
         settings: of the run.
@@ -48,8 +48,10 @@ def finish(
         there = read_set(folder)
         if there and not all((folder / shard.path).exists() for shard in there.shards):
             there = None
-        found = summary(plan, stages, filled, settings)
+        found = summary(plan, sizes, filled, settings)
         if there and _begins(found, there):
+            if found.digest == there.digest:  # else the set there has grown beyond these images
+                with_or_without(folder / PAGE, folder, there, filled.ledger.entries, pictures)
             return there  # another process was faster
         written = there.sizes if there and _begins(there, found) else []
         shards = list(there.shards) if there and written else []
@@ -65,7 +67,7 @@ def finish(
         kept = plan.keeps
         _write_rejected(filled.ledger.entries, folder, kept)
         write_card(folder, plan, found, command)
-        write_page(folder / "dataset.html", folder, found, filled.ledger.entries, pictures)
+        write_page(folder / PAGE, folder, found, filled.ledger.entries, pictures)
         write_json(folder / FILE, found.as_json())
     if not kept:
         for entry in filled.ledger.entries:

@@ -12,14 +12,14 @@ import torch
 from evenhand.core.errors import UserError
 from evenhand.core.files import digest, digest_of
 from evenhand.core.prompts import Prompt, Row
-from evenhand.core.records import Record, hash63, key
+from evenhand.core.records import hash63, key
 from evenhand.core.resources import one_spelling
 from evenhand.generate.drawing import Embed, embedding, looked_at
-from evenhand.generate.drawn import Drawn, drawn_lines
+from evenhand.generate.drawn import Drawn, drawn_lines, without_image
 from evenhand.generate.ledger import Ledger
 from evenhand.generate.plan import SetPlan, classes_of, judge_of, judging
 from evenhand.generate.quotas import Stream, quotas_of
-from evenhand.generate.stages import Stage
+from evenhand.generate.sizes import WishedSize
 from evenhand.images.folders import by_folder
 from evenhand.images.io import Pixels, read_images
 from evenhand.images.tables import Picture, printable, read_table
@@ -27,7 +27,6 @@ from evenhand.images.tensors import in_batches
 from evenhand.judges.base import Judge
 from evenhand.judges.perceive import judged
 from evenhand.recipes.generate import Generate
-from evenhand.recipes.model import load_model
 
 
 def plan_of_folder(config: Generate) -> tuple[SetPlan, list[Picture]]:
@@ -42,7 +41,7 @@ def plan_of_folder(config: Generate) -> tuple[SetPlan, list[Picture]]:
     folder = pathlib.Path(config.from_images or "").resolve()
     if printable(folder) != str(folder):
         raise UserError(f"{printable(folder)}: its name is not UTF-8; rename it")
-    judge = judge_of(config, load_model(config.model).judge if config.model else None)
+    judge = judge_of(config)
     classes = classes_of(config, judge)
     pictures = read_table(config.table, folder) if config.table else by_folder(folder)[0]
     by_stream: dict[tuple[str, ...], list[Picture]] = defaultdict(list)
@@ -104,7 +103,7 @@ class FoundPlan(SetPlan):
         """Images of a folder are there as long as the folder is."""
         return True
 
-    def turns(self, ledger: Ledger, stage: Stage) -> list[int]:
+    def turns(self, ledger: Ledger, size: WishedSize) -> list[int]:
         """All images, in one round."""
         if ledger.drawn:
             return []
@@ -121,6 +120,7 @@ class Finder:
 
     plan: SetPlan
     judge: Judge
+    device: torch.device
     settings: dict[str, Any]
     pictures: list[Picture]
     claim: Callable[[], None]
@@ -128,7 +128,7 @@ class Finder:
     @functools.cached_property
     def embed(self) -> Embed | None:
         """Features in which near-duplicates are compared."""
-        return embedding(self.plan.config.filter, self.judge)
+        return embedding(self.plan.config.filter, self.judge, self.device)
 
     @functools.cached_property
     def _files(self) -> dict[tuple[str, int], Picture]:
@@ -142,11 +142,14 @@ class Finder:
         def readable() -> Iterator[tuple[Picture, Pixels]]:
             for picture, image in read_images(pictures):
                 if isinstance(image, Exception):
-                    found[str(picture.path)] = self._unread(picture)
+                    source, path = self.settings["source"], str(picture.path)
+                    found[path] = without_image(
+                        picture.prompt, picture.seed, source, "unreadable", path
+                    )
                 else:
                     yield picture, image
 
-        for batch, images in in_batches(readable(), self.plan.config.batch, device=_device()):
+        for batch, images in in_batches(readable(), self.plan.config.batch, device=self.device):
             records = judged(
                 [(p.prompt, p.seed) for p in batch],
                 images,
@@ -161,17 +164,3 @@ class Finder:
                 found[str(path)] = replace(x, digest=digest(path), bytes=path.stat().st_size)
         self.claim()
         return drawn_lines([found[str(p.path)] for p in pictures])
-
-    def _unread(self, picture: Picture) -> Drawn:
-        p = picture.prompt
-        record = Record(
-            p.text, p.concept, p.family, p.split, picture.seed, self.settings["source"],
-            str(picture.path), {}, seen=False, states=p.states,
-        )  # fmt: skip
-        return Drawn(record, "unreadable", "", 0, 0.0, 0.0)
-
-
-def _device() -> torch.device:
-    from evenhand.devices import default_device
-
-    return torch.device(default_device())

@@ -78,11 +78,6 @@ class Ledger:
         self._files: dict[str, list[str]] = defaultdict(list)
 
     @property
-    def missing(self) -> int:
-        """Images that are still wished for."""
-        return sum(max(n - self.tally.taken.get(p, 0), 0) for p, n in self.quotas.items())
-
-    @property
     def drawn(self) -> int:
         """Images drawn."""
         return len(self.entries)
@@ -126,7 +121,7 @@ class Ledger:
         for row, stream in zip(rows, streams, strict=True):
             entry, tally = self._entry(row, stream), self.tally
             tally.drawn[stream] = tally.drawn.get(stream, 0) + 1
-            if entry.cell and entry.why in ("", SURPLUS):
+            if entry.cell and entry.why != DUPLICATE:  # a quota of 0 may grow later
                 tally.fits[stream, entry.cell] = tally.fits.get((stream, entry.cell), 0) + 1
             self._take(entry)
             self.entries.append(entry)

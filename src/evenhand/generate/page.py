@@ -14,8 +14,9 @@ from evenhand.generate.ledger import REASONS, Entry
 from evenhand.generate.report import SetReport
 from evenhand.images.io import Unreadable, read_image
 from evenhand.reports.html import page_template
-from evenhand.reports.pictures import COLUMNS, SHOWN, THUMBNAIL, data_uri
+from evenhand.reports.pictures import COLUMNS, DATA, SHOWN, THUMBNAIL, data_uri
 
+PAGE = "dataset.html"
 TWINS = 6  # pairs of near-duplicates that are shown, at most
 
 
@@ -49,9 +50,24 @@ def write_page(
         percent=percent,
         preview=preview,
         pictures=pictures,
-        of_people=report.settings.get("images_from"),
+        from_folder=report.settings.get("images_from"),
     )
     write_text(path, html)
+
+
+def with_or_without(
+    path: pathlib.Path,
+    folder: pathlib.Path,
+    report: SetReport,
+    entries: Sequence[Entry],
+    pictures: bool,
+) -> None:
+    """Writes the page of a finished set anew where it has pictures and shall have none, or no page.
+
+    Arguments are those of `write_page`.
+    """
+    if not path.is_file() or (DATA in path.read_text(encoding="utf-8")) != pictures:
+        write_page(path, folder, report, entries, pictures)
 
 
 def _name(folder: pathlib.Path, preview: bool) -> str:

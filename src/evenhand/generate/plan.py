@@ -18,7 +18,7 @@ from evenhand.generate.asked import checked_contexts, splits_of, streams_of
 from evenhand.generate.drawers import Drawer, drawers_of, slots_for
 from evenhand.generate.ledger import Ledger
 from evenhand.generate.quotas import Quotas, Stream, next_round, quotas_of
-from evenhand.generate.stages import Stage
+from evenhand.generate.sizes import WishedSize
 from evenhand.generate.words import refuse_negated
 from evenhand.measure.plan import calibration_of
 from evenhand.recipes.generate import Generate
@@ -74,10 +74,10 @@ class SetPlan:
         """Images drawn, at most."""
         return self.config.budget or 4 * sum(self.quotas.values())
 
-    def turns(self, ledger: Ledger, stage: Stage) -> list[int]:
+    def turns(self, ledger: Ledger, size: WishedSize) -> list[int]:
         """The streams of the images to draw next, in the order of drawing; none at the end."""
-        left = stage.budget - ledger.drawn
-        return next_round(self.streams, self.names, stage.quotas, ledger.tally, left)
+        left = size.budget - ledger.drawn
+        return next_round(self.streams, self.names, size.quotas, ledger.tally, left)
 
     def rows(self, turns: Sequence[int], drawn: Mapping[int, int]) -> tuple[list[Row], list[int]]:
         """Prompts and seeds of the next images, and their streams, those of one adapter together.
@@ -112,7 +112,7 @@ def plan(config: Generate, written: Sequence[str] | None = None) -> SetPlan:
         UserError: what is unknown or impossible, and what is known instead.
     """
     model = load_model(config.model or "")
-    judge = judge_of(config, model.judge)
+    judge = judge_of(config)
     classes = classes_of(config, judge)
     refuse_negated(config.wording)
     _check_wording(config, classes)
@@ -140,8 +140,13 @@ def plan(config: Generate, written: Sequence[str] | None = None) -> SetPlan:
     return SetPlan(config, judge, settings, classes, quotas, streams, model, drawers)
 
 
-def judge_of(config: Generate, default: str | None) -> JudgeConfig:
-    """Who judges. Raises UserError where nobody is named, or is not known."""
+def judge_of(config: Generate) -> JudgeConfig:
+    """Who judges: the recipe's judge, or its model's.
+
+    Raises:
+        UserError: neither names one, or it is not known.
+    """
+    default = load_model(config.model).judge if config.model else None
     name = config.judge or default
     if not name:
         raise UserError("no judge: name the classifier that decides what an image shows (judge)")

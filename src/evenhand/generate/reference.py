@@ -12,7 +12,9 @@ from evenhand.core.errors import UserError
 from evenhand.core.files import whole, write_json
 from evenhand.generate import generate, plan
 from evenhand.generate.asked import neutral_prompts
+from evenhand.generate.contexts import contexts_of
 from evenhand.generate.fill import Tell, quiet
+from evenhand.generate.writing import written
 from evenhand.recipes.generate import Generate
 from evenhand.training.run_directory import versions
 
@@ -49,8 +51,12 @@ def reference(
         )
     if "parquet" not in config.out:
         raise UserError("reference: out shall hold parquet")
-    planned, folder = plan(config), pathlib.Path(folder)
-    neutral = neutral_prompts(config, planned.classes)
+    folder = pathlib.Path(folder)
+    contexts = written(config, folder)
+    texts = contexts.texts if contexts else None
+    planned = plan(config, texts)
+    rows = contexts_of(config.contexts, texts)
+    neutral = neutral_prompts(config, planned.classes, rows, planned.drawers)
     report = generate(config, folder, progress=progress, command=command)
     rows = _rows(folder, neutral)
     with whole(folder / FILE) as temporary:

@@ -15,7 +15,7 @@ from evenhand.generate.plan import SetPlan
 from evenhand.generate.quotas import Cell, feed
 from evenhand.generate.report import NoiseReport, PlaceReport, SetReport, Size, Twins
 from evenhand.generate.shortcuts import shortcuts
-from evenhand.generate.stages import Stage
+from evenhand.generate.sizes import WishedSize
 from evenhand.reports.tally import answers, counts, probabilities
 from evenhand.stats.calibration import Calibration
 from evenhand.stats.dependence import Dependence, chi_square
@@ -28,13 +28,13 @@ PASSED = ("", SURPLUS, DUPLICATE)  # what the filter let through, needed or not
 
 
 def summary(
-    plan: SetPlan, stages: Sequence[Stage], filled: Filled, settings: dict[str, Any]
+    plan: SetPlan, sizes: Sequence[WishedSize], filled: Filled, settings: dict[str, Any]
 ) -> SetReport:
     """What is said of a set, but its shards."""
     ledger = filled.ledger
     noise = _noise(plan, ledger, settings)
     return SetReport(
-        sizes=_sizes(plan, stages, filled),
+        sizes=_sizes(plan, sizes, filled),
         images=len(ledger.taken),
         drawn=ledger.drawn,
         rejected=ledger.reasons(),
@@ -63,10 +63,10 @@ def summary(
     )
 
 
-def _sizes(plan: SetPlan, stages: Sequence[Stage], filled: Filled) -> list[Size]:
+def _sizes(plan: SetPlan, sizes: Sequence[WishedSize], filled: Filled) -> list[Size]:
     """Each size with the digest of what was taken until then."""
     digest, found, done = hashlib.sha256(), [], 0
-    for stage, (taken, drawn) in zip(stages, filled.ends, strict=True):
+    for size, (taken, drawn) in zip(sizes, filled.ends, strict=True):
         for entry in filled.ledger.taken[done:taken]:
             record = entry.drawn.record
             row = [entry.drawn.digest, record.prompt, record.seed, record.split, entry.cell]
@@ -76,8 +76,8 @@ def _sizes(plan: SetPlan, stages: Sequence[Stage], filled: Filled) -> list[Size]
             Size(
                 images=taken,
                 drawn=drawn,
-                wished=sum(stage.quotas.values()),
-                budget=stage.budget,
+                wished=sum(size.quotas.values()),
+                budget=size.budget,
                 digest=digest.hexdigest()[:12],
             )
         )

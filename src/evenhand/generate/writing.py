@@ -20,10 +20,9 @@ from evenhand.core.records import hash63
 from evenhand.core.services import Nonsense, ask
 from evenhand.core.words import Telltale
 from evenhand.generate.asked import linter_of
-from evenhand.generate.contexts import check_slots, drawn, filled
+from evenhand.generate.contexts import check_slots, filled, vocabulary_rows
 from evenhand.generate.plan import classes_of, judge_of
 from evenhand.recipes.generate import Generate, LanguageModel
-from evenhand.recipes.model import load_model
 
 LONGEST = 300  # characters of a context
 Writer = Callable[[str, int], str]  # a question and a seed -> an answer
@@ -58,9 +57,9 @@ def written(config: Generate, folder: pathlib.Path) -> Written | None:
     writer = config.contexts.writer
     if writer is None:
         return None
-    rows = drawn(config.contexts)
+    rows = vocabulary_rows(config.contexts)
     check_slots(writer.ask, rows[0])
-    judge = judge_of(config, load_model(config.model).judge if config.model else None)
+    judge = judge_of(config)
     linter = linter_of(config, judge, classes_of(config, judge))
     name = digest_of([writer.model_dump(mode="json"), rows, sorted(linter.classes)])
     path = folder / f".contexts-{name}.json"

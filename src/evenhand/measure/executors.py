@@ -39,12 +39,12 @@ class Task:
 
 
 def _measure(
-    config: Measure, folder: pathlib.Path, pictures: bool, *, rank: int, world: int
+    config: Measure, folder: pathlib.Path, how: dict[str, Any], *, rank: int, world: int
 ) -> None:
     """Measures the units of one rank."""
     from evenhand.measure import measure
 
-    measure(config, folder, share=Share(rank, world, only=True), pictures=pictures)
+    measure(config, folder, share=Share(rank, world, only=True), **how)
 
 
 def execute(
@@ -55,6 +55,7 @@ def execute(
     options: list[str],
     *,
     pictures: bool = True,
+    judge_may_be_trainer: bool = False,
 ) -> None:
     """Runs a measurement in tasks of an executor.
 
@@ -68,6 +69,7 @@ def execute(
         options: further arguments of the executor, `name=value`, such as Slurm's `partition=gpu`
             and `time=08:00:00`.
         pictures: put some of the images into the report's page.
+        judge_may_be_trainer: measure even an adapter that was trained against the judge.
 
     Raises:
         UserError: unknown executor, an option that it does not know, or datatrove is not installed.
@@ -80,7 +82,8 @@ def execute(
             "or torchrun, instead"
         )
     folder = pathlib.Path(folder).absolute()
-    run_tasks(functools.partial(_measure, config, folder, pictures), folder, kind, tasks, options)
+    how = {"pictures": pictures, "judge_may_be_trainer": judge_may_be_trainer}
+    run_tasks(functools.partial(_measure, config, folder, how), folder, kind, tasks, options)
 
 
 def check_executor(kind: str) -> None:

@@ -235,7 +235,9 @@ def _difference(api: HfApi, name: str, kind: str, files: dict[str, pathlib.Path]
 
 def _equal(file: pathlib.Path, there: Any) -> bool:
     """Whether a file is the one in the repository, by its digest there."""
-    content = file.read_bytes()
-    if there.lfs:
-        return hashlib.sha256(content).hexdigest() == there.lfs.sha256
-    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest() == there.blob_id
+    header = b"blob %d\0" % file.stat().st_size
+    with file.open("rb") as stream:  # of a set's shard, gigabytes
+        if there.lfs:
+            return hashlib.file_digest(stream, "sha256").hexdigest() == there.lfs.sha256
+        found = hashlib.file_digest(stream, lambda: hashlib.sha1(header))
+        return found.hexdigest() == there.blob_id

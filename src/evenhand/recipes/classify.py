@@ -25,6 +25,7 @@ from evenhand.recipes.network import Network
 
 Arm = Literal["real", "synthetic", "usb", "asb", "ffr", "aim_fair", "two_stage"]
 WITHOUT_SYNTHETIC = ("real",)  # arms
+ALONE = {"arm", "objective", "objective.name", "refit"}  # keys that ask for one classifier
 
 
 class Classify(Network):
@@ -133,7 +134,7 @@ class Classify(Network):
         if not self.variants:
             return {described(self): self}
         return {
-            name: check(Classify, merged(own, changes), where=f"variants.{name}")
+            name: check(Classify, merged(own, _by_key(changes)), where=f"variants.{name}")
             for name, changes in self.variants.items()
         }
 
@@ -158,21 +159,46 @@ def _unknown(recipe: Classify) -> str | None:
     return f"bias.prevailing: {wrong[0]!r} is no class of protected" if wrong else None
 
 
+def _by_key(changes: dict[str, Any]) -> dict[str, Any]:
+    """The changes of a variant, an objective that is a word as its name: the rest is merged."""
+    objective = changes.get("objective")
+    return {**changes, "objective": {"name": objective}} if isinstance(objective, str) else changes
+
+
+def _tuned(values: dict[str, Any], pairs: list[str]) -> dict[str, Any]:
+    """The values with the pairs applied.
+
+    Settings of a refit that the recipe itself has none of are those of the variants that have one.
+    """
+    of_refit = [pair for pair in pairs if pair.startswith("refit.")]
+    values = override(values, [pair for pair in pairs if pair not in of_refit])
+    variants = values.get("variants")
+    table = variants if isinstance(variants, dict) else {}
+    having = [n for n, x in table.items() if isinstance(x, dict) and x.get("refit") is not None]
+    if values.get("refit") is not None or not having:
+        return override(values, of_refit)
+    for name in having:
+        own = {} if table[name]["refit"] == "dfr" else table[name]["refit"]
+        table[name] = override({**table[name], "refit": own}, of_refit)
+    return values
+
+
 def load_classify(name: str, overrides: list[str] | None = None) -> Classify:
     """A recipe of `evenhand classify` by name (`emoji`) or path.
 
     An arm, an objective or a refit that is asked for stands alone: the recipe's variants, which
-    have their own, do not count then.
+    have their own, do not count then. A setting of an objective or a refit (`objective.step_size`,
+    `refit.repeats`) tunes the variants that have one.
 
     Raises:
         UserError: no such recipe, or every problem of it.
     """
     path = find_yaml("train/classify", name.removeprefix("classify/"))
     pairs = overrides or []
-    values = override(read_yaml(path), pairs)
-    asked = {pair.partition("=")[0].partition(".")[0] for pair in pairs}
-    if asked & {"arm", "objective", "refit"} and "variants" not in asked:
+    keys, values = {pair.partition("=")[0] for pair in pairs}, read_yaml(path)
+    if keys & ALONE and not any(key.partition(".")[0] == "variants" for key in keys):
         values.pop("variants", None)
+    values = _tuned(values, pairs)
     recipe = check(Classify, values, where=path.name)
     for variant, one in recipe.each().items():
         if "/" in variant or variant in {"", ".", ".."}:

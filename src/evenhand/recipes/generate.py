@@ -11,6 +11,7 @@ from evenhand.core.schema import Count, Seed, Share, Strict, check, load
 from evenhand.recipes.features import Feature
 
 Format = Literal["parquet", "imagefolder", "webdataset"]
+SPLIT = r"^\w+(\.\w+)*$"  # what the library datasets takes as the name of a split
 
 
 class LanguageModel(Strict):
@@ -144,7 +145,8 @@ class Generate(Strict):
             of.
         adapters: with `words` and `neutral` one at most, or several that name what they draw.
         budget: images drawn, at most; four times those wished for when None.
-        splits: `{name: share}`; all images of a context are in one split.
+        splits: `{name: share}`; all images of a context are in one split. Names are letters,
+            digits and `_`, in parts joined by single dots, as the library datasets takes them.
         out: formats.
         settings: changes of the model's sampler.
         calibration: file of the judge's errors; the one beside the judge when None.
@@ -168,7 +170,9 @@ class Generate(Strict):
     adapters: list[AdapterUse] = []
     filter: Filter = Filter()
     budget: Count | None = None
-    splits: Annotated[dict[str, float], Field(min_length=1)] = {"train": 1.0}
+    splits: Annotated[dict[Annotated[str, Field(pattern=SPLIT)], float], Field(min_length=1)] = {
+        "train": 1.0
+    }
     out: Annotated[list[Format], Field(min_length=1)] = ["parquet"]
     settings: dict[str, Any] = {}
     calibration: str | None = None

@@ -30,7 +30,9 @@ class Judged:
     Attributes:
         arm, objective, steps, epochs: as of `VariantReport`.
         probs: `[S, N, Y]` of every training.
-        real, synthetic: `[Y, P]` images that it was trained on.
+        real: `[Y, P]` images of the training split that are kept; arm `synthetic` is trained on
+            none of them.
+        synthetic: `[Y, P]` images that it was trained on.
         masks: of each training, where there are some.
     """
 
@@ -169,8 +171,9 @@ def _variant(
 
 
 def _training_set(one: Judged, names: list[str]) -> TrainingSet:
-    found = shortcut(one.real if one.arm != "synthetic" else 0 * one.real, _mixed_in(one))
-    tables = {"real": one.real, "synthetic": one.synthetic}
+    real = one.real if one.arm != "synthetic" else 0 * one.real
+    found = shortcut(real, _mixed_in(one))
+    tables = {"real": real, "synthetic": one.synthetic}
     return TrainingSet(
         **{k: dict(zip(names, map(int, t.ravel()), strict=True)) for k, t in tables.items()},
         shortcut=ShortcutReport(

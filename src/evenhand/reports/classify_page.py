@@ -6,8 +6,9 @@ from typing import Any
 from evenhand.core.files import write_json, write_text
 from evenhand.core.schema import merged
 from evenhand.reports.classify_models import SCORES, ClassifyReport, MaskRow
-from evenhand.reports.headlines import number
+from evenhand.reports.html import page_template
 from evenhand.reports.plots import PALETTE, WIDTH, svg
+from evenhand.reports.rendering import card_template
 from evenhand.stats.shares import Estimate
 
 WORDS = {
@@ -24,16 +25,12 @@ WORDS = {
 def write_page(path: pathlib.Path, report: ClassifyReport) -> None:
     """Writes the self-contained page of a report."""
     masks = {name: one.mask for name, one in report.variants.items() if one.mask}
-    html = (
-        _environment()
-        .get_template("classify.html.j2")
-        .render(
-            report=report,
-            scores=SCORES,
-            words=WORDS,
-            bars=bars(report),
-            masks={name: (rows, mask_plot(rows)) for name, rows in masks.items()},
-        )
+    html = page_template("classify.html.j2").render(
+        report=report,
+        scores=SCORES,
+        words=WORDS,
+        bars=bars(report),
+        masks={name: (rows, mask_plot(rows)) for name, rows in masks.items()},
     )
     write_text(path, html)
 
@@ -43,7 +40,7 @@ def write_cards(folder: pathlib.Path, report: ClassifyReport) -> None:
 
     `README.md` is the card for readers, `classifier.json` the same for programs.
     """
-    card = _environment().get_template("classifier-card.md.j2")
+    card = card_template("classifier-card.md.j2")
     for name, one in report.variants.items():
         for place, seed in enumerate(one.seeds):
             target = folder / name / f"seed-{seed}" / "classifier"
@@ -75,20 +72,6 @@ def _described(report: ClassifyReport, name: str, place: int) -> dict[str, Any]:
         "settings": merged(settings, (report.settings.get("variants") or {}).get(name, {})),
         **{key: whole[key] for key in kept},
     }
-
-
-def _environment() -> Any:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("evenhand.reports", "templates"),
-        autoescape=jinja2.select_autoescape(["html.j2"]),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["number"] = number
-    return environment
 
 
 def bars(report: ClassifyReport) -> str:

@@ -18,6 +18,7 @@ from evenhand.reports.tally import by_prompt, once
 COLUMNS = 12
 THUMBNAIL = 128  # pixels, at most
 WHOLE = 256  # pixels, at most, of a photograph of which a part was judged
+DATA = "data:image/png;base64,"  # begins a picture that a page holds
 SHOWN = 60  # prompts whose images are shown, at most
 
 
@@ -188,4 +189,4 @@ def data_uri(image: Image.Image, size: int) -> str:
     image.thumbnail((size, size))
     buffer = io.BytesIO()
     image.save(buffer, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return DATA + base64.b64encode(buffer.getvalue()).decode()
