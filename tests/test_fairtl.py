@@ -404,3 +404,18 @@ def test_a_reference_set_is_drawn_captioned_without_classes_and_trained_on(tmp_p
 def test_a_reference_set_of_neutral_prompts_is_refused(tmp_path):
     with pytest.raises(UserError, match="cells_by: words"):
         reference(load_generate("emoji-balanced-neutral"), tmp_path)
+
+
+def importance(pictures, folder, *more):
+    """The terms of a training that also takes a biased set, told apart by its pixels."""
+    given = f"importance={{images: {{path: {pictures}}}, features: {{kind: pixels}}}}"
+    found = recipe(pictures, given, "keep=null", *more)
+    with training(folder, {}) as accelerator:
+        return losses(found, load_denoising(found, accelerator), folder)
+
+
+def test_a_biased_set_shares_the_weight_of_a_reference_set_whose_teacher_stays(pictures, tmp_path):
+    said = importance(pictures, tmp_path / "said", "feedback={asked: said, share: 0.4}")
+    assert (said["loss"].weight, said["biased"].weight) == pytest.approx((0.3, 0.3))
+    gated = importance(pictures, tmp_path / "gated", "feedback={asked: gated, share: 0.4}")
+    assert (gated["loss"].teacher.share, gated["loss"].weight) == (0.4, 0.5)

@@ -1,5 +1,6 @@
 """Importance weights of a biased set (Choi et al., ICML 2020, arXiv 1910.12008)."""
 
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -49,10 +50,11 @@ def weighted(
             "greatest": round(float(ratios.max()), 3),
         },
     )
-    mine = Examples(reference.latents, reference.captions, n / (n + m))
     return {
-        "loss": mine,
-        "biased": Examples(biased.latents, biased.captions, m / (n + m), importance=ratios),
+        "loss": dataclasses.replace(reference, weight=reference.weight * n / (n + m)),
+        "biased": dataclasses.replace(
+            biased, weight=reference.weight * m / (n + m), importance=ratios
+        ),
     }
 
 
