@@ -221,7 +221,7 @@ def test_another_runs_folder_and_other_images_are_refused(pictures, clustered, t
     shutil.copytree(pictures, copied)
     train(recipe(copied, "per=group", "steps=2"), run)
     (copied / "0.png").write_bytes((copied / "5.png").read_bytes())
-    with pytest.raises(UserError, match="are others than when this training began"):
+    with pytest.raises(UserError, match="other settings: pictures.images was"):
         train(recipe(copied, "per=group", "steps=2"), run)
 
 
@@ -308,6 +308,10 @@ def test_images_that_cannot_be_read_are_left_out(pictures, tmp_path):
         adapter = train(recipe(folder), tmp_path / "run")
     assert any("1 of 16 images could not be read" in str(w.message) for w in said)
     assert sum(m.size for m in find_set(adapter).members) == 15
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        alone = train(recipe(folder, "images.caption='{token}'"), tmp_path / "alone")
+    assert len(find_set(alone).members) == 4
 
 
 def test_what_tokenizers_make_of_a_token(emoji):

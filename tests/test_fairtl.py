@@ -16,13 +16,15 @@ from typer.testing import CliRunner
 
 from evenhand.adapt import train
 from evenhand.adapt.fairtl.own_images import Own, own_images, refuse_deaf
+from evenhand.adapt.fairtl.reference import refuse_telling
 from evenhand.adapt.fairtl.scores import probing
-from evenhand.adapt.fairtl.train import losses, on_reference
+from evenhand.adapt.fairtl.train import losses, on_reference, read_sets
 from evenhand.adapt.fairtl.weighting import density_ratios
 from evenhand.cli import app
 from evenhand.core.adapters import LORA
 from evenhand.core.errors import UserError
 from evenhand.core.prompts import Prompt
+from evenhand.core.resources import find_yaml
 from evenhand.emoji.world import Scene, caption, draw, load_world
 from evenhand.generate.reference import reference
 from evenhand.images.tensors import to_uint8
@@ -184,7 +186,7 @@ def test_the_terms_of_the_loss_are_those_of_the_recipe(pictures, tmp_path):
     plus = "feedback={asked: said, share: 0.4}"
     found = recipe(pictures, plus, "keep={attributes: [gender, tone], batch: 3}")
     with training(tmp_path, {}) as accelerator:
-        terms = losses(found, load_denoising(found, accelerator), tmp_path)
+        terms = losses(found, read_sets(found), load_denoising(found, accelerator), tmp_path)
     assert terms.keys() == {"loss", "said", "keep"}
     assert (terms["loss"].weight, terms["said"].weight, terms["keep"].weight) == (0.6, 0.4, 1.0)
     said, keep = terms["said"], terms["keep"]
@@ -217,7 +219,7 @@ def test_scores_leave_what_is_trained_as_it_was(pictures, tmp_path):
     found = recipe(pictures, "probing={steps: 1, seeds: 2}", "lora.part=denoiser")
     with training(tmp_path / "run", {}) as accelerator:
         denoising = load_denoising(found, accelerator)
-        terms = losses(found, denoising, tmp_path / "run")
+        terms = losses(found, read_sets(found), denoising, tmp_path / "run")
         trainable = attach_trained(found, denoising)
         before = [p.detach().clone() for p in trainable.parameters]
         probing(found, terms["loss"], denoising, trainable, *[tmp_path / "run"] * 2, accelerator)
@@ -284,7 +286,7 @@ def test_the_balance_is_reported_by_a_judge_and_a_skewed_set_is_said_aloud(tmp_p
 def test_images_that_stand_twice_are_named_and_count_once(tmp_path):
     folder = written(tmp_path / "set", 16)
     (folder / "005.png").write_bytes((folder / "002.png").read_bytes())
-    with pytest.warns(UserWarning, match=r"images of rows \d+ \(as \d+\) stand there before"):
+    with pytest.warns(UserWarning, match=r"1 images stand there twice, such as .*00[25].png"):
         train(recipe(folder, "steps=1"), tmp_path / "run")
     found = json.loads((tmp_path / "run" / "reference.json").read_text(encoding="utf-8"))
     assert (found["images"], found["twice"]) == (15, 1)
@@ -293,29 +295,25 @@ def test_images_that_stand_twice_are_named_and_count_once(tmp_path):
 @pytest.mark.parametrize(
     ("caption", "message"),
     [
-        ("an emoji of a woman judge", r"row 3: .* holds 'woman', which tells gender \(woman\)"),
-        ("two men with dark skin", r"row 3: .* holds 'men', which tells gender \(man\)"),
-        ("a lady who judges", r"row 3: .* holds 'lady'"),
-        ("an emoji of a gender-neutral cook", r"row 3: .*gender-neutral"),
+        ("an emoji of a woman judge", r"003.png: .* holds 'woman', which tells gender \(woman\)"),
+        ("two men with dark skin", r"003.png: .* holds 'men', which tells gender \(man\)"),
+        ("a lady who judges", r"003.png: .* holds 'lady'"),
+        ("an emoji of a gender-neutral cook", r"003.png: .*gender-neutral"),
         (
             "an emoji of a pilot",
-            r"row 3: .* names 'pilot', a held-out concept of emoji-occupations",
+            r"003.png: .* names 'pilot', a held-out concept of emoji-occupations",
         ),
     ],
 )
 def test_captions_that_tell_a_class_or_a_held_out_concept_are_refused(caption, message, tmp_path):
-    captions = ["an emoji of a judge"] * 16
-    folder = written(tmp_path / "set", 16, captions)
-    rows = (folder / "metadata.jsonl").read_text(encoding="utf-8").split("\n")
-    found = recipe(folder, "words={gender: {woman: [lady], man: [gentleman]}}")
-    numbers = [json.loads(row) for row in rows]
-    from evenhand.adapt.fairtl.reference import refuse_telling
-
-    texts = [row["text"] for row in numbers]
-    refuse_telling(found, texts, "set")
-    texts[3] = caption
+    captions = ["an emoji of a judge"] * 5
+    words = "words={gender: {woman: [lady], man: [gentleman]}}"
+    good = recipe(written(tmp_path / "good", 5, captions), words)
+    refuse_telling(good, read_sets(good)["images"])
+    captions[3] = caption
+    found = recipe(written(tmp_path / "set", 5, captions), words)
     with pytest.raises(UserError, match=message):
-        refuse_telling(found, texts, "set")
+        refuse_telling(found, read_sets(found)["images"])
 
 
 @pytest.mark.parametrize(
@@ -411,7 +409,19 @@ def importance(pictures, folder, *more):
     given = f"importance={{images: {{path: {pictures}}}, features: {{kind: pixels}}}}"
     found = recipe(pictures, given, "keep=null", *more)
     with training(folder, {}) as accelerator:
-        return losses(found, load_denoising(found, accelerator), folder)
+        return losses(found, read_sets(found), load_denoising(found, accelerator), folder)
+
+
+def test_other_prompts_of_the_models_own_images_are_another_run(pictures, tmp_path):
+    shipped = find_yaml("prompts", "emoji-occupations").read_text(encoding="utf-8")
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(shipped, encoding="utf-8")
+    found = recipe(pictures, f"own={{prompts: {mine}, each: 1, concepts: [judge]}}", "steps=1")
+    train(found, tmp_path / "run")
+    assert "a woman" in shipped
+    mine.write_text(shipped.replace("a woman", "one woman"), encoding="utf-8")
+    with pytest.raises(UserError, match=r"other settings: texts\..*mine.yaml was"):
+        train(found, tmp_path / "run")
 
 
 def test_a_biased_set_shares_the_weight_of_a_reference_set_whose_teacher_stays(pictures, tmp_path):

@@ -1,9 +1,11 @@
 """The schema of trainings on images by the denoising loss: `train/lora/*.yaml`."""
 
-from typing import Annotated, Literal
+import string
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from evenhand.core.resources import one_spelling
 from evenhand.core.schema import Count, Seed, Share, Strict
 from evenhand.recipes.lora import Lora, Weights
 from evenhand.recipes.optimisation import Optimisation
@@ -25,6 +27,21 @@ class Captioned(Strict):
     caption: str = "{text}"
     split: str | None = None
     flip: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> "Captioned":
+        try:
+            list(string.Formatter().parse(self.caption))
+        except ValueError as error:
+            raise ValueError(
+                f"caption: {self.caption!r} cannot be read ({error}); a brace that is no slot is "
+                "written twice: {{ or }}"
+            ) from error
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """As a run's folder keeps them, a file of the user's in one spelling."""
+        return {**self.model_dump(mode="json"), "path": one_spelling(self.path)}
 
 
 class Prior(Strict):

@@ -28,6 +28,8 @@ Recipe = TypeVar("Recipe", bound=DenoisingTraining)
 Terms = Callable[[Denoising, pathlib.Path], dict[str, Examples]]  # of the model and a cache
 First = Callable[[dict[str, Examples], Denoising, Trainable, pathlib.Path, Any], Probing]
 CUTS = ("checkpoint_every", "save_every", "checkpointing")  # only cut the work up
+MAY_MOVE = ("images.path", "importance.images.path")  # `pictures` are digests of what lies there
+FREE = (*CUTS, *MAY_MOVE)
 
 
 def train_on(
@@ -56,7 +58,7 @@ def train_on(
         folder of the adapter, or of the model.
     """
     place, tell = place_of(recipe, folder), progress or (lambda *_: None)
-    with training(folder, settings, free=CUTS) as accelerator:
+    with training(folder, settings, free=FREE) as accelerator:
         denoising = load_denoising(recipe, accelerator)
         cache = folder if accelerator.is_main_process else folder / f"{accelerator.process_index}"
         terms = terms_of(denoising, cache)

@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 
+from evenhand.adapt.dreambooth.clusters import columns_of
 from evenhand.adapt.dreambooth.groups import Part, find_groups
 from evenhand.adapt.dreambooth.learned import (
+    UNTOLD,
     Learned,
     encoded_parts,
     learned_by,
@@ -17,21 +19,22 @@ from evenhand.adapt.dreambooth.learned import (
 )
 from evenhand.adapt.dreambooth.tokens import at_their_rate, attach_tokens, save_token, with_tokens
 from evenhand.core.adapter_sets import SHARED, Base, Entry, SetFile, write_set
-from evenhand.core.resources import one_spelling
+from evenhand.core.files import digest_of
 from evenhand.diffusion.denoising import Denoising
 from evenhand.recipes.dreambooth import SLOT, Dreambooth
 from evenhand.recipes.model import load_model
 from evenhand.reports.set_card import write_set_card
 from evenhand.training.denoise import denoise
 from evenhand.training.denoised import (
-    CUTS,
+    FREE,
     attach_trained,
     load_denoising,
     resolved,
     save_trained,
     settings_of,
 )
-from evenhand.training.examples import Examples, captions_of, of_the_model
+from evenhand.training.examples import Examples, of_the_model
+from evenhand.training.pictures import Pictures, captions_of
 from evenhand.training.processes import training
 from evenhand.training.run_directory import versions
 
@@ -66,16 +69,23 @@ def train_dreambooth(
     tell: Progress = progress or (lambda *_: None)
     found = find_groups(recipe)
     # what is missing in a caption is said before anything is loaded
-    captions_of(found.rows, recipe.images, {**found.slots(), SLOT: ["x"] * len(found.rows)})
+    untold = {**found.slots(), SLOT: [UNTOLD] * len(found.rows)}
+    captions = captions_of(found.rows, recipe.images, untold)
+    pictures = Pictures(recipe.images, found.rows, captions, found.files)
     settings = {
         **settings_of(recipe),
-        "images": {**recipe.images.model_dump(), "path": one_spelling(recipe.images.path)},
+        "images": recipe.images.settings(),
+        "pictures": {
+            "images": pictures.digest,
+            "groups": digest_of([found.groups, found.of]),
+            "clusters": digest_of(columns_of(recipe, found)),
+        },
     }
-    with training(folder, settings, free=CUTS) as accelerator:
+    with training(folder, settings, free=FREE) as accelerator:
         cache = folder if accelerator.is_main_process else folder / f"{accelerator.process_index}"
         parts = parts_of(recipe, found, folder, accelerator)
         denoising = load_denoising(recipe, accelerator)
-        parts, latents = encoded_parts(recipe, found, parts, denoising, cache)
+        parts, latents = encoded_parts(pictures, parts, denoising, cache)
         tokens = tokens_of(recipe, parts, denoising)
         learned = learned_by(recipe, found, parts, latents, tokens)
         prior: dict[str, Examples] = {}

@@ -20,14 +20,15 @@ from evenhand.adapt.fairtl.own_images import own_images, refuse_deaf
 from evenhand.adapt.fairtl.reference import reference_set
 from evenhand.adapt.fairtl.scores import probing
 from evenhand.adapt.fairtl.weighting import weighted
+from evenhand.core.prompts import load_prompts
 from evenhand.core.resources import one_spelling
 from evenhand.diffusion.denoising import Denoising
 from evenhand.diffusion.trainable import Trainable
-from evenhand.recipes.denoising import Captioned
 from evenhand.recipes.fairtl import FairTl
 from evenhand.training.denoise import Probing
 from evenhand.training.denoised import resolved, settings_of, train_on
 from evenhand.training.examples import Examples, Teacher
+from evenhand.training.pictures import Pictures, read_pictures
 
 
 def train_fairtl(
@@ -54,6 +55,7 @@ def train_fairtl(
             that it is asked for, and as the denoising trainer says.
     """
     folder, recipe = pathlib.Path(folder), resolved(recipe)
+    sets = read_sets(recipe)
 
     def first(
         terms: dict[str, Examples],
@@ -67,15 +69,25 @@ def train_fairtl(
     return train_on(
         recipe,
         folder,
-        lambda denoising, cache: losses(recipe, denoising, cache),
-        settings=_settings(recipe),
+        lambda denoising, cache: losses(recipe, sets, denoising, cache),
+        settings=_settings(recipe, sets),
         name=name,
         progress=progress,
         first=first if recipe.probing else None,
     )
 
 
-def losses(recipe: FairTl, denoising: Denoising, folder: pathlib.Path) -> dict[str, Examples]:
+def read_sets(recipe: FairTl) -> dict[str, Pictures]:
+    """The reference images of a recipe, and the biased set's, by the recipe's key."""
+    found = {} if recipe.images is None else {"images": read_pictures(recipe.images)}
+    if recipe.importance:
+        found["importance"] = read_pictures(recipe.importance.images)
+    return found
+
+
+def losses(
+    recipe: FairTl, sets: dict[str, Pictures], denoising: Denoising, folder: pathlib.Path
+) -> dict[str, Examples]:
     """The terms of the loss, by name; a batch of each is drawn a step.
 
     Called before anything is trained: the model draws its own images here.
@@ -83,10 +95,11 @@ def losses(recipe: FairTl, denoising: Denoising, folder: pathlib.Path) -> dict[s
     terms: dict[str, Examples] = {}
     feedback = recipe.feedback
     if recipe.images:
-        found = reference_set(recipe, denoising, folder)
-        terms["loss"] = on_reference(recipe, found)
+        pictures = sets["images"]
+        terms["loss"] = on_reference(recipe, reference_set(recipe, pictures, denoising, folder))
         if recipe.importance:
-            terms |= weighted(recipe, terms["loss"], denoising, folder)
+            large = sets["importance"]
+            terms |= weighted(recipe, terms["loss"], pictures, large, denoising, folder)
     if recipe.own and (recipe.said or recipe.keep):
         own = own_images(recipe, denoising, folder)
         if feedback and recipe.said:
@@ -111,16 +124,24 @@ def on_reference(recipe: FairTl, found: Examples) -> Examples:
     return Examples(found.latents, found.captions, teacher=teacher)
 
 
-def _settings(recipe: FairTl) -> dict[str, Any]:
-    """What the run's folder keeps, the names of the user's files in one spelling."""
+def _settings(recipe: FairTl, sets: dict[str, Pictures]) -> dict[str, Any]:
+    """What the run's folder keeps, the names of the user's files in one spelling.
 
-    def spelt(images: Captioned | None) -> dict[str, Any] | None:
-        return images and {**images.model_dump(), "path": one_spelling(images.path)}
-
-    found = {**settings_of(recipe), "images": spelt(recipe.images)}
+    Of images and prompt sets it keeps digests: the same name may hold others later.
+    """
+    own, held_out = recipe.own, recipe.held_out
+    named = [name for name in (own and own.prompts, held_out) if name]
+    found = {
+        **settings_of(recipe),
+        "images": recipe.images and recipe.images.settings(),
+        "own": own and {**own.model_dump(mode="json"), "prompts": one_spelling(own.prompts)},
+        "held_out": held_out and one_spelling(held_out),
+        "pictures": {name: pictures.digest for name, pictures in sets.items()},
+        "texts": {one_spelling(name): load_prompts(name).digest for name in named},
+    }
     if recipe.importance:
         found["importance"] = {
             **recipe.importance.model_dump(mode="json"),
-            "images": spelt(recipe.importance.images),
+            "images": recipe.importance.images.settings(),
         }
     return found

@@ -15,32 +15,43 @@ from evenhand.features.networks import load_features
 from evenhand.images.labelled import readable
 from evenhand.images.tensors import in_batches
 from evenhand.judges.registry import load_judge
-from evenhand.recipes.denoising import Captioned
 from evenhand.recipes.fairtl import FairTl
 from evenhand.recipes.judge import find_judge
-from evenhand.training.examples import Examples, of_rows, rows_of
+from evenhand.training.examples import Examples, examples_of
+from evenhand.training.pictures import Pictures
 
 
 def weighted(
-    recipe: FairTl, reference: Examples, denoising: Denoising, folder: pathlib.Path
+    recipe: FairTl,
+    reference: Examples,
+    pictures: Pictures,
+    large: Pictures,
+    denoising: Denoising,
+    folder: pathlib.Path,
 ) -> dict[str, Examples]:
     """The reference set and the biased one, whose images have weights, as parts of one loss.
 
     A weight is d/(1 - d), where a logistic classifier, which did not see the image, says d that it
     is of the reference set; both sets count as equally large there. Their mean is brought to 1.
+    The two terms share the reference set's weight by their images; its teacher stays.
+
+    Args:
+        recipe: of the training.
+        reference: the reference set's term of the loss.
+        pictures: the reference set.
+        large: the biased one.
+        denoising: the model.
+        folder: of the run.
 
     Raises:
         UserError: images or features that cannot be had.
     """
-    assert recipe.importance is not None and recipe.images is not None
-    wanted = recipe.importance.images
-    rows, captions = rows_of(wanted)
-    biased = of_rows(rows, captions, wanted, denoising, folder / "biased.safetensors")
+    biased = examples_of(large, denoising, folder / "biased.safetensors")
     embed = _features(recipe, denoising)
-    ours, theirs = (_embedded(x, embed) for x in (recipe.images, wanted))
+    ours, theirs = (_embedded(x, embed) for x in (pictures, large))
     ratios = density_ratios(ours, theirs)
     if len(ratios) != len(biased):
-        raise UserError(f"{wanted.path}: changed while it was read")
+        raise UserError(f"{large.wanted.path}: changed while it was read")
     n, m = len(reference), len(biased)
     write_json(
         folder / "importance.json",
@@ -92,10 +103,10 @@ def _features(recipe: FairTl, denoising: Denoising) -> Any:
 
 
 @torch.no_grad()
-def _embedded(images: Captioned, embed: Any) -> np.ndarray:
+def _embedded(pictures: Pictures, embed: Any) -> np.ndarray:
     """Features `[N, D]` of a set's images, in their order."""
-    rows, _ = rows_of(images)
     found: dict[int, Tensor] = {}
-    for numbers, pixels in in_batches(readable(rows, images.path), 32):
+    images = readable(pictures.rows, pictures.wanted.path)
+    for numbers, pixels in in_batches(images, 32):
         found.update(zip(numbers, embed(pixels).cpu(), strict=True))
     return torch.stack([found[i] for i in sorted(found)]).numpy()

@@ -4,10 +4,10 @@ import os
 import pathlib
 from collections.abc import Callable
 
-from evenhand.core.resources import one_spelling
 from evenhand.recipes.denoising import LoraTraining
 from evenhand.training.denoised import resolved, settings_of, train_on
-from evenhand.training.examples import captioned
+from evenhand.training.examples import examples_of
+from evenhand.training.pictures import read_pictures
 
 
 def train_lora(
@@ -35,14 +35,18 @@ def train_lora(
             that cannot be trained on images; a training that diverged.
     """
     folder, recipe = pathlib.Path(folder), resolved(recipe)
+    pictures = read_pictures(recipe.images)
     settings = {
         **settings_of(recipe),
-        "images": {**recipe.images.model_dump(), "path": one_spelling(recipe.images.path)},
+        "images": recipe.images.settings(),
+        "pictures": {"images": pictures.digest},
     }
     return train_on(
         recipe,
         folder,
-        lambda denoising, cache: {"loss": captioned(recipe.images, denoising, cache)},
+        lambda denoising, cache: {
+            "loss": examples_of(pictures, denoising, cache / "images.safetensors")
+        },
         settings=settings,
         name=name,
         progress=progress,
