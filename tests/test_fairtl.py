@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from evenhand.adapt import train
 from evenhand.adapt.fairtl.own_images import Own, own_images, refuse_deaf
 from evenhand.adapt.fairtl.reference import refuse_telling
-from evenhand.adapt.fairtl.scores import probing
+from evenhand.adapt.fairtl.scores import _moved, probing
 from evenhand.adapt.fairtl.train import losses, on_reference, read_sets
 from evenhand.adapt.fairtl.weighting import density_ratios
 from evenhand.cli import app
@@ -198,6 +198,7 @@ def test_the_terms_of_the_loss_are_those_of_the_recipe(pictures, tmp_path):
     assert (report["images"], report["captions"], report["judge"]) == (16, 4, None)
 
 
+@pytest.mark.filterwarnings("ignore:probing")  # of so few steps the order is what it happens to be
 def test_first_layers_are_trained_alone_then_all_and_scores_are_kept(pictures, tmp_path):
     probed = "probing={share: 0.5, layers: 0.2, steps: 2, seeds: 2}"
     place = train(recipe(pictures, probed, "steps=2"), tmp_path / "run")
@@ -213,8 +214,35 @@ def test_first_layers_are_trained_alone_then_all_and_scores_are_kept(pictures, t
     alone = train(one, tmp_path / "other")
     moved = {k for k, v in load_file(alone / LORA).items() if "lora_B" in k and v.any()}
     assert len(moved) == 2 and path.stat().st_mtime_ns == before
+    more = recipe(pictures, "probing={share: 0.99, layers: 0.5, steps: 2, seeds: 2}", "steps=2")
+    moved = {k for k, v in load_file(train(more, tmp_path / "more") / LORA).items() if v.any()}
+    assert len([k for k in moved if "lora_B" in k]) == 6 and path.stat().st_mtime_ns == before
+    (tmp_path / "longer").mkdir()
+    given = "probing={share: 0.5, steps: 3, seeds: 2, scores: %s}"
+    with pytest.raises(UserError, match="other steps and seeds of probing"):
+        train(recipe(pictures, given % path, "steps=2"), tmp_path / "longer" / "run")
 
 
+def test_what_is_trained_of_one_layer_has_no_first(pictures, tmp_path):
+    one = "lora={part: denoiser, modules: [conv_in]}"
+    with pytest.raises(UserError, match="probing: one layer is trained"):
+        train(recipe(pictures, one, "probing={steps: 1, seeds: 2}"), tmp_path / "run")
+
+
+def test_a_layer_that_stays_where_its_adapter_began_has_not_moved(pictures, tmp_path):
+    start = train(recipe(pictures, "lora.part=denoiser"), tmp_path / "start")
+    found = recipe(pictures, "lora.part=denoiser", f"lora.start={start}")
+    with training(tmp_path / "run", {}) as accelerator:
+        denoising = load_denoising(found, accelerator)
+        trainable = attach_trained(found, denoising)
+        before = [p.detach().clone() for p in trainable.parameters]
+        assert set(_moved(trainable, denoising, before).values()) == {0.0}
+        with torch.no_grad():
+            trainable.parameters[0].add_(1)
+        assert sum(x > 0 for x in _moved(trainable, denoising, before).values()) == 1
+
+
+@pytest.mark.filterwarnings("ignore:probing")
 def test_scores_leave_what_is_trained_as_it_was(pictures, tmp_path):
     found = recipe(pictures, "probing={steps: 1, seeds: 2}", "lora.part=denoiser")
     with training(tmp_path / "run", {}) as accelerator:
@@ -232,7 +260,7 @@ def test_scores_leave_what_is_trained_as_it_was(pictures, tmp_path):
         other = other.model_copy(
             update={"probing": other.probing.model_copy(update={"scores": str(path)})}
         )
-        with pytest.raises(UserError, match="of another model or of other layers"):
+        with pytest.raises(UserError, match="of another model, of other layers"):
             probing(
                 other, terms["loss"], denoising, trainable, *[tmp_path / "run"] * 2, accelerator
             )

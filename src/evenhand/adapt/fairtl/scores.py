@@ -5,10 +5,10 @@ the same after one of equal length on as many images that the model itself draws
 what any training would change is subtracted.
 """
 
-import json
 import pathlib
 import statistics
-from collections.abc import Callable
+import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from evenhand.core.schema import read_json
 from evenhand.diffusion.denoising import Denoising
 from evenhand.diffusion.trainable import Trainable
 from evenhand.recipes.fairtl import FairTl
+from evenhand.recipes.lora import Lora
 from evenhand.training.denoise import Probing, denoise
 from evenhand.training.examples import Examples, drawn
 from evenhand.training.processes import same_everywhere
@@ -37,12 +38,11 @@ def probing(
     folder: pathlib.Path,
     cache: pathlib.Path,
     accelerator: Any,
-    tell: Callable[[str], None] = print,
 ) -> Probing:
     """The first steps of a training, which train the layers with the highest scores alone.
 
-    The scores are measured once for a base model and what is trained of it; a table and a plot of
-    them are written beside them. What is trained is left as it was.
+    The scores are measured once for a base model, what is trained of it, and the steps and seeds of
+    the measurement; a table and a plot are written beside them. What is trained is left as it was.
 
     Args:
         recipe: the settings.
@@ -52,19 +52,20 @@ def probing(
         folder: of the run, beside which the scores are kept.
         cache: of this process, for the short trainings.
         accelerator: of the processes that train together.
-        tell: is told of scores that are not stable.
 
     Raises:
-        UserError: a file of scores that is of another model or other layers.
+        UserError: a file of scores that is of another model, of other layers or of another
+            measurement; or only one layer is trained.
     """
     assert recipe.probing is not None
-    key = digest_of(
-        [
-            denoising.diffusion.source,
-            recipe.trained.model_dump(mode="json"),
-            recipe.target.attributes,
-        ]
-    )
+    layers = _layers(trainable)
+    if len(layers) < 2:
+        raise UserError(
+            "probing: one layer is trained, so none of several can come first; set probing=null"
+        )
+    trained, measuring = recipe.trained, recipe.probing.model_dump(include={"steps", "seeds"})
+    what = trained.settings() if isinstance(trained, Lora) else trained.model_dump(mode="json")
+    key = digest_of([denoising.diffusion.source, what, recipe.target.attributes, measuring])
     given = recipe.probing.scores
     path = pathlib.Path(given) if given else folder.parent / "scores" / f"{key}.json"
     if not same_everywhere(accelerator, path).is_file():
@@ -74,18 +75,19 @@ def probing(
         accelerator.wait_for_everyone()
         same_everywhere(accelerator, path)
     found = read_json(path, what="scores of layers", advice="delete it to have it made anew")
-    layers = _layers(trainable)
     if found.get("of") != key or found.get("scores", {}).keys() != layers.keys():
         raise UserError(
-            f"probing.scores: {path} holds scores of another model or of other layers; name "
-            "another file"
+            f"probing.scores: {path} holds scores of another model, of other layers, or of other "
+            "steps and seeds of probing; name another file"
         )
-    if not found["stable"]:
-        tell(
+    if not found["stable"] and accelerator.is_main_process:
+        warnings.warn(
             f"probing: the layers' order is unstable between seeds (rank correlation "
-            f"{found['rank_correlation']:.2f}): {path.with_suffix('.md')}"
+            f"{found['rank_correlation']:.2f}): {path.with_suffix('.md')}",
+            stacklevel=2,
         )
-    names = [name for layer in found["first"] for name in layers[layer]]
+    chosen = _first(found["scores"], recipe.probing.layers)
+    names = [name for layer in chosen for name in layers[layer]]
     return Probing(max(1, round(recipe.probing.share * recipe.steps)), names)
 
 
@@ -134,6 +136,12 @@ def _measured(
     return found
 
 
+def _first(order: Iterable[str], share: float) -> list[str]:
+    """A share of the layers, of which those with the highest scores stand first; one at least."""
+    layers = list(order)
+    return layers[: max(1, round(share * len(layers)))]
+
+
 def _layers(trainable: Trainable) -> dict[str, list[str]]:
     """Names of the trained parameters, by the layer that they are of."""
     found: dict[str, list[str]] = {}
@@ -144,17 +152,19 @@ def _layers(trainable: Trainable) -> dict[str, list[str]]:
 
 
 def _moved(trainable: Trainable, denoising: Denoising, before: list[Tensor]) -> dict[str, float]:
-    """|dW|/|W| of each layer: of LoRA its product, of own weights their difference."""
+    """|dW|/|W| of each layer; of LoRA dW is the change of its product, BA - B0 A0."""
     start = dict(zip(trainable.named, before, strict=True))
     found = {}
     for layer, names in _layers(trainable).items():
-        parts = {name.removeprefix(layer): trainable.named[name].detach() for name in names}
-        a = next((p for name, p in parts.items() if ".lora_A" in name), None)
-        b = next((p for name, p in parts.items() if ".lora_B" in name), None)
-        if a is not None and b is not None:
+        a = next((name for name in names if ".lora_A" in name), None)
+        b = next((name for name in names if ".lora_B" in name), None)
+        if a and b:
             weight = _module(denoising.diffusion.pipe, layer).base_layer.weight
-            change = b.flatten(1) @ a.flatten(1)
-            found[layer] = float(change.norm() / weight.float().norm())
+            now, then = (
+                values[b].detach().flatten(1) @ values[a].detach().flatten(1)
+                for values in (trainable.named, start)
+            )
+            found[layer] = float((now - then).norm() / weight.float().norm())
             continue
         pairs = [(trainable.named[name].detach(), start[name]) for name in names]
         change = sum(float((x - y).square().sum()) for x, y in pairs)
@@ -176,9 +186,13 @@ def _write(path: pathlib.Path, key: str, scores: dict[str, list[float]], recipe:
     columns = list(zip(*scores.values(), strict=True))
     pairs = [(i, j) for i in range(len(columns)) for j in range(i)]
     ranked: Any = spearmanr
-    agreement = statistics.mean(float(ranked(columns[i], columns[j])[0]) for i, j in pairs)
+    alike = any(len(set(column)) == 1 for column in columns)  # an order of no layers
+    agreement = (
+        0.0
+        if alike
+        else statistics.mean(float(ranked(columns[i], columns[j])[0]) for i, j in pairs)
+    )
     order = sorted(scores, key=lambda layer: -statistics.mean(scores[layer]))
-    first = order[: max(1, round(recipe.probing.layers * len(order)))]
     found = {
         "of": key,
         "model": recipe.model,
@@ -186,13 +200,13 @@ def _write(path: pathlib.Path, key: str, scores: dict[str, list[float]], recipe:
         "measuring": recipe.probing.model_dump(mode="json", exclude={"scores"}),
         "rank_correlation": round(agreement, 3),
         "stable": agreement > STABLE,
-        "first": first,
+        "first": _first(order, recipe.probing.layers),
         "scores": {layer: [round(x, 8) for x in scores[layer]] for layer in order},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path.with_suffix(".md"), _table(found))
     _plot(path.with_suffix(".svg"), found)
-    write_json(path, json.loads(json.dumps(found)))
+    write_json(path, found)
 
 
 def _table(found: dict[str, Any]) -> str:
