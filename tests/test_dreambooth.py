@@ -259,6 +259,19 @@ def test_a_column_may_say_the_clusters(pictures, tmp_path):
     assert "typical" in (tmp_path / "clusters.html").read_text()
 
 
+def test_labels_that_begin_with_a_sign_give_names_that_a_set_takes(pictures, tmp_path):
+    folder = tmp_path / "signs"
+    folder.mkdir()
+    rows = []
+    for i, label in enumerate(["-1", "1", "<20", "x\u00b2", "\u00b2"]):
+        shutil.copy(pictures / f"{i}.png", folder / f"{i}.png")
+        rows.append(json.dumps({"file_name": f"{i}.png", "age": label}))
+    (folder / "metadata.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    more = ["groups=[age]", "per=group", "images.caption='{token} {age}'", "steps=5"]
+    found = find_set(train(recipe(folder, *more), tmp_path / "run"))
+    assert [m.name for m in found.members] == ["1", "1-x", "20", "x-", "all"]
+
+
 @pytest.mark.parametrize("features", ["classifier", "pixels"])
 def test_every_kind_of_features_and_silhouette(pictures, tmp_path, features):
     how = f"clusters={{features: {{kind: {features}}}, less: occupation, k_max: 3, floor: 1}}"

@@ -15,7 +15,13 @@ from test_lora_training import QUICK
 from typer.testing import CliRunner
 
 from evenhand.adapt import train
-from evenhand.adapt.fairtl.own_images import Own, own_images, refuse_deaf
+from evenhand.adapt.fairtl.own_images import (
+    Own,
+    own_images,
+    refuse_if_words_ignored,
+    shown,
+    some_of_each,
+)
 from evenhand.adapt.fairtl.reference import refuse_telling
 from evenhand.adapt.fairtl.scores import _moved, probing
 from evenhand.adapt.fairtl.train import losses, on_reference, read_sets
@@ -28,6 +34,7 @@ from evenhand.core.resources import find_yaml
 from evenhand.emoji.world import Scene, caption, draw, load_world
 from evenhand.generate.reference import reference
 from evenhand.images.tensors import to_uint8
+from evenhand.judges.base import Predictions
 from evenhand.recipes.fairtl import Feedback
 from evenhand.recipes.generate import load_generate
 from evenhand.recipes.methods import load_training
@@ -229,6 +236,20 @@ def test_what_is_trained_of_one_layer_has_no_first(pictures, tmp_path):
         train(recipe(pictures, one, "probing={steps: 1, seeds: 2}"), tmp_path / "run")
 
 
+def test_the_model_is_asked_about_equally_many_images_of_each_class():
+    classes = ["woman"] * 6 + ["man"] * 42  # each sixth would be a man but for the first
+    prompts = [Prompt(c, "x", "x", "train", {"gender": c}) for c in classes]
+    prompts += [Prompt("dark", "x", "x", "train", {"tone": "dark"})]
+    assert some_of_each(prompts, "gender", 8) == [0, 1, 3, 4, 6, 16, 27, 37]
+    assert [classes[i] for i in some_of_each(prompts, "gender", 99)] == ["woman"] * 6 + ["man"] * 6
+
+
+def test_an_image_in_which_nothing_is_seen_counts_for_nothing():
+    logits = {"gender": torch.tensor([[2.0, 0.0], [2.0, 0.0], [0.0, 2.0]])}
+    found = Predictions(logits, torch.tensor([True, False, True]))
+    assert shown(found, "gender", [0, 1, 0]) == [True, False]
+
+
 def test_a_layer_that_stays_where_its_adapter_began_has_not_moved(pictures, tmp_path):
     start = train(recipe(pictures, "lora.part=denoiser"), tmp_path / "start")
     found = recipe(pictures, "lora.part=denoiser", f"lora.start={start}")
@@ -366,9 +387,9 @@ def test_a_model_that_does_not_follow_the_words_is_refused_and_told_of_the_gate(
         denoising = load_denoising(found, accelerator)
         own = own_images(found, denoising, tmp_path / "run")
         with pytest.raises(UserError, match=r"follows the words of gender too badly.*asked=gated"):
-            refuse_deaf(own, "gender", denoising, 1, judge)
+            refuse_if_words_ignored(own, "gender", denoising, 1, judge)
         known = own_images(recipe("x"), denoising, tmp_path / "other")
-        assert refuse_deaf(known, "gender", denoising, 1, judge) > 0.7
+        assert refuse_if_words_ignored(known, "gender", denoising, 1, judge) > 0.7
 
 
 @pytest.mark.parametrize(

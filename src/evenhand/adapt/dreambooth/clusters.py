@@ -203,12 +203,21 @@ def _parts(found: Groups, rows: list[tuple[int, int | None]]) -> list[Part]:
     parts, names = [], set()
     for g, number in sorted(mine, key=lambda x: (x[0], x[1] or 0)):
         words = [*found.groups[g].values(), *([] if number is None else [str(number)])]
-        name = "-".join("".join(c if c.isalnum() else "-" for c in w) for w in words) or "all"
+        name = _folder_name(words)
         while name in names or name == SHARED:
             name += "-x"
         names.add(name)
         parts.append(Part(name, found.groups[g], number, mine[g, number]))
     return parts
+
+
+def _folder_name(words: list[str]) -> str:
+    """A part's name, made of its labels, that is fit for a folder and for `set.json`.
+
+    Letters and decimal digits stay; what begins with a sign ("-1", "<20") loses it.
+    """
+    found = "-".join("".join(c if c.isalpha() or c.isdecimal() else "-" for c in w) for w in words)
+    return found.lstrip("-") or "all"
 
 
 def _refuse_twins(found: Groups, parts: list[Part], where: str) -> None:

@@ -16,7 +16,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from evenhand.adapt.fairtl.own_images import own_images, refuse_deaf
+from evenhand.adapt.fairtl.own_images import own_images, refuse_if_words_ignored
 from evenhand.adapt.fairtl.reference import reference_set
 from evenhand.adapt.fairtl.scores import probing
 from evenhand.adapt.fairtl.weighting import weighted
@@ -104,7 +104,7 @@ def losses(
         own = own_images(recipe, denoising, folder)
         if feedback and recipe.said:
             (attribute,) = recipe.target.attributes
-            refuse_deaf(own, attribute, denoising, recipe.seed, recipe.judge)
+            refuse_if_words_ignored(own, attribute, denoising, recipe.seed, recipe.judge)
             terms["said"] = own.said(recipe.target.by_class, feedback.share)
         if recipe.keep:
             names = recipe.keep.attributes or recipe.target.attributes
