@@ -380,7 +380,7 @@ def test_a_dry_run_says_costs_and_shows_the_clusters(pictures, tmp_path):
     assert result.exit_code == 0, result.output
     assert "a step: 2 images, and as many of the model's own (40 in all)" in result.output
     assert "man/light 0: 4, man/light 1: 4, woman/dark 0: 4" in result.output
-    assert "to draw the images of prior preservation" in result.output
+    assert "to draw images of the model's own" in result.output
     assert [p.name for p in tmp_path.iterdir()] == ["mine-clusters.html"]
 
 

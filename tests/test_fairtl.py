@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from test_lora_training import QUICK
 from typer.testing import CliRunner
 
+from evenhand.adapt import cost as cost_module
 from evenhand.adapt import train
 from evenhand.adapt.fairtl.own_images import (
     Own,
@@ -46,6 +47,10 @@ from evenhand.training.processes import training
 
 FEW = ["steps=3", *QUICK[1:], "own.each=1", "own.concepts=[judge, cook]"]
 NAMES = ["judge", "cook", "farmer", "mechanic"]
+
+
+def quiet(*_):
+    """Progress that nobody looks at."""
 
 
 # What a form of feedback teaches, exactly: in one dimension the best prediction at a noise level is
@@ -193,7 +198,7 @@ def test_the_terms_of_the_loss_are_those_of_the_recipe(pictures, tmp_path):
     plus = "feedback={asked: said, share: 0.4}"
     found = recipe(pictures, plus, "keep={attributes: [gender, tone], batch: 3}")
     with training(tmp_path, {}) as accelerator:
-        terms = losses(found, read_sets(found), load_denoising(found, accelerator), tmp_path)
+        terms = losses(found, read_sets(found), load_denoising(found, accelerator), tmp_path, quiet)
     assert terms.keys() == {"loss", "said", "keep"}
     assert (terms["loss"].weight, terms["said"].weight, terms["keep"].weight) == (0.6, 0.4, 1.0)
     said, keep = terms["said"], terms["keep"]
@@ -208,7 +213,11 @@ def test_the_terms_of_the_loss_are_those_of_the_recipe(pictures, tmp_path):
 @pytest.mark.filterwarnings("ignore:probing")  # of so few steps the order is what it happens to be
 def test_first_layers_are_trained_alone_then_all_and_scores_are_kept(pictures, tmp_path):
     probed = "probing={share: 0.5, layers: 0.2, steps: 2, seeds: 2}"
-    place = train(recipe(pictures, probed, "steps=2"), tmp_path / "run")
+    rows = []
+    found = recipe(pictures, probed, "steps=2")
+    place = train(found, tmp_path / "run", progress=lambda _, row: rows.append(row))
+    assert [row["probed"] for row in rows if "probed" in row] == list(range(1, 9))
+    assert [row["drawn"] for row in rows if "drawn" in row][:3] == [0, 1, 2]  # one at once
     (path,) = (tmp_path / "scores").glob("*.json")
     scores = json.loads(path.read_text(encoding="utf-8"))
     assert len(scores["scores"]) == 12 and len(scores["first"]) == 2
@@ -268,10 +277,10 @@ def test_scores_leave_what_is_trained_as_it_was(pictures, tmp_path):
     found = recipe(pictures, "probing={steps: 1, seeds: 2}", "lora.part=denoiser")
     with training(tmp_path / "run", {}) as accelerator:
         denoising = load_denoising(found, accelerator)
-        terms = losses(found, read_sets(found), denoising, tmp_path / "run")
+        terms = losses(found, read_sets(found), denoising, tmp_path / "run", quiet)
         trainable = attach_trained(found, denoising)
-        before = [p.detach().clone() for p in trainable.parameters]
-        probing(found, terms["loss"], denoising, trainable, *[tmp_path / "run"] * 2, accelerator)
+        before, places = [p.detach().clone() for p in trainable.parameters], [tmp_path / "run"] * 2
+        probing(found, terms["loss"], denoising, trainable, *places, accelerator, quiet)
         pairs = zip(before, trainable.parameters, strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
         other = recipe(
@@ -282,9 +291,7 @@ def test_scores_leave_what_is_trained_as_it_was(pictures, tmp_path):
             update={"probing": other.probing.model_copy(update={"scores": str(path)})}
         )
         with pytest.raises(UserError, match="of another model, of other layers"):
-            probing(
-                other, terms["loss"], denoising, trainable, *[tmp_path / "run"] * 2, accelerator
-            )
+            probing(other, terms["loss"], denoising, trainable, *places, accelerator, quiet)
 
 
 def test_all_weights_and_words_alone(pictures, tmp_path):
@@ -382,14 +389,15 @@ def test_a_model_that_does_not_follow_the_words_is_refused_and_told_of_the_gate(
     }  # fmt: skip
     (tmp_path / "unknown.yaml").write_text(json.dumps(values), encoding="utf-8")
     changes = [f"own={{prompts: {tmp_path / 'unknown.yaml'}, each: 2}}", "feedback={asked: said}"]
+    changes += [f"judge={judge or 'null'}", "seed=1"]
     found = recipe("x", *changes, "own.each=2", "own.concepts=[]")
     with training(tmp_path / "run", {}) as accelerator:
         denoising = load_denoising(found, accelerator)
-        own = own_images(found, denoising, tmp_path / "run")
+        own = own_images(found, denoising, tmp_path / "run", quiet)
         with pytest.raises(UserError, match=r"follows the words of gender too badly.*asked=gated"):
-            refuse_if_words_ignored(own, "gender", denoising, 1, judge)
-        known = own_images(recipe("x"), denoising, tmp_path / "other")
-        assert refuse_if_words_ignored(known, "gender", denoising, 1, judge) > 0.7
+            refuse_if_words_ignored(own, "gender", denoising, found)
+        known = own_images(recipe("x"), denoising, tmp_path / "other", quiet)
+        assert refuse_if_words_ignored(known, "gender", denoising, found) > 0.7
 
 
 @pytest.mark.parametrize(
@@ -458,7 +466,7 @@ def importance(pictures, folder, *more):
     given = f"importance={{images: {{path: {pictures}}}, features: {{kind: pixels}}}}"
     found = recipe(pictures, given, "keep=null", *more)
     with training(folder, {}) as accelerator:
-        return losses(found, read_sets(found), load_denoising(found, accelerator), folder)
+        return losses(found, read_sets(found), load_denoising(found, accelerator), folder, quiet)
 
 
 def test_other_prompts_of_the_models_own_images_are_another_run(pictures, tmp_path):
@@ -478,3 +486,15 @@ def test_a_biased_set_shares_the_weight_of_a_reference_set_whose_teacher_stays(p
     assert (said["loss"].weight, said["biased"].weight) == pytest.approx((0.3, 0.3))
     gated = importance(pictures, tmp_path / "gated", "feedback={asked: gated, share: 0.4}")
     assert (gated["loss"].teacher.share, gated["loss"].weight) == (0.4, 0.5)
+
+
+def test_a_dry_run_counts_all_steps_and_images_and_draws_few(pictures, monkeypatch):
+    monkeypatch.setattr(cost_module, "DRAWN", 2)
+    plan = recipe(pictures, "probing={steps: 50, seeds: 2}", "steps=10", "own.each=30")
+    alone = recipe(pictures, "steps=10", "own.each=30")
+    assert cost_module._few(plan).model_dump(include={"each", "concepts"}) == {
+        "each": 1,
+        "concepts": ["judge"],
+    }
+    found, fewer = (cost_module.cost(x) for x in (plan, alone))
+    assert found.drawing > 0 and found.seconds > 5 * (fewer.seconds - fewer.drawing)

@@ -16,9 +16,7 @@ from evenhand.training.checkpoints import save_state, step_generator
 from evenhand.training.examples import Examples
 from evenhand.training.optimizer import Optimizer
 from evenhand.training.processes import same_everywhere
-from evenhand.training.run_directory import cut_log, log_line
-
-Report = Callable[[int, dict[str, float]], None]  # (steps done, numbers of the step)
+from evenhand.training.run_directory import Progress, cut_log, log_line
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ def denoise(
     folder: pathlib.Path,
     *,
     accelerator: Any,
-    report: Report,
+    report: Progress,
     probing: Probing | None = None,
     save: Callable[[int], None] | None = None,
 ) -> Optimizer:

@@ -19,10 +19,10 @@ from evenhand.diffusion.trainable import Trainable, attach, started_from
 from evenhand.recipes.denoising import DenoisingTraining
 from evenhand.recipes.lora import Weights
 from evenhand.recipes.model import load_model
-from evenhand.training.denoise import Probing, Report, denoise
+from evenhand.training.denoise import Probing, denoise
 from evenhand.training.examples import Examples, of_the_model
 from evenhand.training.processes import training
-from evenhand.training.run_directory import machine, versions
+from evenhand.training.run_directory import Progress, machine, versions
 
 Recipe = TypeVar("Recipe", bound=DenoisingTraining)
 Terms = Callable[[Denoising, pathlib.Path], dict[str, Examples]]  # of the model and a cache
@@ -39,7 +39,7 @@ def train_on(
     *,
     settings: dict[str, Any],
     name: str,
-    progress: Report | None,
+    progress: Progress | None,
     first: First | None = None,
 ) -> pathlib.Path:
     """Trains one adapter, or the weights, on terms of the denoising loss and writes the result.
@@ -51,7 +51,8 @@ def train_on(
             preservation are added. The captions of the first term get reference images.
         settings: what the run's folder keeps.
         name: of the recipe, for `adapter.json`.
-        progress: called after every step, and with (0, `{"drawn": n}`) while the prior is drawn.
+        progress: called after every step, and with (0, `{"drawn": n}`) while the model draws images
+            of its own.
         first: says what the first steps train; everything when None.
 
     Returns:
@@ -62,10 +63,7 @@ def train_on(
         denoising = load_denoising(recipe, accelerator)
         cache = folder if accelerator.is_main_process else folder / f"{accelerator.process_index}"
         terms = terms_of(denoising, cache)
-        if recipe.prior:
-            terms["prior"] = of_the_model(
-                recipe.prior, denoising, cache, recipe.seed, lambda n: tell(0, {"drawn": n})
-            )
+        terms |= of_the_model(recipe, denoising, cache, tell)
         trainable = attach_trained(recipe, denoising)
 
         def save(where: pathlib.Path) -> None:

@@ -1,7 +1,7 @@
 """What a diffusion model is trained on: images as latents, with captions."""
 
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,11 @@ from evenhand.diffusion.latents import encode
 from evenhand.diffusion.sampling import draw
 from evenhand.images.labelled import readable
 from evenhand.images.tensors import in_batches
-from evenhand.recipes.denoising import Prior
+from evenhand.recipes.denoising import DenoisingTraining
 from evenhand.training.pictures import Pictures
+from evenhand.training.run_directory import Progress
+
+AT_ONCE = 8  # images that are drawn or encoded together; fewer where a recipe trains fewer at once
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,9 @@ class Examples:
         return len(self.captions)
 
 
-def examples_of(pictures: Pictures, denoising: Denoising, file: pathlib.Path) -> Examples:
+def examples_of(
+    pictures: Pictures, denoising: Denoising, file: pathlib.Path, at_once: int
+) -> Examples:
     """The images that can be read, encoded once and kept in a file.
 
     Each is resized until it covers the size that the model draws, and cut to its middle. Images
@@ -76,12 +81,12 @@ def examples_of(pictures: Pictures, denoising: Denoising, file: pathlib.Path) ->
     Raises:
         UserError: no image can be read.
     """
-    found, kept = encoded(pictures, denoising, file)
+    found, kept = encoded(pictures, denoising, file, at_once)
     return Examples(found, [pictures.captions[i] for i in kept])
 
 
 def encoded(
-    pictures: Pictures, denoising: Denoising, file: pathlib.Path
+    pictures: Pictures, denoising: Denoising, file: pathlib.Path, at_once: int
 ) -> tuple[Tensor, list[int]]:
     """Latents `[M, V, *shape]` of the images that can be read, and their numbers.
 
@@ -92,7 +97,7 @@ def encoded(
     pixels = readable(pictures.rows, path, side=2 * max(denoising.size))
 
     def batches() -> Iterator[tuple[list[int], Tensor]]:
-        for indices, images in in_batches(pixels, 8):
+        for indices, images in in_batches(pixels, min(AT_ONCE, at_once)):
             yield indices, _cut(images, *denoising.size)
 
     found, kept = _encoded(file, [pictures.files, flip], denoising, batches(), flip)
@@ -102,35 +107,42 @@ def encoded(
 
 
 def of_the_model(
-    prior: Prior,
-    denoising: Denoising,
-    folder: pathlib.Path,
-    seed: int,
-    tell: Callable[[int], None] = lambda images: None,
-) -> Examples:
-    """Images that the model itself draws of prompts, encoded once and kept in the run's folder.
+    recipe: DenoisingTraining, denoising: Denoising, folder: pathlib.Path, tell: Progress
+) -> dict[str, Examples]:
+    """The term of prior preservation, if a recipe has one: images that the model itself draws.
 
     Args:
-        prior: what is drawn.
+        recipe: whose `prior` says what is drawn.
         denoising: the model.
-        folder: of the run.
-        seed: of the images.
-        tell: called before the first image and after each batch, with the number drawn.
+        folder: of the run, in which the images are kept.
+        tell: as of `drawn`.
     """
+    if (prior := recipe.prior) is None:
+        return {}
     prompts = [prior.prompts[i % len(prior.prompts)] for i in range(prior.images)]
-    found = drawn(prompts, denoising, folder / "prior.safetensors", "prior", seed, tell)
-    return Examples(found, prompts, prior.weight)
+    found = drawn(prompts, recipe, denoising, folder / "prior.safetensors", "prior", tell)
+    return {"prior": Examples(found, prompts, prior.weight)}
 
 
 def drawn(
     prompts: list[str],
+    recipe: DenoisingTraining,
     denoising: Denoising,
     file: pathlib.Path,
     purpose: str,
-    seed: int,
-    tell: Callable[[int], None] = lambda images: None,
+    tell: Progress,
 ) -> Tensor:
-    """Latents `[M, 1, *shape]` of images that the model draws of M prompts, kept in a file."""
+    """Latents `[M, 1, *shape]` of images that the model draws of M prompts, kept in a file.
+
+    Args:
+        prompts: M texts.
+        recipe: whose seed decides the noise.
+        denoising: the model.
+        file: in which they are kept.
+        purpose: by which images of the same prompts and seed differ.
+        tell: called with (0, `{"drawn": n}`) before the first image and after each batch.
+    """
+    seed, at_once = recipe.seed, min(AT_ONCE, recipe.at_once)
     rows = [
         (Prompt(text, text, purpose, "train"), image_seed(purpose, seed, text, i))
         for i, text in enumerate(prompts)
@@ -138,11 +150,11 @@ def drawn(
 
     def batches() -> Iterator[tuple[list[int], Tensor]]:
         done = 0
-        tell(done)
-        for batch, images in draw(denoising.diffusion, rows, at_once=8):
+        tell(0, {"drawn": done})
+        for batch, images in draw(denoising.diffusion, rows, at_once=at_once):
             yield list(range(done, done + len(batch))), images
             done += len(batch)
-            tell(done)
+            tell(0, {"drawn": done})
 
     what = [prompts, seed, denoising.diffusion.settings.model_dump(mode="json")]
     return _encoded(file, what, denoising, batches(), flip=False)[0]

@@ -10,7 +10,6 @@ are kept for a pool of seeds. Several processes share the images of a step.
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,7 @@ from evenhand.recipes.dft import Dft
 from evenhand.training.checkpoints import save_state
 from evenhand.training.optimizer import CAUSE, Optimizer
 from evenhand.training.processes import same_everywhere, training
-from evenhand.training.run_directory import cut_log, log_line, machine
+from evenhand.training.run_directory import Progress, cut_log, log_line, machine
 
 CUTS = (
     "gradient.batch",
@@ -42,7 +41,6 @@ CUTS = (
     "checkpoint_every",
     "save_every",
 )  # only cut the work up
-Progress = Callable[[int, dict[str, float]], None]  # (steps done, numbers of the step)
 
 
 def finetune(

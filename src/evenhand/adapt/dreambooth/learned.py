@@ -50,10 +50,15 @@ def parts_of(
 
 
 def encoded_parts(
-    pictures: Pictures, parts: list[Part], denoising: Denoising, cache: pathlib.Path
+    recipe: Dreambooth,
+    pictures: Pictures,
+    parts: list[Part],
+    denoising: Denoising,
+    cache: pathlib.Path,
 ) -> tuple[list[Part], dict[int, torch.Tensor]]:
     """The parts without images that cannot be read, and the latents of each row."""
-    latents, kept = encoded(pictures, denoising, cache / "images.safetensors")
+    file = cache / "images.safetensors"
+    latents, kept = encoded(pictures, denoising, file, recipe.at_once)
     of = dict(zip(kept, latents, strict=True))
     return [Part(p.name, p.group, p.cluster, [i for i in p.rows if i in of]) for p in parts], of
 

@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -36,9 +35,7 @@ from evenhand.training.denoised import (
 from evenhand.training.examples import Examples, of_the_model
 from evenhand.training.pictures import Pictures, captions_of
 from evenhand.training.processes import training
-from evenhand.training.run_directory import versions
-
-Progress = Callable[[int, dict[str, float]], None]
+from evenhand.training.run_directory import Progress, versions
 
 
 def train_dreambooth(
@@ -85,15 +82,10 @@ def train_dreambooth(
         cache = folder if accelerator.is_main_process else folder / f"{accelerator.process_index}"
         parts = parts_of(recipe, found, folder, accelerator)
         denoising = load_denoising(recipe, accelerator)
-        parts, latents = encoded_parts(pictures, parts, denoising, cache)
+        parts, latents = encoded_parts(recipe, pictures, parts, denoising, cache)
         tokens = tokens_of(recipe, parts, denoising)
         learned = learned_by(recipe, found, parts, latents, tokens)
-        prior: dict[str, Examples] = {}
-        if recipe.prior:
-            drawn = of_the_model(
-                recipe.prior, denoising, cache, recipe.seed, lambda n: tell(0, {"drawn": n})
-            )
-            prior = {"prior": drawn}
+        prior = of_the_model(recipe, denoising, cache, tell)
         _train(recipe, name, folder, denoising, learned, prior, tokens, accelerator, tell)
         if accelerator.is_main_process:
             _write_set(recipe, name, folder / "adapter", denoising, parts, tokens)

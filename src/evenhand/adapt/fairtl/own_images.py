@@ -16,7 +16,8 @@ from evenhand.judges.registry import load_judge
 from evenhand.recipes.fairtl import FairTl
 from evenhand.recipes.judge import JudgeConfig, find_judge
 from evenhand.training.checkpoints import step_generator
-from evenhand.training.examples import Examples, Teacher, drawn
+from evenhand.training.examples import AT_ONCE, Examples, Teacher, drawn
+from evenhand.training.run_directory import Progress
 
 ASKED = 48  # images of which it is asked whether the model follows the words
 
@@ -62,8 +63,22 @@ class Own:
         return Examples(self.latents[places], texts, weight, teacher, batch=batch, dropout=0.0)
 
 
-def own_images(recipe: FairTl, denoising: Denoising, folder: pathlib.Path) -> Own:
+def own_images(recipe: FairTl, denoising: Denoising, folder: pathlib.Path, tell: Progress) -> Own:
     """Draws the images of a recipe, once; they are kept in the folder.
+
+    Raises:
+        UserError: as `own_prompts`.
+    """
+    assert recipe.own is not None
+    prompts = own_prompts(recipe)
+    texts, file = [p.text for p in prompts], folder / "own.safetensors"
+    latents = drawn(texts, recipe, denoising, file, "own", tell)
+    neutral = _neutral(load_prompts(recipe.own.prompts), recipe.own.split, prompts)
+    return Own(latents, prompts, neutral)
+
+
+def own_prompts(recipe: FairTl) -> list[Prompt]:
+    """The prompts of the model's own images, one an image.
 
     Raises:
         UserError: the prompt set lacks a concept, or a wording of a class.
@@ -84,11 +99,7 @@ def own_images(recipe: FairTl, denoising: Denoising, folder: pathlib.Path) -> Ow
         if concept not in {p.concept for p in prompts}:
             raise unknown("concept", concept, found.concepts[wanted.split], where="own.concepts")
     prompts = [p for p in prompts if not wanted.concepts or p.concept in wanted.concepts]
-    prompts = [p for p in prompts for _ in range(wanted.each)]
-    latents = drawn(
-        [p.text for p in prompts], denoising, folder / "own.safetensors", "own", recipe.seed
-    )
-    return Own(latents, prompts, _neutral(found, wanted.split, prompts))
+    return [p for p in prompts for _ in range(wanted.each)]
 
 
 def _neutral(found: PromptSet, split: str, prompts: list[Prompt]) -> list[str]:
@@ -99,9 +110,7 @@ def _neutral(found: PromptSet, split: str, prompts: list[Prompt]) -> list[str]:
     return [texts[p.concept][i % len(texts[p.concept])] for i, p in enumerate(prompts)]
 
 
-def refuse_if_words_ignored(
-    own: Own, name: str, denoising: Denoising, seed: int, judge: str | None
-) -> float:
+def refuse_if_words_ignored(own: Own, name: str, denoising: Denoising, recipe: FairTl) -> float:
     """Finds out whether the model follows the words of an attribute's classes.
 
     A judge that knows the attribute says whether images drawn of "a woman pilot" show one. Without
@@ -117,12 +126,13 @@ def refuse_if_words_ignored(
     """
     places = some_of_each(own.prompts, name, ASKED)
     classes = {own.prompts[i].states[name] for i in places}
-    config = find_judge(judge) if judge else None
+    config = find_judge(recipe.judge) if recipe.judge else None
     if config and name in config.known and classes <= set(config.known[name].classes):
-        right, chance = _seen(own, name, places, denoising, config), 1 / len(classes)
+        right = _seen(own, name, places, denoising, config, recipe.at_once)
+        chance = 1 / len(classes)
         found = f"{right:.2f} show, as the judge perceives them, what they were drawn of"
     else:
-        right, chance = _fitting(own, name, places, denoising, seed)
+        right, chance = _fitting(own, name, places, denoising, recipe.seed)
         found = f"{right:.2f} fit the prompt best that they were drawn of"
     if right < (1 + chance) / 2:
         raise UserError(
@@ -147,7 +157,12 @@ def some_of_each(prompts: list[Prompt], name: str, n: int) -> list[int]:
 
 
 def _seen(
-    own: Own, name: str, places: list[int], denoising: Denoising, config: JudgeConfig
+    own: Own,
+    name: str,
+    places: list[int],
+    denoising: Denoising,
+    config: JudgeConfig,
+    at_once: int,
 ) -> float:
     """Share of new images of some of the prompts that show the class that they say.
 
@@ -160,7 +175,7 @@ def _seen(
     judge = load_judge(config, device=diffusion.device)
     rows = [(own.prompts[i], image_seed("deaf", 0, own.prompts[i].text, i)) for i in places]
     right: list[bool] = []
-    for batch, images in draw(diffusion, rows, at_once=8):
+    for batch, images in draw(diffusion, rows, at_once=min(AT_ONCE, at_once)):
         wanted = [judge.classes(name).index(prompt.states[name]) for prompt, _ in batch]
         right += shown(answers(judge, images), name, wanted)
     if not right:

@@ -40,7 +40,7 @@ def reference_set(
     refuse_telling(recipe, pictures)
     kept, twice = _once(pictures)
     chosen = pictures.select(kept)
-    found = examples_of(chosen, denoising, folder / "images.safetensors")
+    found = examples_of(chosen, denoising, folder / "images.safetensors", recipe.at_once)
     if len(found) < recipe.batch:
         raise UserError(
             f"{pictures.wanted.path}: holds {len(found)} different images that can be read, fewer "

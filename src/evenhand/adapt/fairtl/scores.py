@@ -19,11 +19,12 @@ from evenhand.core.files import digest_of, write_json, write_text
 from evenhand.core.schema import read_json
 from evenhand.diffusion.denoising import Denoising
 from evenhand.diffusion.trainable import Trainable
-from evenhand.recipes.fairtl import FairTl
+from evenhand.recipes.fairtl import FairTl, LinearProbing
 from evenhand.recipes.lora import Lora
 from evenhand.training.denoise import Probing, denoise
 from evenhand.training.examples import Examples, drawn
 from evenhand.training.processes import same_everywhere
+from evenhand.training.run_directory import Progress
 
 MOST = 200  # images of each of the two sets
 STABLE = 0.7  # least mean rank correlation of two seeds' scores
@@ -38,6 +39,7 @@ def probing(
     folder: pathlib.Path,
     cache: pathlib.Path,
     accelerator: Any,
+    tell: Progress,
 ) -> Probing:
     """The first steps of a training, which train the layers with the highest scores alone.
 
@@ -52,6 +54,7 @@ def probing(
         folder: of the run, beside which the scores are kept.
         cache: of this process, for the short trainings.
         accelerator: of the processes that train together.
+        tell: called with (0, `{"drawn": n}`) and (0, `{"probed": n, "of": m}`), images and steps.
 
     Raises:
         UserError: a file of scores that is of another model, of other layers or of another
@@ -69,7 +72,9 @@ def probing(
     given = recipe.probing.scores
     path = pathlib.Path(given) if given else folder.parent / "scores" / f"{key}.json"
     if not same_everywhere(accelerator, path).is_file():
-        scores = _measured(recipe, reference, denoising, trainable, cache / "scores", accelerator)
+        scores = _measured(
+            recipe, reference, denoising, trainable, cache / "scores", accelerator, tell
+        )
         if accelerator.is_main_process:
             _write(path, key, scores, recipe)
         accelerator.wait_for_everyone()
@@ -91,6 +96,11 @@ def probing(
     return Probing(max(1, round(recipe.probing.share * recipe.steps)), names)
 
 
+def steps_of(wanted: LinearProbing) -> int:
+    """Steps of all the short trainings: two for each seed."""
+    return 2 * wanted.seeds * wanted.steps
+
+
 def _measured(
     recipe: FairTl,
     reference: Examples,
@@ -98,19 +108,21 @@ def _measured(
     trainable: Trainable,
     folder: pathlib.Path,
     accelerator: Any,
+    tell: Progress,
 ) -> dict[str, list[float]]:
     """Scores of every layer, one for each seed."""
     assert recipe.probing is not None
     some = torch.linspace(0, len(reference) - 1, min(MOST, len(reference))).long().tolist()
     captions = [reference.captions[i] for i in some]
     with trainable.frozen():
-        own = drawn(captions, denoising, folder / "own.safetensors", "scores", recipe.seed)
+        own = drawn(captions, recipe, denoising, folder / "own.safetensors", "scores", tell)
     sets = {
         "reference": Examples(reference.latents[some], captions),
         "own": Examples(own, captions),
     }
     before = [p.detach().clone() for p in trainable.parameters]
     found: dict[str, list[float]] = {}
+    done, total = 0, steps_of(recipe.probing)
     for seed in range(recipe.seed, recipe.seed + recipe.probing.seeds):
         steps = {"steps": recipe.probing.steps, "checkpoint_every": recipe.probing.steps}
         short = recipe.model_copy(update={**steps, "seed": seed})
@@ -125,8 +137,9 @@ def _measured(
                 short,
                 where,
                 accelerator=accelerator,
-                report=lambda *_: None,
+                report=lambda step, _, done=done: tell(0, {"probed": done + step, "of": total}),
             )
+            done += recipe.probing.steps
             moved[name] = _moved(trainable, denoising, before)
             with torch.no_grad():
                 for parameter, value in zip(trainable.parameters, before, strict=True):

@@ -13,7 +13,6 @@ set in which an attribute is balanced; no label of it is used. Carried over to d
 
 import os
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
 from evenhand.adapt.fairtl.own_images import own_images, refuse_if_words_ignored
@@ -29,6 +28,7 @@ from evenhand.training.denoise import Probing
 from evenhand.training.denoised import resolved, settings_of, train_on
 from evenhand.training.examples import Examples, Teacher
 from evenhand.training.pictures import Pictures, read_pictures
+from evenhand.training.run_directory import Progress
 
 
 def train_fairtl(
@@ -36,7 +36,7 @@ def train_fairtl(
     folder: str | os.PathLike,
     *,
     name: str = "",
-    progress: Callable[[int, dict[str, float]], None] | None = None,
+    progress: Progress | None = None,
 ) -> pathlib.Path:
     """Adapts a model to a small balanced reference set and writes the result.
 
@@ -45,7 +45,8 @@ def train_fairtl(
         folder: run directory; a run of the same recipe in it is continued from its last checkpoint.
             `reference.json` says what the reference set holds.
         name: of the recipe, for `adapter.json`.
-        progress: called after every step with (steps done, losses and gradient norm).
+        progress: called after every step with (steps done, losses and gradient norm), and before as
+            `evenhand.adapt.train` says.
 
     Returns:
         folder of the adapter, `folder/adapter`, or of the model, `folder/model`.
@@ -55,7 +56,7 @@ def train_fairtl(
             that it is asked for, and as the denoising trainer says.
     """
     folder, recipe = pathlib.Path(folder), resolved(recipe)
-    sets = read_sets(recipe)
+    sets, tell = read_sets(recipe), progress or (lambda *_: None)
 
     def first(
         terms: dict[str, Examples],
@@ -64,12 +65,13 @@ def train_fairtl(
         cache: pathlib.Path,
         accelerator: Any,
     ) -> Probing:
-        return probing(recipe, terms["loss"], denoising, trainable, folder, cache, accelerator)
+        reference, places = terms["loss"], (folder, cache)
+        return probing(recipe, reference, denoising, trainable, *places, accelerator, tell)
 
     return train_on(
         recipe,
         folder,
-        lambda denoising, cache: losses(recipe, sets, denoising, cache),
+        lambda denoising, cache: losses(recipe, sets, denoising, cache, tell),
         settings=_settings(recipe, sets),
         name=name,
         progress=progress,
@@ -86,7 +88,11 @@ def read_sets(recipe: FairTl) -> dict[str, Pictures]:
 
 
 def losses(
-    recipe: FairTl, sets: dict[str, Pictures], denoising: Denoising, folder: pathlib.Path
+    recipe: FairTl,
+    sets: dict[str, Pictures],
+    denoising: Denoising,
+    folder: pathlib.Path,
+    tell: Progress,
 ) -> dict[str, Examples]:
     """The terms of the loss, by name; a batch of each is drawn a step.
 
@@ -101,10 +107,10 @@ def losses(
             large = sets["importance"]
             terms |= weighted(recipe, terms["loss"], pictures, large, denoising, folder)
     if recipe.own and (recipe.said or recipe.keep):
-        own = own_images(recipe, denoising, folder)
+        own = own_images(recipe, denoising, folder, tell)
         if feedback and recipe.said:
             (attribute,) = recipe.target.attributes
-            refuse_if_words_ignored(own, attribute, denoising, recipe.seed, recipe.judge)
+            refuse_if_words_ignored(own, attribute, denoising, recipe)
             terms["said"] = own.said(recipe.target.by_class, feedback.share)
         if recipe.keep:
             names = recipe.keep.attributes or recipe.target.attributes

@@ -46,7 +46,7 @@ def weighted(
     Raises:
         UserError: images or features that cannot be had.
     """
-    biased = examples_of(large, denoising, folder / "biased.safetensors")
+    biased = examples_of(large, denoising, folder / "biased.safetensors", recipe.at_once)
     embed = _features(recipe, denoising)
     ours, theirs = (_embedded(x, embed) for x in (pictures, large))
     ratios = density_ratios(ours, theirs)

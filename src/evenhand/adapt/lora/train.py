@@ -2,12 +2,12 @@
 
 import os
 import pathlib
-from collections.abc import Callable
 
 from evenhand.recipes.denoising import LoraTraining
 from evenhand.training.denoised import resolved, settings_of, train_on
 from evenhand.training.examples import examples_of
 from evenhand.training.pictures import read_pictures
+from evenhand.training.run_directory import Progress
 
 
 def train_lora(
@@ -15,7 +15,7 @@ def train_lora(
     folder: str | os.PathLike,
     *,
     name: str = "",
-    progress: Callable[[int, dict[str, float]], None] | None = None,
+    progress: Progress | None = None,
 ) -> pathlib.Path:
     """Trains LoRA, or all weights, on images with captions and writes the result.
 
@@ -45,7 +45,7 @@ def train_lora(
         recipe,
         folder,
         lambda denoising, cache: {
-            "loss": examples_of(pictures, denoising, cache / "images.safetensors")
+            "loss": examples_of(pictures, denoising, cache / "images.safetensors", recipe.at_once)
         },
         settings=settings,
         name=name,
