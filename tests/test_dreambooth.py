@@ -225,6 +225,14 @@ def test_another_runs_folder_and_other_images_are_refused(pictures, clustered, t
         train(recipe(copied, "per=group", "steps=2"), run)
 
 
+def test_the_tensorboard_log_counts_the_steps_of_all_adapters(clustered):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    log = EventAccumulator(str(clustered[0] / "tensorboard")).Reload()
+    assert [x.step for x in log.Scalars("loss")] == [0, 1, 2, 3]
+
+
 def test_the_models_own_images_change_the_gradient(pictures, tmp_path):
     prior = "prior={prompts: [a portrait of a person], images: 2}"
     base = ["per=group", "groups=[]", "steps=1"]

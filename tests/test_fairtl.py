@@ -3,7 +3,9 @@
 import contextlib
 import json
 import re
+import shutil
 import types
+from collections import Counter
 
 import datasets
 import numpy as np
@@ -23,7 +25,7 @@ from evenhand.adapt.fairtl.own_images import (
     shown,
     some_of_each,
 )
-from evenhand.adapt.fairtl.reference import refuse_telling
+from evenhand.adapt.fairtl.reference import _shares, refuse_telling
 from evenhand.adapt.fairtl.scores import _moved, probing
 from evenhand.adapt.fairtl.train import losses, on_reference, read_sets
 from evenhand.adapt.fairtl.weighting import density_ratios
@@ -348,6 +350,16 @@ def test_images_that_stand_twice_are_named_and_count_once(tmp_path):
     assert (found["images"], found["twice"]) == (15, 1)
 
 
+def test_captions_that_are_skewed_are_counted_among_those_of_their_attribute():
+    target = recipe("x").target
+    even, odd = Counter({"woman": 20, "man": 20}), Counter({"woman": 40})
+    captions = {("gender", "a"): odd, ("gender", "b"): Counter({"man": 40})}
+    captions |= {("gender", "c"): even, **{("tone", str(i)): even for i in range(40)}}
+    with pytest.warns(UserWarning, match="skewed in the images of 2 captions, such as 'a'"):
+        found = _shares("gender", even, target, captions)
+    assert found["skewed_captions"] == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     ("caption", "message"),
     [
@@ -418,6 +430,10 @@ def test_a_model_that_does_not_follow_the_words_is_refused_and_told_of_the_gate(
         (["target={shares: {gender: {woman: 0.7, man: 0.5}}}"], "sums to 1.2"),
         (["weights={}"], "a recipe trains lora or weights, not both"),
         (["judge=emoji-trainerx"], "emoji-trainerx"),
+        (
+            ["importance={images: {path: x}, features: {kind: classifier}}"],
+            "kind classifier are a judge's",
+        ),
     ],
 )
 def test_what_goes_wrong_is_one_line(pictures, tmp_path, more, message):
@@ -462,8 +478,14 @@ def test_a_reference_set_of_neutral_prompts_is_refused(tmp_path):
 
 
 def importance(pictures, folder, *more):
-    """The terms of a training that also takes a biased set, told apart by its pixels."""
-    given = f"importance={{images: {{path: {pictures}}}, features: {{kind: pixels}}}}"
+    """The terms of a training that also takes a biased set, told apart by its pixels.
+
+    One of its images is of another size than the others.
+    """
+    biased = folder.with_name(f"{folder.name}-biased")
+    shutil.copytree(pictures, biased)
+    Image.open(biased / "000.png").resize((80, 96)).save(biased / "000.png")
+    given = f"importance={{images: {{path: {biased}}}, features: {{kind: pixels}}}}"
     found = recipe(pictures, given, "keep=null", *more)
     with training(folder, {}) as accelerator:
         return losses(found, read_sets(found), load_denoising(found, accelerator), folder, quiet)

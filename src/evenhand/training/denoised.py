@@ -21,7 +21,7 @@ from evenhand.recipes.lora import Weights
 from evenhand.recipes.model import load_model
 from evenhand.training.denoise import Probing, denoise
 from evenhand.training.examples import Examples, of_the_model
-from evenhand.training.processes import training
+from evenhand.training.processes import logged, training
 from evenhand.training.run_directory import Progress, machine, versions
 
 Recipe = TypeVar("Recipe", bound=DenoisingTraining)
@@ -77,7 +77,7 @@ def train_on(
             recipe,
             folder,
             accelerator=accelerator,
-            report=tell,
+            report=logged(accelerator, tell),
             probing=first(terms, denoising, trainable, cache, accelerator) if first else None,
             save=lambda step: save(folder / f"{place.name}s" / f"step-{step}"),
         )

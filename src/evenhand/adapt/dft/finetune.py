@@ -31,7 +31,7 @@ from evenhand.diffusion.references import merge_lora, save_references
 from evenhand.recipes.dft import Dft
 from evenhand.training.checkpoints import save_state
 from evenhand.training.optimizer import CAUSE, Optimizer
-from evenhand.training.processes import same_everywhere, training
+from evenhand.training.processes import logged, same_everywhere, training
 from evenhand.training.run_directory import Progress, cut_log, log_line, machine
 
 CUTS = (
@@ -74,21 +74,10 @@ def finetune(
         "texts": {one_spelling(key): s.digest for key, s in found.sets.items()},
     }
     with training(folder, settings, free=CUTS) as accelerator:
-
-        def report(done: int, row: dict[str, float]) -> None:
-            accelerator.log(row, step=done - 1)
-            if progress:
-                progress(done, row)
-
         folders = [folder / f"seed-{one.seed}" for one in single] if recipe.runs > 1 else [folder]
         for i, (one, where) in enumerate(zip(plans, folders, strict=True)):
-            _run(
-                one,
-                where,
-                name,
-                accelerator,
-                lambda done, row, i=i: report(i * recipe.steps + done, row),
-            )
+            report = logged(accelerator, progress or (lambda *_: None), i * recipe.steps)
+            _run(one, where, name, accelerator, report)
         if accelerator.is_main_process and recipe.runs > 1:
             _save_average(found, folders, folder / "adapter", name)
     return folder / "adapter"

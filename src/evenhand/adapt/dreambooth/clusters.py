@@ -20,7 +20,7 @@ from evenhand.core.files import digest_of, write_json
 from evenhand.core.resources import one_spelling
 from evenhand.core.schema import read_json
 from evenhand.devices import default_device
-from evenhand.features.networks import load_features
+from evenhand.features.networks import load_features, thumbnails
 from evenhand.images.labelled import readable, values
 from evenhand.images.tensors import in_batches
 from evenhand.judges.registry import load_judge
@@ -30,7 +30,6 @@ from evenhand.recipes.model import load_model
 from evenhand.stats.clusters import Clustering, cluster
 
 FILE, PAGE, SCHEMA = "clusters.json", "clusters.html", 1
-THUMBNAIL = 16  # pixels of the side of images that are compared by their pixels
 
 
 def find_parts(recipe: Dreambooth, found: Groups, folder: pathlib.Path) -> list[Part]:
@@ -172,9 +171,9 @@ def _points(recipe: Dreambooth, found: Groups) -> tuple[NDArray, list[int], str]
             raise UserError("clusters.judge: name the classifier whose features are compared")
         judge = load_judge(find_judge(name), device=device)
         side, by = judge.side, f"{judge.name}@{judge.digest}"
-    features = judge.features if judge else _thumbnail
+    features = judge.features if judge else thumbnails
     if clusters.features.kind in ("clip", "dino"):
-        ((_, features),) = load_features([clusters.features], _thumbnail, device=device)
+        ((_, features),) = load_features([clusters.features], thumbnails, device=device)
         by = f"{by} {clusters.features.model or ''}".rstrip()
     rows: list[int] = []
     vectors: list[Tensor] = []
@@ -188,11 +187,6 @@ def _points(recipe: Dreambooth, found: Groups) -> tuple[NDArray, list[int], str]
     if not np.isfinite(points).all():
         raise UserError(f"clusters.features: {by} gives values that are not finite")
     return points, [rows[i] for i in order], by
-
-
-def _thumbnail(images: Tensor) -> Tensor:
-    small = F.interpolate(images, (THUMBNAIL, THUMBNAIL), mode="bilinear", antialias=True)
-    return small.flatten(1)
 
 
 def _parts(found: Groups, rows: list[tuple[int, int | None]]) -> list[Part]:

@@ -34,7 +34,7 @@ from evenhand.training.denoised import (
 )
 from evenhand.training.examples import Examples, of_the_model
 from evenhand.training.pictures import Pictures, captions_of
-from evenhand.training.processes import training
+from evenhand.training.processes import logged, training
 from evenhand.training.run_directory import Progress, versions
 
 
@@ -120,9 +120,6 @@ def _train(
         place = folder / "parts" / one.name
         place.mkdir(parents=True, exist_ok=True)
 
-        def report(done: int, row: dict[str, float], before: int = before) -> None:
-            tell(before + done, row)
-
         def save(where: pathlib.Path, one: Learned = one) -> None:
             save_trained(where, recipe, name, denoising, trainable, one.shown)
 
@@ -133,7 +130,7 @@ def _train(
             how.model_copy(update={"steps": one.steps}),
             place,
             accelerator=accelerator,
-            report=report,
+            report=logged(accelerator, tell, before),
             save=lambda step, place=place: save(place / "adapters" / f"step-{step}"),
         )
         before += one.steps

@@ -160,7 +160,8 @@ def _shares(
     wished, n = target.by_class.get(name, {}), sum(counted.values())
     found = {cls: wilson(counted[cls], n) for cls in dict.fromkeys([*wished, *counted])}
     off = _off(counted, wished)
-    collapsed = [c for (a, c), counts in by_caption.items() if a == name and _off(counts, wished)]
+    captions = {c: counts for (attribute, c), counts in by_caption.items() if attribute == name}
+    collapsed = [c for c, counts in captions.items() if _off(counts, wished)]
     if off:
         words = ", ".join(f"{cls} {found[cls]} (asked for: {wished[cls]:g})" for cls in off)
         warnings.warn(
@@ -168,7 +169,7 @@ def _shares(
             "will learn these shares",
             stacklevel=2,
         )
-    elif len(collapsed) > max(1, 0.1 * len(by_caption)):
+    elif len(collapsed) > max(1, 0.1 * len(captions)):
         warnings.warn(
             f"the reference set is balanced in {name} as a whole, and skewed in the images of "
             f"{len(collapsed)} captions, such as {collapsed[0]!r}; balance each caption",

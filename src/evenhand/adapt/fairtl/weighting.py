@@ -11,7 +11,7 @@ from torch import Tensor
 from evenhand.core.errors import UserError
 from evenhand.core.files import write_json
 from evenhand.diffusion.denoising import Denoising
-from evenhand.features.networks import load_features
+from evenhand.features.networks import load_features, thumbnails
 from evenhand.images.labelled import readable
 from evenhand.images.tensors import in_batches
 from evenhand.judges.registry import load_judge
@@ -95,10 +95,10 @@ def _features(recipe: FairTl, denoising: Denoising) -> Any:
     """The network in whose features the sets are told apart."""
     assert recipe.importance is not None
     device, judge = denoising.diffusion.device, recipe.importance.judge
-    if recipe.importance.features.kind == "classifier" and not judge:
-        raise UserError("importance.features: kind classifier needs importance.judge")
-    of_judge = load_judge(find_judge(judge), device=device).features if judge else (lambda x: x)
+    of_judge = load_judge(find_judge(judge), device=device).features if judge else thumbnails
     ((_, embed),) = load_features([recipe.importance.features], of_judge, device=device)
+    if recipe.importance.features.kind == "pixels":
+        embed = thumbnails  # images may be of several sizes
     return lambda images: embed(images.to(device)).flatten(1)
 
 
