@@ -43,9 +43,9 @@ from evenhand.recipes.generate import load_generate
 from evenhand.recipes.methods import load_training
 from evenhand.training.checkpoints import step_generator
 from evenhand.training.denoise import _target
-from evenhand.training.denoised import attach_trained, load_denoising
 from evenhand.training.examples import Examples
 from evenhand.training.processes import training
+from evenhand.training.train_on_images import attach_trained, load_denoising
 
 FEW = ["steps=3", *QUICK[1:], "own.each=1", "own.concepts=[judge, cook]"]
 NAMES = ["judge", "cook", "farmer", "mechanic"]

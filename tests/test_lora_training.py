@@ -37,9 +37,9 @@ from evenhand.recipes.methods import load_training
 from evenhand.recipes.model import load_model
 from evenhand.training.checkpoints import step_generator
 from evenhand.training.denoise import Probing, denoise
-from evenhand.training.denoised import attach_trained, load_denoising
 from evenhand.training.examples import Examples, Teacher, _cut
 from evenhand.training.processes import training
+from evenhand.training.train_on_images import attach_trained, load_denoising
 
 PEOPLE = ["a woman pilot", "a man pilot"]
 QUICK = ["steps=3", "batch=2", "at_once=1", "checkpoint_every=1", "num_inference_steps=4"]

@@ -109,6 +109,14 @@ class DenoisingTraining(Strict):
         """What is trained; LoRA on the denoiser's attention when the recipe says nothing."""
         return self.weights or self.lora or Lora(part="denoiser")
 
+    def refuse_prior_of(self, images: Captioned) -> None:
+        """Raises ValueError where prior preservation has the prompt that the images have."""
+        if self.prior and set(self.prior.prompts) == {images.caption}:
+            raise ValueError(
+                "prior.prompts is the caption of the images: the model would be taught to draw "
+                "what it drew before and the images at once"
+            )
+
     @model_validator(mode="after")
     def _one_is_trained(self) -> "DenoisingTraining":
         if self.lora and self.weights:
@@ -127,9 +135,5 @@ class LoraTraining(DenoisingTraining):
 
     @model_validator(mode="after")
     def _check(self) -> "LoraTraining":
-        if self.prior and set(self.prior.prompts) == {self.images.caption}:
-            raise ValueError(
-                "prior.prompts is the caption of the images: the model would be taught to draw "
-                "what it drew before and the images at once"
-            )
+        self.refuse_prior_of(self.images)
         return self

@@ -29,7 +29,6 @@ from evenhand.diffusion.adapters import average_lora, save_adapter
 from evenhand.diffusion.pipeline import load_diffusion
 from evenhand.diffusion.references import merge_lora, save_references
 from evenhand.recipes.dft import Dft
-from evenhand.training.checkpoints import save_state
 from evenhand.training.optimizer import CAUSE, Optimizer
 from evenhand.training.processes import logged, same_everywhere, training
 from evenhand.training.run_directory import Progress, cut_log, log_line, machine
@@ -151,15 +150,7 @@ def _run(
         if accelerator.is_main_process:
             log_line(folder / "log.jsonl", {"step": step, **row, "perceived": perceived})
             if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
-                save_state(
-                    folder / "checkpoint.pt",
-                    {
-                        "step": step + 1,
-                        "classifier": classifier,
-                        "parameters": [p.detach() for p in stage.trainable.parameters],
-                        **optimizer.state(),
-                    },
-                )
+                optimizer.save(folder / "checkpoint.pt", step + 1, classifier)
             if recipe.save_every and (step + 1) % recipe.save_every == 0:
                 save(folder / "adapters" / f"step-{step + 1}")
             report(step + 1, row)

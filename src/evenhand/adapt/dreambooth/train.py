@@ -24,7 +24,12 @@ from evenhand.recipes.dreambooth import SLOT, Dreambooth
 from evenhand.recipes.model import load_model
 from evenhand.reports.set_card import write_set_card
 from evenhand.training.denoise import denoise
-from evenhand.training.denoised import (
+from evenhand.training.description import description
+from evenhand.training.examples import Examples, of_the_model
+from evenhand.training.pictures import Pictures, captions_of
+from evenhand.training.processes import logged, training
+from evenhand.training.run_directory import Progress
+from evenhand.training.train_on_images import (
     FREE,
     attach_trained,
     load_denoising,
@@ -32,10 +37,6 @@ from evenhand.training.denoised import (
     save_trained,
     settings_of,
 )
-from evenhand.training.examples import Examples, of_the_model
-from evenhand.training.pictures import Pictures, captions_of
-from evenhand.training.processes import logged, training
-from evenhand.training.run_directory import Progress, versions
 
 
 def train_dreambooth(
@@ -145,18 +146,8 @@ def _train(
                         tokens[part],
                         parameters,
                         [x for x in one.examples.captions if tokens[part] in x],
-                        _said(recipe, denoising, name),
+                        description(denoising.diffusion.source, name, recipe),
                     )
-
-
-def _said(recipe: Dreambooth, denoising: Denoising, name: str) -> dict[str, Any]:
-    """How adapters were made."""
-    return {
-        "base_model": denoising.diffusion.source,
-        "recipe": name,
-        "settings": recipe.model_dump(mode="json"),
-        "versions": versions(),
-    }
 
 
 def _write_set(
@@ -182,7 +173,7 @@ def _write_set(
     ]
     model = load_model(recipe.model)
     described = SetFile(
-        **_said(recipe, denoising, name),
+        **description(denoising.diffusion.source, name, recipe),
         base=Base(path=model.path, revision=model.revision, licence=model.licence),
         per=recipe.per,
         caption=recipe.images.caption,

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from evenhand.adapt.fairtl.score_table import plot, table
 from evenhand.core.errors import UserError
 from evenhand.core.files import digest_of, write_json, write_text
 from evenhand.core.schema import read_json
@@ -28,7 +29,6 @@ from evenhand.training.run_directory import Progress
 
 MOST = 200  # images of each of the two sets
 STABLE = 0.7  # least mean rank correlation of two seeds' scores
-SHOWN = 30  # layers in the table and the plot
 
 
 def probing(
@@ -66,10 +66,7 @@ def probing(
         raise UserError(
             "probing: one layer is trained, so none of several can come first; set probing=null"
         )
-    trained, measuring = recipe.trained, recipe.probing.model_dump(include={"steps", "seeds"})
-    what = trained.settings() if isinstance(trained, Lora) else trained.model_dump(mode="json")
-    key = digest_of([denoising.diffusion.source, what, recipe.target.attributes, measuring])
-    given = recipe.probing.scores
+    key, given = _key(recipe, recipe.probing, denoising), recipe.probing.scores
     path = pathlib.Path(given) if given else folder.parent / "scores" / f"{key}.json"
     if not same_everywhere(accelerator, path).is_file():
         scores = _measured(
@@ -94,6 +91,13 @@ def probing(
     chosen = _first(found["scores"], recipe.probing.layers)
     names = [name for layer in chosen for name in layers[layer]]
     return Probing(max(1, round(recipe.probing.share * recipe.steps)), names)
+
+
+def _key(recipe: FairTl, wanted: LinearProbing, denoising: Denoising) -> str:
+    """Digest of what scores are of: a model, what is trained of it, and the measurement."""
+    trained, measuring = recipe.trained, wanted.model_dump(include={"steps", "seeds"})
+    what = trained.settings() if isinstance(trained, Lora) else trained.model_dump(mode="json")
+    return digest_of([denoising.diffusion.source, what, recipe.target.attributes, measuring])
 
 
 def steps_of(wanted: LinearProbing) -> int:
@@ -217,47 +221,6 @@ def _write(path: pathlib.Path, key: str, scores: dict[str, list[float]], recipe:
         "scores": {layer: [round(x, 8) for x in scores[layer]] for layer in order},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path.with_suffix(".md"), _table(found))
-    _plot(path.with_suffix(".svg"), found)
+    write_text(path.with_suffix(".md"), table(found))
+    plot(path.with_suffix(".svg"), found)
     write_json(path, found)
-
-
-def _table(found: dict[str, Any]) -> str:
-    """The scores as a table in Markdown, the highest first."""
-    seeds = len(next(iter(found["scores"].values())))
-    lines = [
-        f"# Layers of {found['model']} that change for the reference set",
-        "",
-        "Relative change of a layer's weights in a training on the reference images, less that on "
-        "images of the model's own.",
-        f"Rank correlation between seeds {found['rank_correlation']:.2f}: the order is "
-        f"{'stable' if found['stable'] else 'unstable'}. Trained first: {len(found['first'])} of "
-        f"{len(found['scores'])} layers.",
-        "",
-        f"| layer | first | mean | {' | '.join(f'seed {i + 1}' for i in range(seeds))} |",
-        f"|---|---|---|{'---|' * seeds}",
-    ]
-    for layer, scores in list(found["scores"].items())[:SHOWN]:
-        numbers = " | ".join(f"{x:.4f}" for x in [statistics.mean(scores), *scores])
-        lines.append(f"| {layer} | {'yes' if layer in found['first'] else ''} | {numbers} |")
-    if len(found["scores"]) > SHOWN:
-        lines += ["", f"{len(found['scores']) - SHOWN} more layers stand in the JSON file."]
-    return "\n".join(lines) + "\n"
-
-
-def _plot(path: pathlib.Path, found: dict[str, Any]) -> None:
-    """Bars of the highest scores, a dot for each seed; those trained first are dark."""
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    rows = list(found["scores"].items())[:SHOWN][::-1]
-    figure = Figure(figsize=(8, 1 + 0.22 * len(rows)), layout="constrained")
-    FigureCanvasSVG(figure)
-    axes = figure.add_subplot()
-    colours = ["#0072B2" if layer in found["first"] else "#BBBBBB" for layer, _ in rows]
-    axes.barh([layer for layer, _ in rows], [statistics.mean(x) for _, x in rows], color=colours)
-    for place, (_, scores) in enumerate(rows):
-        axes.plot(scores, [place] * len(scores), ".", color="black", markersize=3)
-    axes.tick_params(axis="y", labelsize=6)
-    axes.set_xlabel("relative change on the reference set, less that on the model's own images")
-    figure.savefig(path)

@@ -25,10 +25,10 @@ from evenhand.diffusion.denoising import Denoising
 from evenhand.diffusion.trainable import Trainable
 from evenhand.recipes.fairtl import FairTl
 from evenhand.training.denoise import Probing
-from evenhand.training.denoised import resolved, settings_of, train_on
 from evenhand.training.examples import Examples, Teacher
 from evenhand.training.pictures import Pictures, read_pictures
 from evenhand.training.run_directory import Progress
+from evenhand.training.train_on_images import resolved, settings_of, train_on
 
 
 def train_fairtl(

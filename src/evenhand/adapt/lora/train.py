@@ -4,10 +4,10 @@ import os
 import pathlib
 
 from evenhand.recipes.denoising import LoraTraining
-from evenhand.training.denoised import resolved, settings_of, train_on
 from evenhand.training.examples import examples_of
 from evenhand.training.pictures import read_pictures
 from evenhand.training.run_directory import Progress
+from evenhand.training.train_on_images import resolved, settings_of, train_on
 
 
 def train_lora(

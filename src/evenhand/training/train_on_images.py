@@ -15,14 +15,15 @@ from evenhand.diffusion.adapters import save_adapter
 from evenhand.diffusion.denoising import Denoising
 from evenhand.diffusion.pipeline import load_diffusion
 from evenhand.diffusion.references import save_references
-from evenhand.diffusion.trainable import Trainable, attach, started_from
+from evenhand.diffusion.trainable import Trainable, attach
 from evenhand.recipes.denoising import DenoisingTraining
 from evenhand.recipes.lora import Weights
 from evenhand.recipes.model import load_model
 from evenhand.training.denoise import Probing, denoise
+from evenhand.training.description import description
 from evenhand.training.examples import Examples, of_the_model
 from evenhand.training.processes import logged, training
-from evenhand.training.run_directory import Progress, machine, versions
+from evenhand.training.run_directory import Progress, machine
 
 Recipe = TypeVar("Recipe", bound=DenoisingTraining)
 Terms = Callable[[Denoising, pathlib.Path], dict[str, Examples]]  # of the model and a cache
@@ -148,21 +149,15 @@ def save_trained(
         captions: such as it was trained on.
     """
     diffusion = denoising.diffusion
-    description = {
-        "base_model": diffusion.source,
-        "recipe": name,
-        "settings": recipe.model_dump(mode="json"),
-        "versions": versions(),
-        **started_from(recipe.trained),
-    }
+    described = description(diffusion.source, name, recipe)
     if not isinstance(recipe.trained, Weights):
-        save_adapter(folder, LORA, trainable.state(), description)
+        save_adapter(folder, LORA, trainable.state(), described)
         prompts = [Prompt(text, text, "captions", "train") for text in dict.fromkeys(captions)]
         save_references(folder, diffusion, prompts, recipe.seed, machine())
         return
     with whole(folder) as temporary:
         diffusion.pipe.save_pretrained(temporary)
-        write_json(temporary / "trained.json", description)
+        write_json(temporary / "trained.json", described)
     model = load_model(recipe.model).model_copy(update={"path": folder.name, "revision": None})
     text = yaml.safe_dump(model.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
     write_text(folder.with_suffix(".yaml"), text)
