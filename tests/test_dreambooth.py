@@ -266,6 +266,18 @@ def test_a_column_may_say_the_clusters(pictures, tmp_path):
     assert "typical" in (tmp_path / "clusters.html").read_text()
 
 
+def test_a_column_that_says_other_clusters_now_is_another_run(pictures, tmp_path):
+    shutil.copytree(pictures, tmp_path / "mine")
+    found = recipe(tmp_path / "mine", "clusters={column: style}", "per=shared", "steps=1")
+    train(found, tmp_path / "run")
+    file = tmp_path / "mine" / "metadata.jsonl"
+    rows = file.read_text(encoding="utf-8").splitlines()
+    rows[0] = rows[0].replace("plain", "negative")
+    file.write_text("\n".join(rows), encoding="utf-8")
+    with pytest.raises(UserError, match="other settings: pictures.clusters was"):
+        train(found, tmp_path / "run")
+
+
 def test_labels_that_begin_with_a_sign_give_names_that_a_set_takes(pictures, tmp_path):
     folder = tmp_path / "signs"
     folder.mkdir()
