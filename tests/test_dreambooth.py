@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from pipelines import FAMILIES
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from typer.testing import CliRunner
 
 from evenhand.adapt import train
@@ -138,7 +139,8 @@ def test_a_shared_adapter_and_its_tokens_load_in_plain_diffusers(shared):
     pipe.load_textual_inversion(
         str(adapter / member.name), weight_name=SOFT_TOKENS, token=member.token
     )
-    text = found.caption.format(token=member.token, gender="man", occupation="pilot", tone="light")
+    words = {"token": member.token, "gender": "man", "occupation": "pilot", "tone": "light"}
+    text = found.described.caption.format(**words)
     theirs = torch.as_tensor(drawn(pipe, text))
     ours = load_diffusion(load_model("emoji"), adapter=member.mix, device="cpu")
     assert ours.prefix == ""  # the prompt holds the token
@@ -221,8 +223,13 @@ def test_another_runs_folder_and_other_images_are_refused(pictures, clustered, t
     shutil.copytree(pictures, copied)
     train(recipe(copied, "per=group", "steps=2"), run)
     (copied / "0.png").write_bytes((copied / "5.png").read_bytes())
-    with pytest.raises(UserError, match="are others than when this training began"):
+    with pytest.raises(UserError, match="other settings: pictures.images was"):
         train(recipe(copied, "per=group", "steps=2"), run)
+
+
+def test_the_tensorboard_log_counts_the_steps_of_all_adapters(clustered):
+    log = EventAccumulator(str(clustered[0] / "tensorboard")).Reload()
+    assert [x.step for x in log.Scalars("loss")] == [0, 1, 2, 3]
 
 
 def test_the_models_own_images_change_the_gradient(pictures, tmp_path):
@@ -257,6 +264,31 @@ def test_a_column_may_say_the_clusters(pictures, tmp_path):
     parts = find_parts(found, find_groups(found), tmp_path)
     assert [len(p.rows) for p in parts] == [4] * 4
     assert "typical" in (tmp_path / "clusters.html").read_text()
+
+
+def test_a_column_that_says_other_clusters_now_is_another_run(pictures, tmp_path):
+    shutil.copytree(pictures, tmp_path / "mine")
+    found = recipe(tmp_path / "mine", "clusters={column: style}", "per=shared", "steps=1")
+    train(found, tmp_path / "run")
+    file = tmp_path / "mine" / "metadata.jsonl"
+    rows = file.read_text(encoding="utf-8").splitlines()
+    rows[0] = rows[0].replace("plain", "negative")
+    file.write_text("\n".join(rows), encoding="utf-8")
+    with pytest.raises(UserError, match="other settings: pictures.clusters was"):
+        train(found, tmp_path / "run")
+
+
+def test_labels_that_begin_with_a_sign_give_names_that_a_set_takes(pictures, tmp_path):
+    folder = tmp_path / "signs"
+    folder.mkdir()
+    rows = []
+    for i, label in enumerate(["-1", "1", "<20", "x\u00b2", "\u00b2"]):
+        shutil.copy(pictures / f"{i}.png", folder / f"{i}.png")
+        rows.append(json.dumps({"file_name": f"{i}.png", "age": label}))
+    (folder / "metadata.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    more = ["groups=[age]", "per=group", "images.caption='{token} {age}'", "steps=5"]
+    found = find_set(train(recipe(folder, *more), tmp_path / "run"))
+    assert [m.name for m in found.members] == ["1", "1-x", "20", "x-", "all"]
 
 
 @pytest.mark.parametrize("features", ["classifier", "pixels"])
@@ -308,6 +340,10 @@ def test_images_that_cannot_be_read_are_left_out(pictures, tmp_path):
         adapter = train(recipe(folder), tmp_path / "run")
     assert any("1 of 16 images could not be read" in str(w.message) for w in said)
     assert sum(m.size for m in find_set(adapter).members) == 15
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        alone = train(recipe(folder, "images.caption='{token}'"), tmp_path / "alone")
+    assert len(find_set(alone).members) == 4
 
 
 def test_what_tokenizers_make_of_a_token(emoji):
@@ -363,7 +399,7 @@ def test_a_dry_run_says_costs_and_shows_the_clusters(pictures, tmp_path):
     assert result.exit_code == 0, result.output
     assert "a step: 2 images, and as many of the model's own (40 in all)" in result.output
     assert "man/light 0: 4, man/light 1: 4, woman/dark 0: 4" in result.output
-    assert "to draw the images of prior preservation" in result.output
+    assert "to draw images of the model's own" in result.output
     assert [p.name for p in tmp_path.iterdir()] == ["mine-clusters.html"]
 
 

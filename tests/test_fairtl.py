@@ -3,7 +3,9 @@
 import contextlib
 import json
 import re
+import shutil
 import types
+from collections import Counter
 
 import datasets
 import numpy as np
@@ -14,29 +16,43 @@ from safetensors.torch import load_file
 from test_lora_training import QUICK
 from typer.testing import CliRunner
 
+from evenhand.adapt import cost as cost_module
 from evenhand.adapt import train
-from evenhand.adapt.fairtl.own_images import Own, own_images, refuse_deaf
-from evenhand.adapt.fairtl.scores import probing
-from evenhand.adapt.fairtl.train import losses, on_reference
+from evenhand.adapt.fairtl.own_images import (
+    Own,
+    own_images,
+    refuse_if_words_ignored,
+    shown,
+    some_of_each,
+)
+from evenhand.adapt.fairtl.reference import _shares, refuse_telling
+from evenhand.adapt.fairtl.scores import _moved, probing
+from evenhand.adapt.fairtl.train import losses, on_reference, read_sets
 from evenhand.adapt.fairtl.weighting import density_ratios
 from evenhand.cli import app
 from evenhand.core.adapters import LORA
 from evenhand.core.errors import UserError
 from evenhand.core.prompts import Prompt
+from evenhand.core.resources import find_yaml
 from evenhand.emoji.world import Scene, caption, draw, load_world
 from evenhand.generate.reference import reference
 from evenhand.images.tensors import to_uint8
+from evenhand.judges.base import Predictions
 from evenhand.recipes.fairtl import Feedback
 from evenhand.recipes.generate import load_generate
 from evenhand.recipes.methods import load_training
 from evenhand.training.checkpoints import step_generator
 from evenhand.training.denoise import _target
-from evenhand.training.denoised import attach_trained, load_denoising
 from evenhand.training.examples import Examples
 from evenhand.training.processes import training
+from evenhand.training.train_on_images import attach_trained, load_denoising
 
 FEW = ["steps=3", *QUICK[1:], "own.each=1", "own.concepts=[judge, cook]"]
 NAMES = ["judge", "cook", "farmer", "mechanic"]
+
+
+def quiet(*_):
+    """Progress that nobody looks at."""
 
 
 # What a form of feedback teaches, exactly: in one dimension the best prediction at a noise level is
@@ -184,7 +200,7 @@ def test_the_terms_of_the_loss_are_those_of_the_recipe(pictures, tmp_path):
     plus = "feedback={asked: said, share: 0.4}"
     found = recipe(pictures, plus, "keep={attributes: [gender, tone], batch: 3}")
     with training(tmp_path, {}) as accelerator:
-        terms = losses(found, load_denoising(found, accelerator), tmp_path)
+        terms = losses(found, read_sets(found), load_denoising(found, accelerator), tmp_path, quiet)
     assert terms.keys() == {"loss", "said", "keep"}
     assert (terms["loss"].weight, terms["said"].weight, terms["keep"].weight) == (0.6, 0.4, 1.0)
     said, keep = terms["said"], terms["keep"]
@@ -196,9 +212,14 @@ def test_the_terms_of_the_loss_are_those_of_the_recipe(pictures, tmp_path):
     assert (report["images"], report["captions"], report["judge"]) == (16, 4, None)
 
 
+@pytest.mark.filterwarnings("ignore:probing")  # of so few steps the order is what it happens to be
 def test_first_layers_are_trained_alone_then_all_and_scores_are_kept(pictures, tmp_path):
     probed = "probing={share: 0.5, layers: 0.2, steps: 2, seeds: 2}"
-    place = train(recipe(pictures, probed, "steps=2"), tmp_path / "run")
+    rows = []
+    found = recipe(pictures, probed, "steps=2")
+    place = train(found, tmp_path / "run", progress=lambda _, row: rows.append(row))
+    assert [row["probed"] for row in rows if "probed" in row] == list(range(1, 9))
+    assert [row["drawn"] for row in rows if "drawn" in row][:3] == [0, 1, 2]  # one at once
     (path,) = (tmp_path / "scores").glob("*.json")
     scores = json.loads(path.read_text(encoding="utf-8"))
     assert len(scores["scores"]) == 12 and len(scores["first"]) == 2
@@ -211,16 +232,57 @@ def test_first_layers_are_trained_alone_then_all_and_scores_are_kept(pictures, t
     alone = train(one, tmp_path / "other")
     moved = {k for k, v in load_file(alone / LORA).items() if "lora_B" in k and v.any()}
     assert len(moved) == 2 and path.stat().st_mtime_ns == before
+    more = recipe(pictures, "probing={share: 0.99, layers: 0.5, steps: 2, seeds: 2}", "steps=2")
+    moved = {k for k, v in load_file(train(more, tmp_path / "more") / LORA).items() if v.any()}
+    assert len([k for k in moved if "lora_B" in k]) == 6 and path.stat().st_mtime_ns == before
+    (tmp_path / "longer").mkdir()
+    given = "probing={share: 0.5, steps: 3, seeds: 2, scores: %s}"
+    with pytest.raises(UserError, match="other steps and seeds of probing"):
+        train(recipe(pictures, given % path, "steps=2"), tmp_path / "longer" / "run")
 
 
+def test_what_is_trained_of_one_layer_has_no_first(pictures, tmp_path):
+    one = "lora={part: denoiser, modules: [conv_in]}"
+    with pytest.raises(UserError, match="probing: one layer is trained"):
+        train(recipe(pictures, one, "probing={steps: 1, seeds: 2}"), tmp_path / "run")
+
+
+def test_the_model_is_asked_about_equally_many_images_of_each_class():
+    classes = ["woman"] * 6 + ["man"] * 42  # each sixth would be a man but for the first
+    prompts = [Prompt(c, "x", "x", "train", {"gender": c}) for c in classes]
+    prompts += [Prompt("dark", "x", "x", "train", {"tone": "dark"})]
+    assert some_of_each(prompts, "gender", 8) == [0, 1, 3, 4, 6, 16, 27, 37]
+    assert [classes[i] for i in some_of_each(prompts, "gender", 99)] == ["woman"] * 6 + ["man"] * 6
+
+
+def test_an_image_in_which_nothing_is_seen_counts_for_nothing():
+    logits = {"gender": torch.tensor([[2.0, 0.0], [2.0, 0.0], [0.0, 2.0]])}
+    found = Predictions(logits, torch.tensor([True, False, True]))
+    assert shown(found, "gender", [0, 1, 0]) == [True, False]
+
+
+def test_a_layer_that_stays_where_its_adapter_began_has_not_moved(pictures, tmp_path):
+    start = train(recipe(pictures, "lora.part=denoiser"), tmp_path / "start")
+    found = recipe(pictures, "lora.part=denoiser", f"lora.start={start}")
+    with training(tmp_path / "run", {}) as accelerator:
+        denoising = load_denoising(found, accelerator)
+        trainable = attach_trained(found, denoising)
+        before = [p.detach().clone() for p in trainable.parameters]
+        assert set(_moved(trainable, denoising, before).values()) == {0.0}
+        with torch.no_grad():
+            trainable.parameters[0].add_(1)
+        assert sum(x > 0 for x in _moved(trainable, denoising, before).values()) == 1
+
+
+@pytest.mark.filterwarnings("ignore:probing")
 def test_scores_leave_what_is_trained_as_it_was(pictures, tmp_path):
     found = recipe(pictures, "probing={steps: 1, seeds: 2}", "lora.part=denoiser")
     with training(tmp_path / "run", {}) as accelerator:
         denoising = load_denoising(found, accelerator)
-        terms = losses(found, denoising, tmp_path / "run")
+        terms = losses(found, read_sets(found), denoising, tmp_path / "run", quiet)
         trainable = attach_trained(found, denoising)
-        before = [p.detach().clone() for p in trainable.parameters]
-        probing(found, terms["loss"], denoising, trainable, *[tmp_path / "run"] * 2, accelerator)
+        before, places = [p.detach().clone() for p in trainable.parameters], [tmp_path / "run"] * 2
+        probing(found, terms["loss"], denoising, trainable, *places, accelerator, quiet)
         pairs = zip(before, trainable.parameters, strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
         other = recipe(
@@ -230,10 +292,8 @@ def test_scores_leave_what_is_trained_as_it_was(pictures, tmp_path):
         other = other.model_copy(
             update={"probing": other.probing.model_copy(update={"scores": str(path)})}
         )
-        with pytest.raises(UserError, match="of another model or of other layers"):
-            probing(
-                other, terms["loss"], denoising, trainable, *[tmp_path / "run"] * 2, accelerator
-            )
+        with pytest.raises(UserError, match="of another model, of other layers"):
+            probing(other, terms["loss"], denoising, trainable, *places, accelerator, quiet)
 
 
 def test_all_weights_and_words_alone(pictures, tmp_path):
@@ -284,38 +344,44 @@ def test_the_balance_is_reported_by_a_judge_and_a_skewed_set_is_said_aloud(tmp_p
 def test_images_that_stand_twice_are_named_and_count_once(tmp_path):
     folder = written(tmp_path / "set", 16)
     (folder / "005.png").write_bytes((folder / "002.png").read_bytes())
-    with pytest.warns(UserWarning, match=r"images of rows \d+ \(as \d+\) stand there before"):
+    with pytest.warns(UserWarning, match=r"1 images stand there twice, such as .*00[25].png"):
         train(recipe(folder, "steps=1"), tmp_path / "run")
     found = json.loads((tmp_path / "run" / "reference.json").read_text(encoding="utf-8"))
     assert (found["images"], found["twice"]) == (15, 1)
 
 
+def test_captions_that_are_skewed_are_counted_among_those_of_their_attribute():
+    target = recipe("x").target
+    even, odd = Counter({"woman": 20, "man": 20}), Counter({"woman": 40})
+    captions = {("gender", "a"): odd, ("gender", "b"): Counter({"man": 40})}
+    captions |= {("gender", "c"): even, **{("tone", str(i)): even for i in range(40)}}
+    with pytest.warns(UserWarning, match="skewed in the images of 2 captions, such as 'a'"):
+        found = _shares("gender", even, target, captions)
+    assert found["skewed_captions"] == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     ("caption", "message"),
     [
-        ("an emoji of a woman judge", r"row 3: .* holds 'woman', which tells gender \(woman\)"),
-        ("two men with dark skin", r"row 3: .* holds 'men', which tells gender \(man\)"),
-        ("a lady who judges", r"row 3: .* holds 'lady'"),
-        ("an emoji of a gender-neutral cook", r"row 3: .*gender-neutral"),
+        ("an emoji of a woman judge", r"003.png: .* holds 'woman', which tells gender \(woman\)"),
+        ("two men with dark skin", r"003.png: .* holds 'men', which tells gender \(man\)"),
+        ("a lady who judges", r"003.png: .* holds 'lady'"),
+        ("an emoji of a gender-neutral cook", r"003.png: .*gender-neutral"),
         (
             "an emoji of a pilot",
-            r"row 3: .* names 'pilot', a held-out concept of emoji-occupations",
+            r"003.png: .* names 'pilot', a held-out concept of emoji-occupations",
         ),
     ],
 )
 def test_captions_that_tell_a_class_or_a_held_out_concept_are_refused(caption, message, tmp_path):
-    captions = ["an emoji of a judge"] * 16
-    folder = written(tmp_path / "set", 16, captions)
-    rows = (folder / "metadata.jsonl").read_text(encoding="utf-8").split("\n")
-    found = recipe(folder, "words={gender: {woman: [lady], man: [gentleman]}}")
-    numbers = [json.loads(row) for row in rows]
-    from evenhand.adapt.fairtl.reference import refuse_telling
-
-    texts = [row["text"] for row in numbers]
-    refuse_telling(found, texts, "set")
-    texts[3] = caption
+    captions = ["an emoji of a judge"] * 5
+    words = "words={gender: {woman: [lady], man: [gentleman]}}"
+    good = recipe(written(tmp_path / "good", 5, captions), words)
+    refuse_telling(good, read_sets(good)["images"])
+    captions[3] = caption
+    found = recipe(written(tmp_path / "set", 5, captions), words)
     with pytest.raises(UserError, match=message):
-        refuse_telling(found, texts, "set")
+        refuse_telling(found, read_sets(found)["images"])
 
 
 @pytest.mark.parametrize(
@@ -335,14 +401,15 @@ def test_a_model_that_does_not_follow_the_words_is_refused_and_told_of_the_gate(
     }  # fmt: skip
     (tmp_path / "unknown.yaml").write_text(json.dumps(values), encoding="utf-8")
     changes = [f"own={{prompts: {tmp_path / 'unknown.yaml'}, each: 2}}", "feedback={asked: said}"]
+    changes += [f"judge={judge or 'null'}", "seed=1"]
     found = recipe("x", *changes, "own.each=2", "own.concepts=[]")
     with training(tmp_path / "run", {}) as accelerator:
         denoising = load_denoising(found, accelerator)
-        own = own_images(found, denoising, tmp_path / "run")
+        own = own_images(found, denoising, tmp_path / "run", quiet)
         with pytest.raises(UserError, match=r"follows the words of gender too badly.*asked=gated"):
-            refuse_deaf(own, "gender", denoising, 1, judge)
-        known = own_images(recipe("x"), denoising, tmp_path / "other")
-        assert refuse_deaf(known, "gender", denoising, 1, judge) > 0.7
+            refuse_if_words_ignored(own, "gender", denoising, found)
+        known = own_images(recipe("x"), denoising, tmp_path / "other", quiet)
+        assert refuse_if_words_ignored(known, "gender", denoising, found) > 0.7
 
 
 @pytest.mark.parametrize(
@@ -363,6 +430,10 @@ def test_a_model_that_does_not_follow_the_words_is_refused_and_told_of_the_gate(
         (["target={shares: {gender: {woman: 0.7, man: 0.5}}}"], "sums to 1.2"),
         (["weights={}"], "a recipe trains lora or weights, not both"),
         (["judge=emoji-trainerx"], "emoji-trainerx"),
+        (
+            ["importance={images: {path: x}, features: {kind: classifier}}"],
+            "kind classifier are a judge's",
+        ),
     ],
 )
 def test_what_goes_wrong_is_one_line(pictures, tmp_path, more, message):
@@ -404,3 +475,48 @@ def test_a_reference_set_is_drawn_captioned_without_classes_and_trained_on(tmp_p
 def test_a_reference_set_of_neutral_prompts_is_refused(tmp_path):
     with pytest.raises(UserError, match="cells_by: words"):
         reference(load_generate("emoji-balanced-neutral"), tmp_path)
+
+
+def importance(pictures, folder, *more):
+    """The terms of a training that also takes a biased set, told apart by its pixels.
+
+    One of its images is of another size than the others.
+    """
+    biased = folder.with_name(f"{folder.name}-biased")
+    shutil.copytree(pictures, biased)
+    Image.open(biased / "000.png").resize((80, 96)).save(biased / "000.png")
+    given = f"importance={{images: {{path: {biased}}}, features: {{kind: pixels}}}}"
+    found = recipe(pictures, given, "keep=null", *more)
+    with training(folder, {}) as accelerator:
+        return losses(found, read_sets(found), load_denoising(found, accelerator), folder, quiet)
+
+
+def test_other_prompts_of_the_models_own_images_are_another_run(pictures, tmp_path):
+    shipped = find_yaml("prompts", "emoji-occupations").read_text(encoding="utf-8")
+    mine = tmp_path / "mine.yaml"
+    mine.write_text(shipped, encoding="utf-8")
+    found = recipe(pictures, f"own={{prompts: {mine}, each: 1, concepts: [judge]}}", "steps=1")
+    train(found, tmp_path / "run")
+    assert "a woman" in shipped
+    mine.write_text(shipped.replace("a woman", "one woman"), encoding="utf-8")
+    with pytest.raises(UserError, match=r"other settings: texts\..*mine.yaml was"):
+        train(found, tmp_path / "run")
+
+
+def test_a_biased_set_shares_the_weight_of_a_reference_set_whose_teacher_stays(pictures, tmp_path):
+    said = importance(pictures, tmp_path / "said", "feedback={asked: said, share: 0.4}")
+    assert (said["loss"].weight, said["biased"].weight) == pytest.approx((0.3, 0.3))
+    gated = importance(pictures, tmp_path / "gated", "feedback={asked: gated, share: 0.4}")
+    assert (gated["loss"].teacher.share, gated["loss"].weight) == (0.4, 0.5)
+
+
+def test_a_dry_run_counts_all_steps_and_images_and_draws_few(pictures, monkeypatch):
+    monkeypatch.setattr(cost_module, "DRAWN", 2)
+    plan = recipe(pictures, "probing={steps: 50, seeds: 2}", "steps=10", "own.each=30")
+    alone = recipe(pictures, "steps=10", "own.each=30")
+    assert cost_module._few(plan).model_dump(include={"each", "concepts"}) == {
+        "each": 1,
+        "concepts": ["judge"],
+    }
+    found, fewer = (cost_module.cost(x) for x in (plan, alone))
+    assert found.drawing > 0 and found.seconds > 5 * (fewer.seconds - fewer.drawing)

@@ -37,9 +37,9 @@ from evenhand.recipes.methods import load_training
 from evenhand.recipes.model import load_model
 from evenhand.training.checkpoints import step_generator
 from evenhand.training.denoise import Probing, denoise
-from evenhand.training.denoised import attach_trained, load_denoising
 from evenhand.training.examples import Examples, Teacher, _cut
 from evenhand.training.processes import training
+from evenhand.training.train_on_images import attach_trained, load_denoising
 
 PEOPLE = ["a woman pilot", "a man pilot"]
 QUICK = ["steps=3", "batch=2", "at_once=1", "checkpoint_every=1", "num_inference_steps=4"]
@@ -148,7 +148,7 @@ def test_the_models_own_images_change_the_gradient_and_are_drawn_once(pictures, 
         recipe(pictures, prior, "steps=1"), tmp_path / "a", progress=lambda d, r: rows.append(r)
     )
     without = train(recipe(pictures, "steps=1"), tmp_path / "b")
-    assert [row.get("drawn") for row in rows] == [0, 2, None] and rows[-1]["prior"] > 0
+    assert [row.get("drawn") for row in rows] == [0, 1, 2, None] and rows[-1]["prior"] > 0
     assert (tmp_path / "a" / "prior.safetensors").exists()
     a, b = weights(with_prior), weights(without)
     assert any(not torch.equal(a[key], b[key]) for key in a)
@@ -291,6 +291,8 @@ def test_images_that_cannot_be_read_are_left_out_and_captions_checked(pictures, 
     ("more", "message"),
     [
         (["images.caption='{title}'"], "has no column 'title'"),
+        (["images.caption='50% {off'"], "caption: '50% {off' cannot be read"),
+        (["images.caption='{text:d}'"], "caption '{text:d}' cannot be filled with"),
         (["images.split=test2"], "has no split 'test2'"),
         (["images.path=./nowhere"], "nowhere"),
         (["method=fairtlx"], "method 'fairtlx'"),
@@ -321,3 +323,31 @@ def test_a_users_file_names_its_method(pictures, tmp_path):
     assert load_training(str(file)).images.caption == "a pilot"
     assert json.loads(load_training(str(file)).model_dump_json())["batch"] == 4
     assert np.isclose(load_training(str(file)).dropout, 0.1)
+
+
+def test_the_same_images_elsewhere_go_on_and_others_in_their_place_are_refused(pictures, tmp_path):
+    mine, run = tmp_path / "mine", tmp_path / "run"
+    shutil.copytree(pictures, mine)
+    before = weights(train(recipe(mine, "steps=1"), run))
+    mine = mine.rename(tmp_path / "moved")
+    after = weights(train(recipe(mine, "steps=1"), run))
+    assert all(torch.equal(value, after[key]) for key, value in before.items())
+    captions = (mine / "metadata.jsonl").read_text(encoding="utf-8")
+    (mine / "metadata.jsonl").write_text(captions.replace("farmer", "cook"), encoding="utf-8")
+    with pytest.raises(UserError, match="other settings: pictures.images was"):
+        train(recipe(mine, "steps=1"), run)
+    (mine / "metadata.jsonl").write_text(captions, encoding="utf-8")
+    train(recipe(mine, "steps=1"), run)
+    (mine / "0.png").write_bytes((mine / "1.png").read_bytes())
+    with pytest.raises(UserError, match="other settings: pictures.images was"):
+        train(recipe(mine, "steps=1"), run)
+
+
+def test_a_row_without_a_caption_is_named_by_its_file(pictures, tmp_path):
+    shutil.copytree(pictures, tmp_path / "mine")
+    file = tmp_path / "mine" / "metadata.jsonl"
+    rows = [json.loads(row) for row in file.read_text(encoding="utf-8").splitlines()]
+    rows[2]["text"] = " "
+    file.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with pytest.raises(UserError, match=r"/2\.png has no caption"):
+        train(recipe(tmp_path / "mine"), tmp_path / "run")

@@ -2,14 +2,12 @@
 
 import os
 import pathlib
-from collections.abc import Callable
 
 from evenhand.recipes.dft import Dft
 from evenhand.recipes.dreambooth import Dreambooth
 from evenhand.recipes.fairtl import FairTl
 from evenhand.recipes.methods import Training
-
-Progress = Callable[[int, dict[str, float]], None]  # (steps done, numbers of the step)
+from evenhand.training.run_directory import Progress
 
 
 def train(
@@ -25,8 +23,9 @@ def train(
         recipe: as `evenhand.recipes.methods.load_training` gives it.
         folder: run directory; a run of the same recipe in it is continued.
         name: of the recipe, for `adapter.json`.
-        progress: called after every step; with (0, `{"drawn": n}`) while images of prior
-            preservation are drawn.
+        progress: called after every step; with (0, `{"drawn": n}`) while the model draws images of
+            its own, and (0, `{"probed": n, "of": m}`) in the steps that find a training's first
+            layers.
 
     Returns:
         folder of the adapter, of the set of adapters, or of the model.

@@ -1,6 +1,7 @@
 """What a recipe will cost, from two steps of it."""
 
 import contextlib
+import itertools
 import pathlib
 import shutil
 import tempfile
@@ -8,15 +9,17 @@ import time
 from dataclasses import dataclass, field
 
 from evenhand.adapt import train
+from evenhand.adapt.fairtl.own_images import ASKED, own_prompts
+from evenhand.adapt.fairtl.scores import MOST, steps_of
 from evenhand.core.schema import read_json
 from evenhand.recipes.dft import Dft
 from evenhand.recipes.dreambooth import Dreambooth
-from evenhand.recipes.fairtl import FairTl
+from evenhand.recipes.fairtl import FairTl, LinearProbing, OwnImages
 from evenhand.recipes.methods import Training
 from evenhand.training.checkpoints import load_state
 from evenhand.training.run_directory import peak_memory
 
-DRAWN = 16  # images of prior preservation whose drawing is timed, at most
+DRAWN = 16  # images of the model's own of each kind whose drawing is timed, at most
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,10 @@ class Cost:
     Attributes:
         parameters: trainable ones, of an adapter.
         step: what a step does, in words.
-        seconds: of all steps of all runs, if each takes as long as the second did, and of drawing
-            images of prior preservation; encoding images comes before (of `fairtl`, all drawing).
-        prior: seconds of them that the images of prior preservation take.
+        seconds: of all steps of all runs, if each takes as long as the second did, those that find
+            the first layers of `fairtl` among them, and of drawing images of the model's own;
+            encoding images comes before.
+        drawing: seconds of them that images of the model's own take.
         memory: peak, bytes; of the GPU where there is one, else of the process.
         clusters: of a training on subgroups: the images of each group, or of each cluster.
     """
@@ -36,7 +40,7 @@ class Cost:
     parameters: int
     step: str
     seconds: float
-    prior: float
+    drawing: float
     memory: int
     clusters: dict[str, int] = field(default_factory=dict)
 
@@ -70,10 +74,13 @@ class _Clock:
     @property
     def image(self) -> float:
         """Seconds of drawing an image; 0 where none was drawn."""
-        if len(self._drawn) < 2:
-            return 0.0
-        (first, start), (last, end) = self._drawn[0], self._drawn[-1]
-        return (end - start) / (last - first)
+        batches = [
+            (n - before, end - start)
+            for (before, start), (n, end) in itertools.pairwise(self._drawn)
+            if n > before  # of one set; the next one begins at 0
+        ]
+        images = sum(n for n, _ in batches)
+        return sum(seconds for _, seconds in batches) / images if images else 0.0
 
 
 def cost(recipe: Training, page: pathlib.Path | None = None) -> Cost:
@@ -89,16 +96,39 @@ def cost(recipe: Training, page: pathlib.Path | None = None) -> Cost:
         with contextlib.suppress(_Enough):
             train(_short(recipe), run, progress=clock)
         state = load_state(next(run.rglob("checkpoint.pt")))
-        clusters = _clusters(run)
+        clusters, images = _clusters(run), _own_images(recipe, run)
         if page and (run / "clusters.html").is_file():
             page.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(run / "clusters.html", page)
     assert state is not None
     parameters = sum(x.numel() for x in state["parameters"])
-    dft = isinstance(recipe, Dft)
-    prior = 0.0 if dft or not recipe.prior else clock.image * recipe.prior.images
-    seconds = clock.step * recipe.steps * (recipe.runs if dft else 1) + prior
-    return Cost(parameters, _step(recipe), seconds, prior, peak_memory(), clusters)
+    steps = recipe.steps * (recipe.runs if isinstance(recipe, Dft) else 1)
+    if probing := _measured(recipe):
+        steps += steps_of(probing)
+    drawing = clock.image * images
+    seconds = clock.step * steps + drawing
+    return Cost(parameters, _step(recipe), seconds, drawing, peak_memory(), clusters)
+
+
+def _measured(recipe: Training) -> LinearProbing | None:
+    """How a recipe finds out which layers are trained first; None where it need not."""
+    probing = recipe.probing if isinstance(recipe, FairTl) else None
+    given = probing and probing.scores
+    return None if given and pathlib.Path(given).is_file() else probing
+
+
+def _own_images(recipe: Training, run: pathlib.Path) -> int:
+    """How many images the model draws before its training."""
+    if isinstance(recipe, Dft):
+        return 0
+    images = recipe.prior.images if recipe.prior else 0
+    if isinstance(recipe, FairTl) and recipe.own and (recipe.said or recipe.keep):
+        own = len(own_prompts(recipe))
+        images += own + (min(ASKED, own) if recipe.said and recipe.judge else 0)
+    if _measured(recipe):
+        found = read_json(run / "reference.json", what="a run's reference set")
+        images += min(MOST, found["images"])
+    return images
 
 
 def _short(recipe: Training) -> Training:
@@ -109,11 +139,23 @@ def _short(recipe: Training) -> Training:
     steps = max(2, recipe.steps) if isinstance(recipe, Dreambooth) else 2
     short = recipe.model_copy(update={"steps": steps, "checkpoint_every": 1})
     if isinstance(recipe, FairTl):
-        return short.model_copy(update={"probing": None})
+        short = short.model_copy(update={"probing": None, "own": _few(recipe)})
     if not recipe.prior:
         return short
     few = recipe.prior.model_copy(update={"images": min(recipe.prior.images, DRAWN)})
     return short.model_copy(update={"prior": few})
+
+
+def _few(recipe: FairTl) -> OwnImages | None:
+    """The recipe's own images, of the first concepts, about `DRAWN` of them."""
+    if recipe.own is None or not (recipe.said or recipe.keep):
+        return recipe.own
+    prompts = own_prompts(recipe)
+    concepts = list(dict.fromkeys(prompt.concept for prompt in prompts))
+    wordings = len(prompts) // (recipe.own.each * len(concepts))
+    some = concepts[: max(1, DRAWN // wordings)]
+    each = min(recipe.own.each, max(1, DRAWN // (wordings * len(some))))
+    return recipe.own.model_copy(update={"each": each, "concepts": some})
 
 
 def _clusters(run: pathlib.Path) -> dict[str, int]:

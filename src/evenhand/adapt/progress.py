@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 from evenhand.core.schema import Strict
+from evenhand.training.run_directory import Progress
 
-Progress = Callable[[int, dict[str, float]], None]  # (steps done, numbers of the step)
 SHOWN = ("loss", "said", "keep", "biased", "prior")  # besides gaps: losses of trainings on images
 NEW = 0.2  # weight of a step's number in what is shown
 
 
-def told(recipe: Strict, update: Callable[[int, int, str], None]) -> Progress:
+def in_words(recipe: Strict, update: Callable[[int, int, str], None]) -> Progress:
     """What `evenhand.adapt.train` takes as progress: numbers of steps as a note.
 
     Args:
@@ -22,6 +22,10 @@ def told(recipe: Strict, update: Callable[[int, int, str], None]) -> Progress:
     def show(done: int, row: dict[str, float]) -> None:
         if "drawn" in row:
             update(done, total, f"{row['drawn']:.0f} of the model's own images")
+            return
+        if "probed" in row:
+            note = f"{row['probed']:.0f} of {row['of']:.0f} steps that find the first layers"
+            update(done, total, note)
             return
         for key, value in row.items():
             if key.startswith("gap/") or key in SHOWN:

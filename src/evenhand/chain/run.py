@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from evenhand.adapt import train
-from evenhand.adapt.progress import told
+from evenhand.adapt.progress import in_words
 from evenhand.chain.models import ChainReport
 from evenhand.chain.page import write_page
 from evenhand.chain.plan import DRAWN, Planned, data_of, plan, with_sets
@@ -180,7 +180,7 @@ def _by_its_verb(
         sets = {label: str((root / other).absolute()) for label, other in stage.sets.items()}
         classify(with_sets(recipe, sets), data_of(config, root), folder, progress=tell)
     else:
-        train(recipe, folder, name=stage.recipe, progress=told(recipe, tell))
+        train(recipe, folder, name=stage.recipe, progress=in_words(recipe, tell))
 
 
 def adapted(recipe: T, stage: Stage, root: pathlib.Path) -> T:

@@ -76,8 +76,8 @@ def _dry(settings: "Training", folder: Path) -> None:
         f"# about {found.seconds / 60:.1f} minutes, {found.memory / 2**30:.1f} GiB at most "
         "(from two steps)"
     )
-    if found.prior:
-        print(f"# {found.prior / 60:.1f} minutes of them to draw the images of prior preservation")
+    if found.drawing:
+        print(f"# {found.drawing / 60:.1f} minutes of them to draw images of the model's own")
     if found.clusters:
         print(f"# images: {', '.join(f'{name}: {n}' for name, n in found.clusters.items())}")
         if page.is_file():
@@ -87,8 +87,8 @@ def _dry(settings: "Training", folder: Path) -> None:
 def run(settings: "Training", folder: Path, name: str) -> Path:
     """Trains with a progress bar that shows the running gap, or the loss."""
     from evenhand.adapt import train as train_it
-    from evenhand.adapt.progress import told
+    from evenhand.adapt.progress import in_words
     from evenhand.cli.show import progress
 
     with progress("training") as update:
-        return train_it(settings, folder, name=name, progress=told(settings, update))
+        return train_it(settings, folder, name=name, progress=in_words(settings, update))

@@ -80,6 +80,7 @@ class SetFile(Strict):
         members: in the order of groups and clusters.
         settings: of the recipe.
         versions: of what trained them.
+        start: adapter that all of them began from, with what it was trained against, if any.
         verified: what `evenhand verify` found; None where it was not asked.
     """
 
@@ -91,6 +92,7 @@ class SetFile(Strict):
     members: Annotated[list[Entry], Field(min_length=1)]
     settings: dict[str, Any]
     versions: dict[str, str]
+    start: dict[str, Any] | None = None
     verified: Checked | None = None
 
 
@@ -124,11 +126,6 @@ class AdapterSet:
     folder: pathlib.Path
     described: SetFile
     members: tuple[Member, ...]
-
-    @property
-    def caption(self) -> str:
-        """Of the images that it was trained on, with slots for the token and for labels."""
-        return self.described.caption
 
     @property
     def digests(self) -> dict[str, str]:

@@ -39,16 +39,18 @@ class Telltale:
                 for word in words - set.intersection(*said.values()) - PLAIN - free:
                     self.classes.setdefault(word, (name, cls))
 
+    def word(self, text: str) -> str | None:
+        """The first word of a text that tells a class; None where none does."""
+        words = (word for found in WORD.findall(text) for word in [found, *found.split("-")])
+        return next((word for word in words if stem(word) in self.classes), None)
+
     def refuse(self, text: str, where: str) -> None:
-        """Raises UserError where a text tells a class, with the row and the word."""
-        for found in WORD.findall(text):
-            for word in [found, *found.split("-")]:
-                if stem(word) in self.classes:
-                    name, cls = self.classes[stem(word)]
-                    raise UserError(
-                        f"{where}: {text!r} holds {word!r}, which tells {name} ({cls}): "
-                        f"{self._advice}"
-                    )
+        """Raises UserError where a text tells a class, with its place and the word."""
+        if (word := self.word(text)) is not None:
+            name, cls = self.classes[stem(word)]
+            raise UserError(
+                f"{where}: {text!r} holds {word!r}, which tells {name} ({cls}): {self._advice}"
+            )
 
 
 def stem(word: str) -> str:

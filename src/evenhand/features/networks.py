@@ -50,6 +50,11 @@ def load_features(
     return [(entry.weight, load(entry)) for entry in entries]
 
 
+def thumbnails(images: Tensor) -> Tensor:
+    """Features `[N, 768]` of images `[N, 3, H, W]` of any size: 16x16 pixels of each."""
+    return F.interpolate(images, (16, 16), mode="bilinear", antialias=True).flatten(1)
+
+
 class Clip:
     """A model that embeds images and texts in one space.
 

@@ -152,7 +152,7 @@ def readable(rows: Any, where: str, *, side: int | None = None) -> Iterator[tupl
         try:
             yield i, _pixels(row, None, side)
         except Unreadable as error:
-            unread.append(f"{_name(row)} ({error})")
+            unread.append(f"{name_of(row)} ({error})")
     if unread:
         warnings.warn(
             f"{where}: {len(unread)} of {len(rows)} images could not be read and count for "
@@ -161,10 +161,10 @@ def readable(rows: Any, where: str, *, side: int | None = None) -> Iterator[tupl
         )
 
 
-def _name(row: dict[str, Any]) -> Any:
+def name_of(row: dict[str, Any]) -> str:
     """What an image of labelled data is called: its file, or its labels where it has none."""
     file = (row["image"] or {}).get("path")
-    return file or {name: value for name, value in row.items() if name != "image"}
+    return str(file or {name: value for name, value in row.items() if name != "image"})
 
 
 def values_found(found: Iterable[Any], most: int = 8) -> str:
@@ -203,7 +203,7 @@ def pixels_of(row: dict[str, Any], size: int | None = None, *, side: int | None 
         return _pixels(row, size, side)
     except Unreadable as error:
         raise UserError(
-            f"labelled images: the image of {_name(row)}: {error}; leave it out"
+            f"labelled images: the image of {name_of(row)}: {error}; leave it out"
         ) from error
 
 

@@ -1,9 +1,11 @@
 """The schema of trainings on images by the denoising loss: `train/lora/*.yaml`."""
 
-from typing import Annotated, Literal
+import string
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from evenhand.core.resources import one_spelling
 from evenhand.core.schema import Count, Seed, Share, Strict
 from evenhand.recipes.lora import Lora, Weights
 from evenhand.recipes.optimisation import Optimisation
@@ -25,6 +27,21 @@ class Captioned(Strict):
     caption: str = "{text}"
     split: str | None = None
     flip: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> "Captioned":
+        try:
+            list(string.Formatter().parse(self.caption))
+        except ValueError as error:
+            raise ValueError(
+                f"caption: {self.caption!r} cannot be read ({error}); a brace that is no slot is "
+                "written twice: {{ or }}"
+            ) from error
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """As a run's folder keeps them, a file of the user's in one spelling."""
+        return {**self.model_dump(mode="json"), "path": one_spelling(self.path)}
 
 
 class Prior(Strict):
@@ -92,6 +109,14 @@ class DenoisingTraining(Strict):
         """What is trained; LoRA on the denoiser's attention when the recipe says nothing."""
         return self.weights or self.lora or Lora(part="denoiser")
 
+    def refuse_prior_of(self, images: Captioned) -> None:
+        """Raises ValueError where prior preservation has the prompt that the images have."""
+        if self.prior and set(self.prior.prompts) == {images.caption}:
+            raise ValueError(
+                "prior.prompts is the caption of the images: the model would be taught to draw "
+                "what it drew before and the images at once"
+            )
+
     @model_validator(mode="after")
     def _one_is_trained(self) -> "DenoisingTraining":
         if self.lora and self.weights:
@@ -110,9 +135,5 @@ class LoraTraining(DenoisingTraining):
 
     @model_validator(mode="after")
     def _check(self) -> "LoraTraining":
-        if self.prior and set(self.prior.prompts) == {self.images.caption}:
-            raise ValueError(
-                "prior.prompts is the caption of the images: the model would be taught to draw "
-                "what it drew before and the images at once"
-            )
+        self.refuse_prior_of(self.images)
         return self

@@ -102,9 +102,5 @@ class Dreambooth(DenoisingTraining):
             raise ValueError(f"groups: {SLOT!r} is the caption's slot for the token; rename it")
         if isinstance(self.groups, list) and len(set(self.groups)) < len(self.groups):
             raise ValueError(f"groups: a column stands twice in {self.groups}")
-        if self.prior and set(self.prior.prompts) == {self.images.caption}:
-            raise ValueError(
-                "prior.prompts is the caption of the images: the model would be taught to draw "
-                "what it drew before and the images at once"
-            )
+        self.refuse_prior_of(self.images)
         return self

@@ -97,13 +97,19 @@ class Importance(Strict):
 
     Attributes:
         images: of the biased set.
-        features: in which the classifier sees images.
+        features: in which the classifier sees images (`pixels`: 16x16 thumbnails).
         judge: whose features these are, with `kind: classifier`.
     """
 
     images: Captioned
     features: Feature = Feature(kind="clip")
     judge: str | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> "Importance":
+        if self.features.kind == "classifier" and not self.judge:
+            raise ValueError("features of kind classifier are a judge's: name it (judge)")
+        return self
 
 
 class FairTl(DenoisingTraining):

@@ -11,8 +11,8 @@ class Feature(Strict):
     """A network in whose features images are compared.
 
     Attributes:
-        kind: `pixels`; `classifier`, the one trained against; `clip`; `dino`, DINOv2 of
-            transformers.
+        kind: `pixels`; `classifier`, those of a judge, which the recipe names; `clip`; `dino`,
+            DINOv2 of transformers.
         model: Hub name or folder; an architecture of open_clip (`ViT-H-14`) with `weights`.
         weights: of open_clip: tag (`laion2b_s32b_b79k`) or file.
         weight: of its distance in the loss.

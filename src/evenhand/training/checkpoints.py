@@ -43,6 +43,18 @@ def load_state(path: str | os.PathLike) -> dict[str, Any] | None:
     return state
 
 
+@contextlib.contextmanager
+def must_fit(path: str | os.PathLike) -> Iterator[None]:
+    """Context in which a checkpoint that does not fit becomes one line."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"{path}: is no checkpoint of this training ({type(error).__name__}: "
+            f"{' '.join(str(error).split())[:200]}); delete it to start anew"
+        ) from error
+
+
 def step_generator(seed: int, *keys: int | str) -> torch.Generator:
     """A CPU generator that is a function of (seed, keys) alone: a resumed run draws the same."""
     return torch.Generator().manual_seed(_number(seed, keys))

@@ -12,13 +12,11 @@ from torch import Tensor
 from evenhand.diffusion.denoising import Denoising
 from evenhand.diffusion.trainable import Trainable
 from evenhand.recipes.denoising import DenoisingTraining
-from evenhand.training.checkpoints import save_state, step_generator
+from evenhand.training.checkpoints import step_generator
 from evenhand.training.examples import Examples
 from evenhand.training.optimizer import Optimizer
 from evenhand.training.processes import same_everywhere
-from evenhand.training.run_directory import cut_log, log_line
-
-Report = Callable[[int, dict[str, float]], None]  # (steps done, numbers of the step)
+from evenhand.training.run_directory import Progress, cut_log, log_line
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ def denoise(
     folder: pathlib.Path,
     *,
     accelerator: Any,
-    report: Report,
+    report: Progress,
     probing: Probing | None = None,
     save: Callable[[int], None] | None = None,
 ) -> Optimizer:
@@ -86,12 +84,7 @@ def denoise(
             took = {"seconds": round(time.monotonic() - began, 4)}
             log_line(folder / "log.jsonl", {"step": step, **row, **took})
             if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
-                found = {
-                    "step": step + 1,
-                    "classifier": denoising.diffusion.source,
-                    "parameters": [p.detach() for p in trainable.parameters],
-                }
-                save_state(folder / "checkpoint.pt", {**found, **optimizer.state()})
+                optimizer.save(folder / "checkpoint.pt", step + 1, denoising.diffusion.source)
             if save and recipe.save_every and (step + 1) % recipe.save_every == 0:
                 with optimizer.averaged():
                     save(step + 1)

@@ -1,8 +1,7 @@
 """What a diffusion model is trained on: images as latents, with captions."""
 
 import pathlib
-import string
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +18,13 @@ from evenhand.core.records import image_seed
 from evenhand.diffusion.denoising import Denoising
 from evenhand.diffusion.latents import encode
 from evenhand.diffusion.sampling import draw
-from evenhand.images.labelled import digests, labelled, readable, values
+from evenhand.images.labelled import readable
 from evenhand.images.tensors import in_batches
-from evenhand.recipes.denoising import Captioned, Prior
+from evenhand.recipes.denoising import DenoisingTraining
+from evenhand.training.pictures import Pictures
+from evenhand.training.run_directory import Progress
+
+AT_ONCE = 8  # images that are drawn or encoded together; fewer where a recipe trains fewer at once
 
 
 @dataclass(frozen=True)
@@ -67,78 +70,79 @@ class Examples:
         return len(self.captions)
 
 
-def captioned(wanted: Captioned, denoising: Denoising, folder: pathlib.Path) -> Examples:
-    """The images of a recipe, encoded once and kept in the run's folder.
+def examples_of(
+    pictures: Pictures, denoising: Denoising, file: pathlib.Path, at_once: int
+) -> Examples:
+    """The images that can be read, encoded once and kept in a file.
 
     Each is resized until it covers the size that the model draws, and cut to its middle. Images
     that cannot be read are left out with a warning that counts them.
 
     Raises:
-        UserError: the data or a column of the caption is not there, no image can be read, or a
-            caption is empty.
+        UserError: no image can be read.
     """
-    return of_rows(*rows_of(wanted), wanted, denoising, folder / "images.safetensors")
-
-
-def of_rows(
-    rows: Any, captions: list[str], wanted: Captioned, denoising: Denoising, file: pathlib.Path
-) -> Examples:
-    """As `captioned`, of some rows of the data and the caption of each; kept in a file."""
-    found, kept = encoded(rows, wanted, denoising, file)
-    return Examples(found, [captions[i] for i in kept])
+    found, kept = encoded(pictures, denoising, file, at_once)
+    return Examples(found, [pictures.captions[i] for i in kept])
 
 
 def encoded(
-    rows: Any, wanted: Captioned, denoising: Denoising, file: pathlib.Path
+    pictures: Pictures, denoising: Denoising, file: pathlib.Path, at_once: int
 ) -> tuple[Tensor, list[int]]:
-    """Latents `[M, V, *shape]` of the rows whose images can be read, and the numbers of these.
+    """Latents `[M, V, *shape]` of the images that can be read, and their numbers.
 
     Raises:
         UserError: no image can be read.
     """
-    pixels = readable(rows, wanted.path, side=2 * max(denoising.size))
+    path, flip = pictures.wanted.path, pictures.wanted.flip
+    pixels = readable(pictures.rows, path, side=2 * max(denoising.size))
 
     def batches() -> Iterator[tuple[list[int], Tensor]]:
-        for indices, images in in_batches(pixels, 8):
+        for indices, images in in_batches(pixels, min(AT_ONCE, at_once)):
             yield indices, _cut(images, *denoising.size)
 
-    what = [digests(rows), wanted.flip]
-    found, kept = _encoded(file, what, denoising, batches(), wanted.flip)
+    found, kept = _encoded(file, [pictures.files, flip], denoising, batches(), flip)
     if not len(kept):
-        raise UserError(f"{wanted.path}: holds no image that can be read")
+        raise UserError(f"{path}: holds no image that can be read")
     return found, kept
 
 
 def of_the_model(
-    prior: Prior,
-    denoising: Denoising,
-    folder: pathlib.Path,
-    seed: int,
-    tell: Callable[[int], None] = lambda images: None,
-) -> Examples:
-    """Images that the model itself draws of prompts, encoded once and kept in the run's folder.
+    recipe: DenoisingTraining, denoising: Denoising, folder: pathlib.Path, tell: Progress
+) -> dict[str, Examples]:
+    """The term of prior preservation, if a recipe has one: images that the model itself draws.
 
     Args:
-        prior: what is drawn.
+        recipe: whose `prior` says what is drawn.
         denoising: the model.
-        folder: of the run.
-        seed: of the images.
-        tell: called before the first image and after each batch, with the number drawn.
+        folder: of the run, in which the images are kept.
+        tell: as of `drawn`.
     """
+    if (prior := recipe.prior) is None:
+        return {}
     prompts = [prior.prompts[i % len(prior.prompts)] for i in range(prior.images)]
-    found = drawn(prompts, denoising, folder / "prior.safetensors", "prior", seed, tell)
-    return Examples(found, prompts, prior.weight)
+    found = drawn(prompts, recipe, denoising, folder / "prior.safetensors", "prior", tell)
+    return {"prior": Examples(found, prompts, prior.weight)}
 
 
 def drawn(
     prompts: list[str],
+    recipe: DenoisingTraining,
     denoising: Denoising,
     file: pathlib.Path,
     purpose: str,
-    seed: int,
-    tell: Callable[[int], None] = lambda images: None,
+    tell: Progress,
 ) -> Tensor:
-    """Latents `[M, 1, *shape]` of images that the model draws of M prompts, kept in a file."""
+    """Latents `[M, 1, *shape]` of images that the model draws of M prompts, kept in a file.
+
+    Args:
+        prompts: M texts.
+        recipe: whose seed decides the noise.
+        denoising: the model.
+        file: in which they are kept.
+        purpose: by which images of the same prompts and seed differ.
+        tell: called with (0, `{"drawn": n}`) before the first image and after each batch.
+    """
+    seed, at_once = recipe.seed, min(AT_ONCE, recipe.at_once)
     rows = [
         (Prompt(text, text, purpose, "train"), image_seed(purpose, seed, text, i))
         for i, text in enumerate(prompts)
@@ -146,72 +150,14 @@ def drawn(
 
     def batches() -> Iterator[tuple[list[int], Tensor]]:
         done = 0
-        tell(done)
-        for batch, images in draw(denoising.diffusion, rows, at_once=8):
+        tell(0, {"drawn": done})
+        for batch, images in draw(denoising.diffusion, rows, at_once=at_once):
             yield list(range(done, done + len(batch))), images
             done += len(batch)
-            tell(done)
+            tell(0, {"drawn": done})
 
     what = [prompts, seed, denoising.diffusion.settings.model_dump(mode="json")]
     return _encoded(file, what, denoising, batches(), flip=False)[0]
-
-
-def rows_of(wanted: Captioned) -> tuple[Any, list[str]]:
-    """The data's rows, and the caption of each.
-
-    Raises:
-        UserError: the data or a column of the caption is not there, or a caption is empty.
-    """
-    rows = data_of(wanted)
-    return rows, captions_of(rows, wanted)
-
-
-def data_of(wanted: Captioned) -> Any:
-    """The data's rows, of the split that the recipe names. Raises UserError without that split."""
-    import datasets
-
-    parts = labelled(wanted.path)
-    if wanted.split and wanted.split not in parts:
-        raise UserError(f"{wanted.path}: has no split {wanted.split!r}; it has {', '.join(parts)}")
-    return parts[wanted.split] if wanted.split else datasets.concatenate_datasets([*parts.values()])
-
-
-def captions_of(
-    rows: Any, wanted: Captioned, known: Mapping[str, Sequence[Any]] | None = None
-) -> list[str]:
-    """The caption of each row.
-
-    Args:
-        rows: of the data.
-        wanted: the template.
-        known: texts of slots that are no columns, one a row.
-
-    Raises:
-        UserError: no such column, or a row without a caption.
-    """
-    known = known or {}
-    fields = [
-        name for _, name, _, _ in string.Formatter().parse(wanted.caption) if name is not None
-    ]
-    columns = {
-        name: known[name] if name in known else values(rows, name, f"{wanted.path}: caption")
-        for name in fields
-    }
-    captions = [
-        wanted.caption.format(**{name: column[i] for name, column in columns.items()})
-        for i in range(len(rows))
-    ]
-    empty = [
-        i
-        for i, caption in enumerate(captions)
-        if not caption.strip() or any(column[i] is None for column in columns.values())
-    ]
-    if empty:
-        raise UserError(
-            f"{wanted.path}: row {empty[0]} has no caption "
-            f"({wanted.caption!r}); fill it in, or leave the row out"
-        )
-    return captions
 
 
 def _cut(images: Tensor, height: int, width: int) -> Tensor:

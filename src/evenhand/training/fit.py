@@ -19,8 +19,8 @@ from torch.utils.data import DataLoader, Dataset
 from evenhand.core.errors import UserError
 from evenhand.devices import autocast
 from evenhand.images.tensors import to_float
-from evenhand.training.checkpoints import load_state, save_state, seeded, step_generator
-from evenhand.training.optimizer import CAUSE, Optimizer, of_this_training
+from evenhand.training.checkpoints import load_state, must_fit, save_state, seeded, step_generator
+from evenhand.training.optimizer import CAUSE, Optimizer
 from evenhand.training.phases import Phase, kept_names, only, set_modes
 
 Batch = dict[str, Any]  # "images" [N, 3, H, W] in [0, 1], and whatever else the data's rows hold
@@ -244,7 +244,7 @@ def _resume(model: nn.Module, kept: list[str], path: pathlib.Path) -> tuple[Prog
     state = load_state(path)
     if state is None:
         return Progress(), None
-    with of_this_training(path):
+    with must_fit(path):
         if state["model"].keys() != set(kept):
             raise ValueError("it holds other weights")
         model.load_state_dict(state["model"], strict=False)

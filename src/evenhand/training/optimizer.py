@@ -14,7 +14,7 @@ import torch
 
 from evenhand.core.errors import UserError
 from evenhand.recipes.optimisation import Optimisation
-from evenhand.training.checkpoints import load_state
+from evenhand.training.checkpoints import load_state, must_fit, save_state
 
 BAD_STEPS = 5  # non-finite gradients in a row after which training stops
 CAUSE = (
@@ -136,7 +136,7 @@ class Optimizer:
         """
         if state is None:
             return
-        with of_this_training(where):
+        with must_fit(where):
             self._inner.load_state_dict(state["optimizer"])
             self._done, self._bad, self.left_out = (
                 int(state[key]) for key in ("done", "bad", "left_out")
@@ -145,12 +145,24 @@ class Optimizer:
                 self._average.load_state_dict(state["average"])
                 self._average.to(device=self._parameters[0].device)
 
+    def save(self, path: str | os.PathLike, step: int, against: str) -> None:
+        """Writes a checkpoint, from which `restore` goes on.
+
+        Args:
+            path: of the checkpoint.
+            step: number of steps done.
+            against: as of `restore`.
+        """
+        parameters = [parameter.detach() for parameter in self._parameters]
+        # the key is of trainings against a classifier; others keep their model's source in it
+        found = {"step": step, "classifier": against, "parameters": parameters}
+        save_state(path, {**found, **self.state()})
+
     def restore(self, path: str | os.PathLike, against: str) -> int:
         """Puts a checkpoint in place, parameters included; returns the number of steps done.
 
         Args:
-            path: of the checkpoint, which holds `state`, `parameters`, `classifier` and `step`;
-                there may be none.
+            path: of the checkpoint that `save` wrote; there may be none.
             against: `name@digest` of the classifier that is trained against, or of the model that
                 is trained where there is none.
 
@@ -166,7 +178,7 @@ class Optimizer:
                 f"{path}: was trained with {state.get('classifier')}, which is {against} now. "
                 "Name another directory with --out, or delete this one"
             )
-        with of_this_training(path), torch.no_grad():
+        with must_fit(path), torch.no_grad():
             for parameter, value in zip(self._parameters, state["parameters"], strict=True):
                 if value.shape != parameter.shape:  # copy_ would repeat it
                     raise ValueError(f"holds {tuple(value.shape)} for {tuple(parameter.shape)}")
@@ -174,18 +186,6 @@ class Optimizer:
             step = int(state["step"])
         self.load(state, str(path))
         return step
-
-
-@contextlib.contextmanager
-def of_this_training(path: str | os.PathLike) -> Iterator[None]:
-    """Context in which a checkpoint that does not fit becomes one line."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"{path}: is no checkpoint of this training ({type(error).__name__}: "
-            f"{' '.join(str(error).split())[:200]}); delete it to start anew"
-        ) from error
 
 
 def factors(how: Optimisation, steps: int) -> Callable[[int], float]:

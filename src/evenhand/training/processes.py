@@ -12,7 +12,7 @@ from evenhand.core.errors import UserError
 from evenhand.core.files import whole
 from evenhand.core.locks import exclusive
 from evenhand.core.settings import flat
-from evenhand.training.run_directory import open_run
+from evenhand.training.run_directory import Progress, open_run
 
 
 @contextlib.contextmanager
@@ -59,6 +59,22 @@ def training(
             accelerator.wait_for_everyone()
     finally:
         accelerator.end_training()
+
+
+def logged(accelerator: Any, tell: Progress, before: int = 0) -> Progress:
+    """What a loop reports its steps to: the run's tensorboard log, and the caller.
+
+    Args:
+        accelerator: as `training` gives it.
+        tell: the caller's.
+        before: steps of the run's trainings before this one.
+    """
+
+    def report(done: int, row: dict[str, float]) -> None:
+        accelerator.log(row, step=before + done - 1)
+        tell(before + done, row)
+
+    return report
 
 
 def same_everywhere(accelerator: Any, path: pathlib.Path) -> pathlib.Path:

@@ -7,7 +7,7 @@ import os
 import pathlib
 import platform
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 from evenhand.core.errors import UserError
@@ -16,6 +16,8 @@ from evenhand.core.locks import lease
 from evenhand.core.records import SCHEMA
 from evenhand.core.schema import read_json
 from evenhand.core.settings import differing, flat
+
+Progress = Callable[[int, dict[str, float]], None]  # (steps done, numbers of the step)
 
 
 def versions() -> dict[str, str]:

@@ -22,13 +22,14 @@ from evenhand.diffusion.adapters import save_adapter
 from evenhand.diffusion.pipeline import Diffusion, load_diffusion
 from evenhand.diffusion.references import save_references
 from evenhand.diffusion.tokens import cut_short
-from evenhand.diffusion.trainable import Trainable, attach, started_from
+from evenhand.diffusion.trainable import Trainable, attach
 from evenhand.features.networks import load_features
 from evenhand.judges.base import Judge, answers
 from evenhand.judges.registry import load_judge
 from evenhand.recipes.lora import SoftTokens
+from evenhand.training.description import description
 from evenhand.training.optimizer import CAUSE, Optimizer
-from evenhand.training.run_directory import machine, versions
+from evenhand.training.run_directory import machine
 
 
 def _warn_of_cut(diffusion: Diffusion, plan: Plan) -> None:
@@ -97,17 +98,13 @@ class Context:
                 self.trainable.file,
                 self.trainable.state(),
                 {
-                    "base_model": self.diffusion.source,
-                    "recipe": name,
-                    "settings": recipe.model_dump(mode="json"),
+                    **description(self.diffusion.source, name, recipe),
                     **(
                         {"token": recipe.trained.token}
                         if isinstance(recipe.trained, SoftTokens)
                         else {}
                     ),
                     "classifier": {"name": self.classifier.name, "digest": self.classifier.digest},
-                    "versions": versions(),
-                    **started_from(recipe.trained),
                 },
             )
             save_references(folder, self.diffusion, plan.neutral, recipe.seed, machine())

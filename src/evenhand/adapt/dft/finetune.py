@@ -10,7 +10,6 @@ are kept for a pool of seeds. Several processes share the images of a step.
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -30,10 +29,9 @@ from evenhand.diffusion.adapters import average_lora, save_adapter
 from evenhand.diffusion.pipeline import load_diffusion
 from evenhand.diffusion.references import merge_lora, save_references
 from evenhand.recipes.dft import Dft
-from evenhand.training.checkpoints import save_state
 from evenhand.training.optimizer import CAUSE, Optimizer
-from evenhand.training.processes import same_everywhere, training
-from evenhand.training.run_directory import cut_log, log_line, machine
+from evenhand.training.processes import logged, same_everywhere, training
+from evenhand.training.run_directory import Progress, cut_log, log_line, machine
 
 CUTS = (
     "gradient.batch",
@@ -42,7 +40,6 @@ CUTS = (
     "checkpoint_every",
     "save_every",
 )  # only cut the work up
-Progress = Callable[[int, dict[str, float]], None]  # (steps done, numbers of the step)
 
 
 def finetune(
@@ -76,21 +73,10 @@ def finetune(
         "texts": {one_spelling(key): s.digest for key, s in found.sets.items()},
     }
     with training(folder, settings, free=CUTS) as accelerator:
-
-        def report(done: int, row: dict[str, float]) -> None:
-            accelerator.log(row, step=done - 1)
-            if progress:
-                progress(done, row)
-
         folders = [folder / f"seed-{one.seed}" for one in single] if recipe.runs > 1 else [folder]
         for i, (one, where) in enumerate(zip(plans, folders, strict=True)):
-            _run(
-                one,
-                where,
-                name,
-                accelerator,
-                lambda done, row, i=i: report(i * recipe.steps + done, row),
-            )
+            report = logged(accelerator, progress or (lambda *_: None), i * recipe.steps)
+            _run(one, where, name, accelerator, report)
         if accelerator.is_main_process and recipe.runs > 1:
             _save_average(found, folders, folder / "adapter", name)
     return folder / "adapter"
@@ -164,15 +150,7 @@ def _run(
         if accelerator.is_main_process:
             log_line(folder / "log.jsonl", {"step": step, **row, "perceived": perceived})
             if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
-                save_state(
-                    folder / "checkpoint.pt",
-                    {
-                        "step": step + 1,
-                        "classifier": classifier,
-                        "parameters": [p.detach() for p in stage.trainable.parameters],
-                        **optimizer.state(),
-                    },
-                )
+                optimizer.save(folder / "checkpoint.pt", step + 1, classifier)
             if recipe.save_every and (step + 1) % recipe.save_every == 0:
                 save(folder / "adapters" / f"step-{step + 1}")
             report(step + 1, row)

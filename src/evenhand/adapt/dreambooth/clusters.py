@@ -17,10 +17,11 @@ from evenhand.adapt.dreambooth.page import write_page
 from evenhand.core.adapter_sets import SHARED
 from evenhand.core.errors import UserError
 from evenhand.core.files import digest_of, write_json
+from evenhand.core.resources import one_spelling
 from evenhand.core.schema import read_json
 from evenhand.devices import default_device
-from evenhand.features.networks import load_features
-from evenhand.images.labelled import digests, readable, values
+from evenhand.features.networks import load_features, thumbnails
+from evenhand.images.labelled import readable, values
 from evenhand.images.tensors import in_batches
 from evenhand.judges.registry import load_judge
 from evenhand.recipes.dreambooth import Clusters, Dreambooth
@@ -29,7 +30,6 @@ from evenhand.recipes.model import load_model
 from evenhand.stats.clusters import Clustering, cluster
 
 FILE, PAGE, SCHEMA = "clusters.json", "clusters.html", 1
-THUMBNAIL = 16  # pixels of the side of images that are compared by their pixels
 
 
 def find_parts(recipe: Dreambooth, found: Groups, folder: pathlib.Path) -> list[Part]:
@@ -41,7 +41,7 @@ def find_parts(recipe: Dreambooth, found: Groups, folder: pathlib.Path) -> list[
         UserError: features that cannot be had; more clusters asked for than there are different
             images; two clusters of the same images; or the folder's clusters are of other images.
     """
-    key = digest_of([digests(found.rows), found.groups, found.of, _how(recipe)])
+    key = digest_of([found.files, found.groups, found.of, _deciding_settings(recipe, found)])
     path = folder / FILE
     if path.is_file():
         kept = read_json(path, what="a run's clusters", advice="name another directory with --out")
@@ -59,11 +59,26 @@ def find_parts(recipe: Dreambooth, found: Groups, folder: pathlib.Path) -> list[
     return _divided(recipe, found, folder, key)
 
 
-def _how(recipe: Dreambooth) -> Any:
-    """What of a recipe decides the clusters."""
+def _deciding_settings(recipe: Dreambooth, found: Groups) -> Any:
+    """What of a recipe decides the clusters, with the columns that it looks at."""
     if recipe.per == "group":
         return None
-    return [recipe.clusters.model_dump(mode="json"), recipe.model, recipe.seed]
+    how = [recipe.clusters.model_dump(mode="json"), one_spelling(recipe.model), recipe.seed]
+    return [*how, columns] if (columns := columns_of(recipe, found)) else how
+
+
+def columns_of(recipe: Dreambooth, found: Groups) -> dict[str, list[str]]:
+    """The values of the columns that have a part in the clusters, by what they are to them.
+
+    Raises:
+        UserError: no such column.
+    """
+    clusters = {"column": recipe.clusters.column, "less": recipe.clusters.less}
+    return {
+        key: list(map(str, values(found.rows, name, f"{recipe.images.path}: clusters.{key}")))
+        for key, name in clusters.items()
+        if name and recipe.per != "group"
+    }
 
 
 def _divided(recipe: Dreambooth, found: Groups, folder: pathlib.Path, key: str) -> list[Part]:
@@ -72,7 +87,7 @@ def _divided(recipe: Dreambooth, found: Groups, folder: pathlib.Path, key: str) 
     if clusters.column:
         names = values(found.rows, clusters.column, f"{where}: clusters.column")
         shown: list[tuple[list[int], Clustering]] = []
-        rows = _as_told(found, names, where)
+        rows = _by_column(found, names, where)
         by = f"column {clusters.column}"
     else:
         points, numbers, by = _points(recipe, found)
@@ -90,7 +105,7 @@ def _divided(recipe: Dreambooth, found: Groups, folder: pathlib.Path, key: str) 
     return parts
 
 
-def _as_told(found: Groups, names: list[Any], where: str) -> list[tuple[int, int | None]]:
+def _by_column(found: Groups, names: list[Any], where: str) -> list[tuple[int, int | None]]:
     """The clusters that a column says: those of a group in the order of their names."""
     if missing := sum(name is None for name in names):
         raise UserError(f"{where}: clusters.column: {missing} images have no value")
@@ -156,9 +171,9 @@ def _points(recipe: Dreambooth, found: Groups) -> tuple[NDArray, list[int], str]
             raise UserError("clusters.judge: name the classifier whose features are compared")
         judge = load_judge(find_judge(name), device=device)
         side, by = judge.side, f"{judge.name}@{judge.digest}"
-    features = judge.features if judge else _thumbnail
+    features = judge.features if judge else thumbnails
     if clusters.features.kind in ("clip", "dino"):
-        ((_, features),) = load_features([clusters.features], _thumbnail, device=device)
+        ((_, features),) = load_features([clusters.features], thumbnails, device=device)
         by = f"{by} {clusters.features.model or ''}".rstrip()
     rows: list[int] = []
     vectors: list[Tensor] = []
@@ -174,11 +189,6 @@ def _points(recipe: Dreambooth, found: Groups) -> tuple[NDArray, list[int], str]
     return points, [rows[i] for i in order], by
 
 
-def _thumbnail(images: Tensor) -> Tensor:
-    small = F.interpolate(images, (THUMBNAIL, THUMBNAIL), mode="bilinear", antialias=True)
-    return small.flatten(1)
-
-
 def _parts(found: Groups, rows: list[tuple[int, int | None]]) -> list[Part]:
     """The parts that rows and their clusters make, in the order of groups and clusters."""
     mine: dict[tuple[int, int | None], list[int]] = defaultdict(list)
@@ -187,7 +197,7 @@ def _parts(found: Groups, rows: list[tuple[int, int | None]]) -> list[Part]:
     parts, names = [], set()
     for g, number in sorted(mine, key=lambda x: (x[0], x[1] or 0)):
         words = [*found.groups[g].values(), *([] if number is None else [str(number)])]
-        name = "-".join("".join(c if c.isalnum() else "-" for c in w) for w in words) or "all"
+        name = _folder_name(words)
         while name in names or name == SHARED:
             name += "-x"
         names.add(name)
@@ -195,12 +205,20 @@ def _parts(found: Groups, rows: list[tuple[int, int | None]]) -> list[Part]:
     return parts
 
 
+def _folder_name(words: list[str]) -> str:
+    """A part's name, made of its labels, that is fit for a folder and for `set.json`.
+
+    Letters and decimal digits stay; what begins with a sign ("-1", "<20") loses it.
+    """
+    found = "-".join("".join(c if c.isalpha() or c.isdecimal() else "-" for c in w) for w in words)
+    return found.lstrip("-") or "all"
+
+
 def _refuse_twins(found: Groups, parts: list[Part], where: str) -> None:
     """Raises UserError where two clusters of a group hold the very same images."""
-    files = digests(found.rows)
     seen: dict[tuple[str, ...], Part] = {}
     for part in parts:
-        what = tuple(sorted({files[i] for i in part.rows}))
+        what = tuple(sorted({found.files[i] for i in part.rows}))
         if (twin := seen.setdefault(what, part)) is not part:
             raise UserError(
                 f"{where}: {twin.name} and {part.name} hold the same images; leave them out of "
@@ -216,7 +234,6 @@ def _file(
     shown: list[tuple[list[int], Clustering]] | None = None,
 ) -> dict[str, Any]:
     """What `clusters.json` holds."""
-    files = digests(found.rows)
     return {
         "schema": SCHEMA,
         "of": key,
@@ -224,7 +241,7 @@ def _file(
         "groups": found.groups,
         "tried": [[asdict(x) for x in clustering.tried] for _, clustering in shown or []],
         "images": [
-            {"row": i, "digest": files[i], "group": found.of[i], "cluster": number}
+            {"row": i, "digest": found.files[i], "group": found.of[i], "cluster": number}
             for i, number in rows
         ],
     }

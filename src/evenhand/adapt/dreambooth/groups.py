@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from evenhand.core.errors import UserError
-from evenhand.images.labelled import values, values_found
+from evenhand.images.labelled import digests, values, values_found
 from evenhand.recipes.dreambooth import Dreambooth
 from evenhand.recipes.labels import Labels
-from evenhand.training.examples import data_of
+from evenhand.training.pictures import data_of
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,13 @@ class Groups:
         rows: of the data.
         groups: classes of each group, `{attribute: class}`, sorted.
         of: for each row the number of its group.
+        files: for each row the digest of its image file; an empty text where it cannot be read.
     """
 
     rows: Any
     groups: list[dict[str, str]]
     of: list[int]
+    files: list[str]
 
     def slots(self) -> dict[str, list[str]]:
         """What captions call each row's classes, by attribute."""
@@ -61,8 +63,8 @@ def find_groups(recipe: Dreambooth) -> Groups:
         else {column: column for column in recipe.groups}
     )
     classes = {name: _classes(rows, how, path) for name, how in named.items()}
-    told = [tuple(column[i] for column in classes.values()) for i in range(len(rows))]
-    kept = [i for i, cell in enumerate(told) if None not in cell]
+    cells = [tuple(column[i] for column in classes.values()) for i in range(len(rows))]
+    kept = [i for i, cell in enumerate(cells) if None not in cell]
     if not kept:
         columns = {
             name: how.column if isinstance(how, Labels) else how for name, how in named.items()
@@ -78,10 +80,11 @@ def find_groups(recipe: Dreambooth) -> Groups:
             f"{', '.join(named)} and count for nothing",
             stacklevel=2,
         )
-    cells = sorted({told[i] for i in kept}, key=lambda cell: tuple(map(str, cell)))
-    place = {cell: number for number, cell in enumerate(cells)}
-    groups = [dict(zip(named, map(str, cell), strict=True)) for cell in cells]
-    return Groups(rows.select(kept), groups, [place[told[i]] for i in kept])
+    known = sorted({cells[i] for i in kept}, key=lambda cell: tuple(map(str, cell)))
+    place = {cell: number for number, cell in enumerate(known)}
+    groups = [dict(zip(named, map(str, cell), strict=True)) for cell in known]
+    mine = rows.select(kept)
+    return Groups(mine, groups, [place[cells[i]] for i in kept], digests(mine))
 
 
 def _classes(rows: Any, how: str | Labels, where: str) -> list[str | None]:

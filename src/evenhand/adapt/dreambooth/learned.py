@@ -14,8 +14,11 @@ from evenhand.core.adapter_sets import SHARED
 from evenhand.core.errors import UserError
 from evenhand.diffusion.denoising import Denoising
 from evenhand.recipes.dreambooth import SLOT, Dreambooth
-from evenhand.training.examples import Examples, captions_of, encoded
+from evenhand.training.examples import Examples, encoded
+from evenhand.training.pictures import Pictures, captions_of
 from evenhand.training.processes import same_everywhere
+
+UNTOLD = "picture"  # in captions of images that no token is learned of
 
 
 @dataclass(frozen=True)
@@ -39,18 +42,23 @@ def parts_of(
     recipe: Dreambooth, found: Groups, folder: pathlib.Path, accelerator: Any
 ) -> list[Part]:
     """The parts, found by the main process and read by the others."""
-    if accelerator.is_main_process:
-        find_parts(recipe, found, folder)
+    main = accelerator.is_main_process
+    parts = find_parts(recipe, found, folder) if main else []
     accelerator.wait_for_everyone()
     same_everywhere(accelerator, folder / FILE)
-    return find_parts(recipe, found, folder)
+    return parts if main else find_parts(recipe, found, folder)
 
 
 def encoded_parts(
-    recipe: Dreambooth, found: Groups, parts: list[Part], denoising: Denoising, cache: pathlib.Path
+    recipe: Dreambooth,
+    pictures: Pictures,
+    parts: list[Part],
+    denoising: Denoising,
+    cache: pathlib.Path,
 ) -> tuple[list[Part], dict[int, torch.Tensor]]:
     """The parts without images that cannot be read, and the latents of each row."""
-    latents, kept = encoded(found.rows, recipe.images, denoising, cache / "images.safetensors")
+    file = cache / "images.safetensors"
+    latents, kept = encoded(pictures, denoising, file, recipe.at_once)
     of = dict(zip(kept, latents, strict=True))
     return [Part(p.name, p.group, p.cluster, [i for i in p.rows if i in of]) for p in parts], of
 
@@ -80,8 +88,8 @@ def learned_by(
         UserError: fewer steps than adapters, or a part of which no image can be read.
     """
     of = {i: tokens[part.name] for part in parts for i in part.rows}
-    told = [of.get(i, "") for i in range(len(found.rows))]
-    captions = captions_of(found.rows, recipe.images, {**found.slots(), SLOT: told})
+    words = [of.get(i, UNTOLD) for i in range(len(found.rows))]  # UNTOLD: cannot be read
+    captions = captions_of(found.rows, recipe.images, {**found.slots(), SLOT: words})
     if empty := [part.name for part in parts if not part.rows]:
         raise UserError(f"{recipe.images.path}: no image of {empty[0]} can be read")
 
@@ -89,7 +97,7 @@ def learned_by(
         return Examples(torch.stack([latents[i] for i in rows]), [captions[i] for i in rows])
 
     if recipe.per == "shared":
-        untold = {**found.slots(), SLOT: [recipe.token or "picture"] * len(found.rows)}
+        untold = {**found.slots(), SLOT: [recipe.token or UNTOLD] * len(found.rows)}
         alone = captions_of(found.rows, recipe.images, untold)
         return [Learned(SHARED, examples(sorted(of)), recipe.steps, alone)]
     least, more = divmod(recipe.steps, len(parts))

@@ -2,13 +2,14 @@
 
 import os
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
 import torch
 
+from evenhand.adapt.dreambooth.clusters import columns_of
 from evenhand.adapt.dreambooth.groups import Part, find_groups
 from evenhand.adapt.dreambooth.learned import (
+    UNTOLD,
     Learned,
     encoded_parts,
     learned_by,
@@ -17,25 +18,25 @@ from evenhand.adapt.dreambooth.learned import (
 )
 from evenhand.adapt.dreambooth.tokens import at_their_rate, attach_tokens, save_token, with_tokens
 from evenhand.core.adapter_sets import SHARED, Base, Entry, SetFile, write_set
-from evenhand.core.resources import one_spelling
+from evenhand.core.files import digest_of
 from evenhand.diffusion.denoising import Denoising
 from evenhand.recipes.dreambooth import SLOT, Dreambooth
 from evenhand.recipes.model import load_model
 from evenhand.reports.set_card import write_set_card
 from evenhand.training.denoise import denoise
-from evenhand.training.denoised import (
-    CUTS,
+from evenhand.training.description import description
+from evenhand.training.examples import Examples, of_the_model
+from evenhand.training.pictures import Pictures, captions_of
+from evenhand.training.processes import logged, training
+from evenhand.training.run_directory import Progress
+from evenhand.training.train_on_images import (
+    FREE,
     attach_trained,
     load_denoising,
     resolved,
     save_trained,
     settings_of,
 )
-from evenhand.training.examples import Examples, captions_of, of_the_model
-from evenhand.training.processes import training
-from evenhand.training.run_directory import versions
-
-Progress = Callable[[int, dict[str, float]], None]
 
 
 def train_dreambooth(
@@ -66,24 +67,26 @@ def train_dreambooth(
     tell: Progress = progress or (lambda *_: None)
     found = find_groups(recipe)
     # what is missing in a caption is said before anything is loaded
-    captions_of(found.rows, recipe.images, {**found.slots(), SLOT: ["x"] * len(found.rows)})
+    untold = {**found.slots(), SLOT: [UNTOLD] * len(found.rows)}
+    captions = captions_of(found.rows, recipe.images, untold)
+    pictures = Pictures(recipe.images, found.rows, captions, found.files)
     settings = {
         **settings_of(recipe),
-        "images": {**recipe.images.model_dump(), "path": one_spelling(recipe.images.path)},
+        "images": recipe.images.settings(),
+        "pictures": {
+            "images": pictures.digest,
+            "groups": digest_of([found.groups, found.of]),
+            "clusters": digest_of(columns_of(recipe, found)),
+        },
     }
-    with training(folder, settings, free=CUTS) as accelerator:
+    with training(folder, settings, free=FREE) as accelerator:
         cache = folder if accelerator.is_main_process else folder / f"{accelerator.process_index}"
         parts = parts_of(recipe, found, folder, accelerator)
         denoising = load_denoising(recipe, accelerator)
-        parts, latents = encoded_parts(recipe, found, parts, denoising, cache)
+        parts, latents = encoded_parts(recipe, pictures, parts, denoising, cache)
         tokens = tokens_of(recipe, parts, denoising)
         learned = learned_by(recipe, found, parts, latents, tokens)
-        prior: dict[str, Examples] = {}
-        if recipe.prior:
-            drawn = of_the_model(
-                recipe.prior, denoising, cache, recipe.seed, lambda n: tell(0, {"drawn": n})
-            )
-            prior = {"prior": drawn}
+        prior = of_the_model(recipe, denoising, cache, tell)
         _train(recipe, name, folder, denoising, learned, prior, tokens, accelerator, tell)
         if accelerator.is_main_process:
             _write_set(recipe, name, folder / "adapter", denoising, parts, tokens)
@@ -118,9 +121,6 @@ def _train(
         place = folder / "parts" / one.name
         place.mkdir(parents=True, exist_ok=True)
 
-        def report(done: int, row: dict[str, float], before: int = before) -> None:
-            tell(before + done, row)
-
         def save(where: pathlib.Path, one: Learned = one) -> None:
             save_trained(where, recipe, name, denoising, trainable, one.shown)
 
@@ -131,7 +131,7 @@ def _train(
             how.model_copy(update={"steps": one.steps}),
             place,
             accelerator=accelerator,
-            report=report,
+            report=logged(accelerator, tell, before),
             save=lambda step, place=place: save(place / "adapters" / f"step-{step}"),
         )
         before += one.steps
@@ -146,18 +146,8 @@ def _train(
                         tokens[part],
                         parameters,
                         [x for x in one.examples.captions if tokens[part] in x],
-                        _said(recipe, denoising, name),
+                        description(denoising.diffusion.source, name, recipe),
                     )
-
-
-def _said(recipe: Dreambooth, denoising: Denoising, name: str) -> dict[str, Any]:
-    """How adapters were made."""
-    return {
-        "base_model": denoising.diffusion.source,
-        "recipe": name,
-        "settings": recipe.model_dump(mode="json"),
-        "versions": versions(),
-    }
 
 
 def _write_set(
@@ -183,7 +173,7 @@ def _write_set(
     ]
     model = load_model(recipe.model)
     described = SetFile(
-        **_said(recipe, denoising, name),
+        **description(denoising.diffusion.source, name, recipe),
         base=Base(path=model.path, revision=model.revision, licence=model.licence),
         per=recipe.per,
         caption=recipe.images.caption,

@@ -11,12 +11,13 @@ from evenhand.core.prompts import Prompt, PromptSet, load_prompts
 from evenhand.core.records import image_seed
 from evenhand.diffusion.denoising import Denoising
 from evenhand.diffusion.sampling import draw
-from evenhand.judges.base import answers
+from evenhand.judges.base import Predictions, answers
 from evenhand.judges.registry import load_judge
 from evenhand.recipes.fairtl import FairTl
 from evenhand.recipes.judge import JudgeConfig, find_judge
 from evenhand.training.checkpoints import step_generator
-from evenhand.training.examples import Examples, Teacher, drawn
+from evenhand.training.examples import AT_ONCE, Examples, Teacher, drawn
+from evenhand.training.run_directory import Progress
 
 ASKED = 48  # images of which it is asked whether the model follows the words
 
@@ -62,8 +63,22 @@ class Own:
         return Examples(self.latents[places], texts, weight, teacher, batch=batch, dropout=0.0)
 
 
-def own_images(recipe: FairTl, denoising: Denoising, folder: pathlib.Path) -> Own:
+def own_images(recipe: FairTl, denoising: Denoising, folder: pathlib.Path, tell: Progress) -> Own:
     """Draws the images of a recipe, once; they are kept in the folder.
+
+    Raises:
+        UserError: as `own_prompts`.
+    """
+    assert recipe.own is not None
+    prompts = own_prompts(recipe)
+    texts, file = [p.text for p in prompts], folder / "own.safetensors"
+    latents = drawn(texts, recipe, denoising, file, "own", tell)
+    neutral = _neutral(load_prompts(recipe.own.prompts), recipe.own.split, prompts)
+    return Own(latents, prompts, neutral)
+
+
+def own_prompts(recipe: FairTl) -> list[Prompt]:
+    """The prompts of the model's own images, one an image.
 
     Raises:
         UserError: the prompt set lacks a concept, or a wording of a class.
@@ -84,11 +99,7 @@ def own_images(recipe: FairTl, denoising: Denoising, folder: pathlib.Path) -> Ow
         if concept not in {p.concept for p in prompts}:
             raise unknown("concept", concept, found.concepts[wanted.split], where="own.concepts")
     prompts = [p for p in prompts if not wanted.concepts or p.concept in wanted.concepts]
-    prompts = [p for p in prompts for _ in range(wanted.each)]
-    latents = drawn(
-        [p.text for p in prompts], denoising, folder / "own.safetensors", "own", recipe.seed
-    )
-    return Own(latents, prompts, _neutral(found, wanted.split, prompts))
+    return [p for p in prompts for _ in range(wanted.each)]
 
 
 def _neutral(found: PromptSet, split: str, prompts: list[Prompt]) -> list[str]:
@@ -99,7 +110,7 @@ def _neutral(found: PromptSet, split: str, prompts: list[Prompt]) -> list[str]:
     return [texts[p.concept][i % len(texts[p.concept])] for i, p in enumerate(prompts)]
 
 
-def refuse_deaf(own: Own, name: str, denoising: Denoising, seed: int, judge: str | None) -> float:
+def refuse_if_words_ignored(own: Own, name: str, denoising: Denoising, recipe: FairTl) -> float:
     """Finds out whether the model follows the words of an attribute's classes.
 
     A judge that knows the attribute says whether images drawn of "a woman pilot" show one. Without
@@ -113,15 +124,15 @@ def refuse_deaf(own: Own, name: str, denoising: Denoising, seed: int, judge: str
     Raises:
         UserError: that is less than half way from chance to always.
     """
-    places = [i for i, p in enumerate(own.prompts) if name in p.states]
-    places = places[:: max(1, len(places) // ASKED)][:ASKED]
+    places = some_of_each(own.prompts, name, ASKED)
     classes = {own.prompts[i].states[name] for i in places}
-    config = find_judge(judge) if judge else None
+    config = find_judge(recipe.judge) if recipe.judge else None
     if config and name in config.known and classes <= set(config.known[name].classes):
-        right, chance = _seen(own, name, places, denoising, config), 1 / len(classes)
+        right = _seen(own, name, places, denoising, config, recipe.at_once)
+        chance = 1 / len(classes)
         found = f"{right:.2f} show, as the judge perceives them, what they were drawn of"
     else:
-        right, chance = _fitting(own, name, places, denoising, seed)
+        right, chance = _fitting(own, name, places, denoising, recipe.seed)
         found = f"{right:.2f} fit the prompt best that they were drawn of"
     if right < (1 + chance) / 2:
         raise UserError(
@@ -132,19 +143,53 @@ def refuse_deaf(own: Own, name: str, denoising: Denoising, seed: int, judge: str
     return right
 
 
+def some_of_each(prompts: list[Prompt], name: str, n: int) -> list[int]:
+    """Places of n prompts, or of all if they are fewer: equally many of each class of an attribute.
+
+    Those of a class are spread evenly over its prompts.
+    """
+    mine: dict[str, list[int]] = {}
+    for i, prompt in enumerate(prompts):
+        if name in prompt.states:
+            mine.setdefault(prompt.states[name], []).append(i)
+    each = min([max(1, n // max(len(mine), 1)), *map(len, mine.values())])
+    return sorted(places[k * len(places) // each] for places in mine.values() for k in range(each))
+
+
 def _seen(
-    own: Own, name: str, places: list[int], denoising: Denoising, config: JudgeConfig
+    own: Own,
+    name: str,
+    places: list[int],
+    denoising: Denoising,
+    config: JudgeConfig,
+    at_once: int,
 ) -> float:
-    """Share of new images of some of the prompts that show the class that they say."""
+    """Share of new images of some of the prompts that show the class that they say.
+
+    Images in which the judge finds nothing to judge do not count.
+
+    Raises:
+        UserError: it finds nothing in any of them.
+    """
     diffusion = denoising.diffusion
     judge = load_judge(config, device=diffusion.device)
     rows = [(own.prompts[i], image_seed("deaf", 0, own.prompts[i].text, i)) for i in places]
-    right = 0
-    for batch, images in draw(diffusion, rows, at_once=8):
-        best = answers(judge, images).probs[name].argmax(-1).tolist()
-        for k, (prompt, _) in zip(best, batch, strict=True):
-            right += judge.classes(name)[k] == prompt.states[name]
-    return right / len(rows)
+    right: list[bool] = []
+    for batch, images in draw(diffusion, rows, at_once=min(AT_ONCE, at_once)):
+        wanted = [judge.classes(name).index(prompt.states[name]) for prompt, _ in batch]
+        right += shown(answers(judge, images), name, wanted)
+    if not right:
+        raise UserError(
+            f"judge {config.name!r} finds nothing to judge in {len(rows)} images that the model "
+            f"draws of prompts that say {name}; name another judge, or none (judge=null)"
+        )
+    return sum(right) / len(right)
+
+
+def shown(found: Predictions, name: str, wanted: list[int]) -> list[bool]:
+    """For each image in which there was something to judge: whether it shows the class wanted."""
+    best, seen = found.probs[name].argmax(-1).tolist(), found.seen.tolist()
+    return [k == w for k, w, judged in zip(best, wanted, seen, strict=True) if judged]
 
 
 def _fitting(

@@ -4,7 +4,6 @@ import pathlib
 import re
 import warnings
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 from typing import Any
 
 from evenhand.core.attributes import Target
@@ -13,14 +12,15 @@ from evenhand.core.files import write_json
 from evenhand.core.prompts import load_prompts
 from evenhand.core.words import Telltale
 from evenhand.diffusion.denoising import Denoising
-from evenhand.images.labelled import digests, readable
+from evenhand.images.labelled import name_of, readable
 from evenhand.images.tensors import in_batches
 from evenhand.judges.base import answers
 from evenhand.judges.registry import load_judge
 from evenhand.recipes.fairtl import FairTl
 from evenhand.recipes.judge import find_judge
 from evenhand.stats.shares import wilson
-from evenhand.training.examples import Examples, of_rows, rows_of
+from evenhand.training.examples import Examples, examples_of
+from evenhand.training.pictures import Pictures
 
 ADVICE = (
     "captions of the reference set leave the class open, or the model learns words and not "
@@ -28,33 +28,32 @@ ADVICE = (
 )
 
 
-def reference_set(recipe: FairTl, denoising: Denoising, folder: pathlib.Path) -> Examples:
+def reference_set(
+    recipe: FairTl, pictures: Pictures, denoising: Denoising, folder: pathlib.Path
+) -> Examples:
     """The reference images of a recipe, encoded once; writes `reference.json` into the folder.
 
     Raises:
         UserError: a caption that tells a class or names a held-out concept, or fewer images than
             a batch.
     """
-    assert recipe.images is not None
-    rows, captions = rows_of(recipe.images)
-    where = recipe.images.path
-    refuse_telling(recipe, captions, where)
-    kept, twice = _once(rows, where)
-    rows, captions = rows.select(kept), [captions[i] for i in kept]
-    found = of_rows(rows, captions, recipe.images, denoising, folder / "images.safetensors")
+    refuse_telling(recipe, pictures)
+    kept, twice = _once(pictures)
+    chosen = pictures.select(kept)
+    found = examples_of(chosen, denoising, folder / "images.safetensors", recipe.at_once)
     if len(found) < recipe.batch:
         raise UserError(
-            f"{where}: holds {len(found)} different images that can be read, fewer than a batch of "
-            f"{recipe.batch}; lower batch, or add images"
+            f"{pictures.wanted.path}: holds {len(found)} different images that can be read, fewer "
+            f"than a batch of {recipe.batch}; lower batch, or add images"
         )
-    balance = _balance(recipe, rows, captions) if recipe.judge else None
+    balance = _balance(recipe, chosen) if recipe.judge else None
     write_json(
         folder / "reference.json",
         {
             "images": len(found),
             "twice": len(twice),
             "unread": len(kept) - len(found),
-            "captions": len(set(captions)),
+            "captions": len(set(chosen.captions)),
             "judge": recipe.judge,
             "shares": balance,
         },
@@ -62,18 +61,19 @@ def reference_set(recipe: FairTl, denoising: Denoising, folder: pathlib.Path) ->
     return found
 
 
-def refuse_telling(recipe: FairTl, captions: Sequence[str], where: str) -> None:
+def refuse_telling(recipe: FairTl, pictures: Pictures) -> None:
     """Raises UserError where a caption tells a class, or names a held-out concept."""
     linter = telltale_of(recipe)
     held_out = load_prompts(recipe.held_out) if recipe.held_out else None
     concepts = (held_out.concepts.get("test") or []) if held_out else []
     named = {concept: re.compile(rf"\b{re.escape(concept)}\b", re.I) for concept in concepts}
-    for i, caption in enumerate(captions):
-        linter.refuse(caption, f"{where}: row {i}")
+    for i, caption in enumerate(pictures.captions):
+        if linter.word(caption):
+            linter.refuse(caption, pictures.name(i))
         for concept, pattern in named.items():
             if pattern.search(caption):
                 raise UserError(
-                    f"{where}: row {i}: {caption!r} names {concept!r}, a held-out concept of "
+                    f"{pictures.name(i)}: {caption!r} names {concept!r}, a held-out concept of "
                     f"{recipe.held_out}: a measurement on it would show what was trained; leave "
                     "the image out"
                 )
@@ -104,39 +104,37 @@ def _differing(wordings: dict[str, str]) -> dict[str, set[str]]:
     return {cls: found - common for cls, found in words.items()}
 
 
-def _once(rows: Any, where: str) -> tuple[list[int], list[int]]:
+def _once(pictures: Pictures) -> tuple[list[int], list[int]]:
     """Numbers of the rows whose image did not stand before, and of the others."""
     first: dict[str, int] = {}
     kept, twice = [], []
-    for i, digest in enumerate(digests(rows)):
+    for i, digest in enumerate(pictures.files):
         if digest and digest in first:
             twice.append(i)
             continue
         first.setdefault(digest, i)
         kept.append(i)
     if twice:
-        pairs = [f"{i} (as {first[digests(rows.select([i]))[0]]})" for i in twice[:5]]
-        more = f" and {len(twice) - 5} more" if len(twice) > 5 else ""
+        names = [name_of(pictures.rows[i]) for i in (twice[0], first[pictures.files[twice[0]]])]
         warnings.warn(
-            f"{where}: the images of rows {', '.join(pairs)}{more} stand there before; each counts "
-            "once",
+            f"{pictures.wanted.path}: {len(twice)} images stand there twice, such as {names[0]} "
+            f"(as {names[1]}); each counts once",
             stacklevel=2,
         )
     return kept, twice
 
 
-def _balance(recipe: FairTl, rows: Any, captions: list[str]) -> dict[str, Any]:
+def _balance(recipe: FairTl, pictures: Pictures) -> dict[str, Any]:
     """Shares of the target's classes that the judge perceives, with a warning where they differ.
 
     Raises:
         UserError: the judge does not know an attribute or a class of the target.
     """
-    assert recipe.images is not None
     judge = load_judge(find_judge(recipe.judge or ""))
     recipe.target.check(judge.attributes)
     seen: dict[str, Counter[str]] = defaultdict(Counter)
     by_caption: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    pixels = readable(rows, recipe.images.path, side=judge.side)
+    pixels = readable(pictures.rows, pictures.wanted.path, side=judge.side)
     for numbers, images in in_batches(pixels, 64):
         found = answers(judge, images)
         for name in recipe.target.attributes:
@@ -146,7 +144,7 @@ def _balance(recipe: FairTl, rows: Any, captions: list[str]) -> dict[str, Any]:
             ):
                 if judged:
                     seen[name][classes[k]] += 1
-                    by_caption[name, captions[i]][classes[k]] += 1
+                    by_caption[name, pictures.captions[i]][classes[k]] += 1
     return {
         name: _shares(name, counted, recipe.target, by_caption) for name, counted in seen.items()
     }
@@ -162,7 +160,8 @@ def _shares(
     wished, n = target.by_class.get(name, {}), sum(counted.values())
     found = {cls: wilson(counted[cls], n) for cls in dict.fromkeys([*wished, *counted])}
     off = _off(counted, wished)
-    collapsed = [c for (a, c), counts in by_caption.items() if a == name and _off(counts, wished)]
+    captions = {c: counts for (attribute, c), counts in by_caption.items() if attribute == name}
+    collapsed = [c for c, counts in captions.items() if _off(counts, wished)]
     if off:
         words = ", ".join(f"{cls} {found[cls]} (asked for: {wished[cls]:g})" for cls in off)
         warnings.warn(
@@ -170,7 +169,7 @@ def _shares(
             "will learn these shares",
             stacklevel=2,
         )
-    elif len(collapsed) > max(1, 0.1 * len(by_caption)):
+    elif len(collapsed) > max(1, 0.1 * len(captions)):
         warnings.warn(
             f"the reference set is balanced in {name} as a whole, and skewed in the images of "
             f"{len(collapsed)} captions, such as {collapsed[0]!r}; balance each caption",

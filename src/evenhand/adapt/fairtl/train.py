@@ -13,21 +13,22 @@ set in which an attribute is balanced; no label of it is used. Carried over to d
 
 import os
 import pathlib
-from collections.abc import Callable
 from typing import Any
 
-from evenhand.adapt.fairtl.own_images import own_images, refuse_deaf
+from evenhand.adapt.fairtl.own_images import own_images, refuse_if_words_ignored
 from evenhand.adapt.fairtl.reference import reference_set
 from evenhand.adapt.fairtl.scores import probing
 from evenhand.adapt.fairtl.weighting import weighted
+from evenhand.core.prompts import load_prompts
 from evenhand.core.resources import one_spelling
 from evenhand.diffusion.denoising import Denoising
 from evenhand.diffusion.trainable import Trainable
-from evenhand.recipes.denoising import Captioned
 from evenhand.recipes.fairtl import FairTl
 from evenhand.training.denoise import Probing
-from evenhand.training.denoised import resolved, settings_of, train_on
 from evenhand.training.examples import Examples, Teacher
+from evenhand.training.pictures import Pictures, read_pictures
+from evenhand.training.run_directory import Progress
+from evenhand.training.train_on_images import resolved, settings_of, train_on
 
 
 def train_fairtl(
@@ -35,7 +36,7 @@ def train_fairtl(
     folder: str | os.PathLike,
     *,
     name: str = "",
-    progress: Callable[[int, dict[str, float]], None] | None = None,
+    progress: Progress | None = None,
 ) -> pathlib.Path:
     """Adapts a model to a small balanced reference set and writes the result.
 
@@ -44,7 +45,8 @@ def train_fairtl(
         folder: run directory; a run of the same recipe in it is continued from its last checkpoint.
             `reference.json` says what the reference set holds.
         name: of the recipe, for `adapter.json`.
-        progress: called after every step with (steps done, losses and gradient norm).
+        progress: called after every step with (steps done, losses and gradient norm), and before as
+            `evenhand.adapt.train` says.
 
     Returns:
         folder of the adapter, `folder/adapter`, or of the model, `folder/model`.
@@ -54,6 +56,7 @@ def train_fairtl(
             that it is asked for, and as the denoising trainer says.
     """
     folder, recipe = pathlib.Path(folder), resolved(recipe)
+    sets, tell = read_sets(recipe), progress or (lambda *_: None)
 
     def first(
         terms: dict[str, Examples],
@@ -62,20 +65,35 @@ def train_fairtl(
         cache: pathlib.Path,
         accelerator: Any,
     ) -> Probing:
-        return probing(recipe, terms["loss"], denoising, trainable, folder, cache, accelerator)
+        reference, places = terms["loss"], (folder, cache)
+        return probing(recipe, reference, denoising, trainable, *places, accelerator, tell)
 
     return train_on(
         recipe,
         folder,
-        lambda denoising, cache: losses(recipe, denoising, cache),
-        settings=_settings(recipe),
+        lambda denoising, cache: losses(recipe, sets, denoising, cache, tell),
+        settings=_settings(recipe, sets),
         name=name,
         progress=progress,
         first=first if recipe.probing else None,
     )
 
 
-def losses(recipe: FairTl, denoising: Denoising, folder: pathlib.Path) -> dict[str, Examples]:
+def read_sets(recipe: FairTl) -> dict[str, Pictures]:
+    """The reference images of a recipe, and the biased set's, by the recipe's key."""
+    found = {} if recipe.images is None else {"images": read_pictures(recipe.images)}
+    if recipe.importance:
+        found["importance"] = read_pictures(recipe.importance.images)
+    return found
+
+
+def losses(
+    recipe: FairTl,
+    sets: dict[str, Pictures],
+    denoising: Denoising,
+    folder: pathlib.Path,
+    tell: Progress,
+) -> dict[str, Examples]:
     """The terms of the loss, by name; a batch of each is drawn a step.
 
     Called before anything is trained: the model draws its own images here.
@@ -83,15 +101,16 @@ def losses(recipe: FairTl, denoising: Denoising, folder: pathlib.Path) -> dict[s
     terms: dict[str, Examples] = {}
     feedback = recipe.feedback
     if recipe.images:
-        found = reference_set(recipe, denoising, folder)
-        terms["loss"] = on_reference(recipe, found)
+        pictures = sets["images"]
+        terms["loss"] = on_reference(recipe, reference_set(recipe, pictures, denoising, folder))
         if recipe.importance:
-            terms |= weighted(recipe, terms["loss"], denoising, folder)
+            large = sets["importance"]
+            terms |= weighted(recipe, terms["loss"], pictures, large, denoising, folder)
     if recipe.own and (recipe.said or recipe.keep):
-        own = own_images(recipe, denoising, folder)
+        own = own_images(recipe, denoising, folder, tell)
         if feedback and recipe.said:
             (attribute,) = recipe.target.attributes
-            refuse_deaf(own, attribute, denoising, recipe.seed, recipe.judge)
+            refuse_if_words_ignored(own, attribute, denoising, recipe)
             terms["said"] = own.said(recipe.target.by_class, feedback.share)
         if recipe.keep:
             names = recipe.keep.attributes or recipe.target.attributes
@@ -111,16 +130,24 @@ def on_reference(recipe: FairTl, found: Examples) -> Examples:
     return Examples(found.latents, found.captions, teacher=teacher)
 
 
-def _settings(recipe: FairTl) -> dict[str, Any]:
-    """What the run's folder keeps, the names of the user's files in one spelling."""
+def _settings(recipe: FairTl, sets: dict[str, Pictures]) -> dict[str, Any]:
+    """What the run's folder keeps, the names of the user's files in one spelling.
 
-    def spelt(images: Captioned | None) -> dict[str, Any] | None:
-        return images and {**images.model_dump(), "path": one_spelling(images.path)}
-
-    found = {**settings_of(recipe), "images": spelt(recipe.images)}
+    Of images and prompt sets it keeps digests: the same name may hold others later.
+    """
+    own, held_out = recipe.own, recipe.held_out
+    named = [name for name in (own and own.prompts, held_out) if name]
+    found = {
+        **settings_of(recipe),
+        "images": recipe.images and recipe.images.settings(),
+        "own": own and {**own.model_dump(mode="json"), "prompts": one_spelling(own.prompts)},
+        "held_out": held_out and one_spelling(held_out),
+        "pictures": {name: pictures.digest for name, pictures in sets.items()},
+        "texts": {one_spelling(name): load_prompts(name).digest for name in named},
+    }
     if recipe.importance:
         found["importance"] = {
             **recipe.importance.model_dump(mode="json"),
-            "images": spelt(recipe.importance.images),
+            "images": recipe.importance.images.settings(),
         }
     return found

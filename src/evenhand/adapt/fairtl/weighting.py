@@ -1,5 +1,6 @@
 """Importance weights of a biased set (Choi et al., ICML 2020, arXiv 1910.12008)."""
 
+import dataclasses
 import pathlib
 from typing import Any
 
@@ -10,36 +11,47 @@ from torch import Tensor
 from evenhand.core.errors import UserError
 from evenhand.core.files import write_json
 from evenhand.diffusion.denoising import Denoising
-from evenhand.features.networks import load_features
+from evenhand.features.networks import load_features, thumbnails
 from evenhand.images.labelled import readable
 from evenhand.images.tensors import in_batches
 from evenhand.judges.registry import load_judge
-from evenhand.recipes.denoising import Captioned
 from evenhand.recipes.fairtl import FairTl
 from evenhand.recipes.judge import find_judge
-from evenhand.training.examples import Examples, of_rows, rows_of
+from evenhand.training.examples import Examples, examples_of
+from evenhand.training.pictures import Pictures
 
 
 def weighted(
-    recipe: FairTl, reference: Examples, denoising: Denoising, folder: pathlib.Path
+    recipe: FairTl,
+    reference: Examples,
+    pictures: Pictures,
+    large: Pictures,
+    denoising: Denoising,
+    folder: pathlib.Path,
 ) -> dict[str, Examples]:
     """The reference set and the biased one, whose images have weights, as parts of one loss.
 
     A weight is d/(1 - d), where a logistic classifier, which did not see the image, says d that it
     is of the reference set; both sets count as equally large there. Their mean is brought to 1.
+    The two terms share the reference set's weight by their images; its teacher stays.
+
+    Args:
+        recipe: of the training.
+        reference: the reference set's term of the loss.
+        pictures: the reference set.
+        large: the biased one.
+        denoising: the model.
+        folder: of the run.
 
     Raises:
         UserError: images or features that cannot be had.
     """
-    assert recipe.importance is not None and recipe.images is not None
-    wanted = recipe.importance.images
-    rows, captions = rows_of(wanted)
-    biased = of_rows(rows, captions, wanted, denoising, folder / "biased.safetensors")
+    biased = examples_of(large, denoising, folder / "biased.safetensors", recipe.at_once)
     embed = _features(recipe, denoising)
-    ours, theirs = (_embedded(x, embed) for x in (recipe.images, wanted))
+    ours, theirs = (_embedded(x, embed) for x in (pictures, large))
     ratios = density_ratios(ours, theirs)
     if len(ratios) != len(biased):
-        raise UserError(f"{wanted.path}: changed while it was read")
+        raise UserError(f"{large.wanted.path}: changed while it was read")
     n, m = len(reference), len(biased)
     write_json(
         folder / "importance.json",
@@ -49,10 +61,11 @@ def weighted(
             "greatest": round(float(ratios.max()), 3),
         },
     )
-    mine = Examples(reference.latents, reference.captions, n / (n + m))
     return {
-        "loss": mine,
-        "biased": Examples(biased.latents, biased.captions, m / (n + m), importance=ratios),
+        "loss": dataclasses.replace(reference, weight=reference.weight * n / (n + m)),
+        "biased": dataclasses.replace(
+            biased, weight=reference.weight * m / (n + m), importance=ratios
+        ),
     }
 
 
@@ -82,18 +95,18 @@ def _features(recipe: FairTl, denoising: Denoising) -> Any:
     """The network in whose features the sets are told apart."""
     assert recipe.importance is not None
     device, judge = denoising.diffusion.device, recipe.importance.judge
-    if recipe.importance.features.kind == "classifier" and not judge:
-        raise UserError("importance.features: kind classifier needs importance.judge")
-    of_judge = load_judge(find_judge(judge), device=device).features if judge else (lambda x: x)
+    of_judge = load_judge(find_judge(judge), device=device).features if judge else thumbnails
     ((_, embed),) = load_features([recipe.importance.features], of_judge, device=device)
+    if recipe.importance.features.kind == "pixels":
+        embed = thumbnails  # images may be of several sizes
     return lambda images: embed(images.to(device)).flatten(1)
 
 
 @torch.no_grad()
-def _embedded(images: Captioned, embed: Any) -> np.ndarray:
+def _embedded(pictures: Pictures, embed: Any) -> np.ndarray:
     """Features `[N, D]` of a set's images, in their order."""
-    rows, _ = rows_of(images)
     found: dict[int, Tensor] = {}
-    for numbers, pixels in in_batches(readable(rows, images.path), 32):
+    images = readable(pictures.rows, pictures.wanted.path)
+    for numbers, pixels in in_batches(images, 32):
         found.update(zip(numbers, embed(pixels).cpu(), strict=True))
     return torch.stack([found[i] for i in sorted(found)]).numpy()

@@ -2,12 +2,12 @@
 
 import os
 import pathlib
-from collections.abc import Callable
 
-from evenhand.core.resources import one_spelling
 from evenhand.recipes.denoising import LoraTraining
-from evenhand.training.denoised import resolved, settings_of, train_on
-from evenhand.training.examples import captioned
+from evenhand.training.examples import examples_of
+from evenhand.training.pictures import read_pictures
+from evenhand.training.run_directory import Progress
+from evenhand.training.train_on_images import resolved, settings_of, train_on
 
 
 def train_lora(
@@ -15,7 +15,7 @@ def train_lora(
     folder: str | os.PathLike,
     *,
     name: str = "",
-    progress: Callable[[int, dict[str, float]], None] | None = None,
+    progress: Progress | None = None,
 ) -> pathlib.Path:
     """Trains LoRA, or all weights, on images with captions and writes the result.
 
@@ -35,14 +35,18 @@ def train_lora(
             that cannot be trained on images; a training that diverged.
     """
     folder, recipe = pathlib.Path(folder), resolved(recipe)
+    pictures = read_pictures(recipe.images)
     settings = {
         **settings_of(recipe),
-        "images": {**recipe.images.model_dump(), "path": one_spelling(recipe.images.path)},
+        "images": recipe.images.settings(),
+        "pictures": {"images": pictures.digest},
     }
     return train_on(
         recipe,
         folder,
-        lambda denoising, cache: {"loss": captioned(recipe.images, denoising, cache)},
+        lambda denoising, cache: {
+            "loss": examples_of(pictures, denoising, cache / "images.safetensors", recipe.at_once)
+        },
         settings=settings,
         name=name,
         progress=progress,

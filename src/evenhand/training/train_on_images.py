@@ -15,19 +15,22 @@ from evenhand.diffusion.adapters import save_adapter
 from evenhand.diffusion.denoising import Denoising
 from evenhand.diffusion.pipeline import load_diffusion
 from evenhand.diffusion.references import save_references
-from evenhand.diffusion.trainable import Trainable, attach, started_from
+from evenhand.diffusion.trainable import Trainable, attach
 from evenhand.recipes.denoising import DenoisingTraining
 from evenhand.recipes.lora import Weights
 from evenhand.recipes.model import load_model
-from evenhand.training.denoise import Probing, Report, denoise
+from evenhand.training.denoise import Probing, denoise
+from evenhand.training.description import description
 from evenhand.training.examples import Examples, of_the_model
-from evenhand.training.processes import training
-from evenhand.training.run_directory import machine, versions
+from evenhand.training.processes import logged, training
+from evenhand.training.run_directory import Progress, machine
 
 Recipe = TypeVar("Recipe", bound=DenoisingTraining)
 Terms = Callable[[Denoising, pathlib.Path], dict[str, Examples]]  # of the model and a cache
 First = Callable[[dict[str, Examples], Denoising, Trainable, pathlib.Path, Any], Probing]
 CUTS = ("checkpoint_every", "save_every", "checkpointing")  # only cut the work up
+MAY_MOVE = ("images.path", "importance.images.path")  # `pictures` are digests of what lies there
+FREE = (*CUTS, *MAY_MOVE)
 
 
 def train_on(
@@ -37,7 +40,7 @@ def train_on(
     *,
     settings: dict[str, Any],
     name: str,
-    progress: Report | None,
+    progress: Progress | None,
     first: First | None = None,
 ) -> pathlib.Path:
     """Trains one adapter, or the weights, on terms of the denoising loss and writes the result.
@@ -49,21 +52,19 @@ def train_on(
             preservation are added. The captions of the first term get reference images.
         settings: what the run's folder keeps.
         name: of the recipe, for `adapter.json`.
-        progress: called after every step, and with (0, `{"drawn": n}`) while the prior is drawn.
+        progress: called after every step, and with (0, `{"drawn": n}`) while the model draws images
+            of its own.
         first: says what the first steps train; everything when None.
 
     Returns:
         folder of the adapter, or of the model.
     """
     place, tell = place_of(recipe, folder), progress or (lambda *_: None)
-    with training(folder, settings, free=CUTS) as accelerator:
+    with training(folder, settings, free=FREE) as accelerator:
         denoising = load_denoising(recipe, accelerator)
         cache = folder if accelerator.is_main_process else folder / f"{accelerator.process_index}"
         terms = terms_of(denoising, cache)
-        if recipe.prior:
-            terms["prior"] = of_the_model(
-                recipe.prior, denoising, cache, recipe.seed, lambda n: tell(0, {"drawn": n})
-            )
+        terms |= of_the_model(recipe, denoising, cache, tell)
         trainable = attach_trained(recipe, denoising)
 
         def save(where: pathlib.Path) -> None:
@@ -77,7 +78,7 @@ def train_on(
             recipe,
             folder,
             accelerator=accelerator,
-            report=tell,
+            report=logged(accelerator, tell),
             probing=first(terms, denoising, trainable, cache, accelerator) if first else None,
             save=lambda step: save(folder / f"{place.name}s" / f"step-{step}"),
         )
@@ -148,21 +149,15 @@ def save_trained(
         captions: such as it was trained on.
     """
     diffusion = denoising.diffusion
-    description = {
-        "base_model": diffusion.source,
-        "recipe": name,
-        "settings": recipe.model_dump(mode="json"),
-        "versions": versions(),
-        **started_from(recipe.trained),
-    }
+    described = description(diffusion.source, name, recipe)
     if not isinstance(recipe.trained, Weights):
-        save_adapter(folder, LORA, trainable.state(), description)
+        save_adapter(folder, LORA, trainable.state(), described)
         prompts = [Prompt(text, text, "captions", "train") for text in dict.fromkeys(captions)]
         save_references(folder, diffusion, prompts, recipe.seed, machine())
         return
     with whole(folder) as temporary:
         diffusion.pipe.save_pretrained(temporary)
-        write_json(temporary / "trained.json", description)
+        write_json(temporary / "trained.json", described)
     model = load_model(recipe.model).model_copy(update={"path": folder.name, "revision": None})
     text = yaml.safe_dump(model.model_dump(mode="json", exclude_defaults=True), sort_keys=False)
     write_text(folder.with_suffix(".yaml"), text)
