@@ -1,7 +1,10 @@
 """Contact sheets: labelled rows of images as one picture."""
 
+import base64
+import io
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from PIL import Image, ImageDraw
 
@@ -9,6 +12,7 @@ from evenhand.core.files import whole
 from evenhand.images.io import read_image
 
 LABEL, GAP = 160, 2  # pixels
+JPEG: dict[str, Any] = {"format": "JPEG", "quality": 88, "subsampling": 0, "optimize": True}
 
 
 def write_contact_sheet(
@@ -25,9 +29,14 @@ def write_contact_sheet(
         size: of an image, pixels.
     """
     with whole(path) as temporary:
-        contact_sheet(rows, size=size).save(
-            temporary, format="JPEG", quality=88, subsampling=0, optimize=True
-        )
+        contact_sheet(rows, size=size).save(temporary, **JPEG)
+
+
+def sheet_uri(rows: Sequence[tuple[str, Sequence[str | os.PathLike]]], *, size: int = 96) -> str:
+    """A contact sheet as a JPEG in a data URI, for a page; arguments as of `contact_sheet`."""
+    buffer = io.BytesIO()
+    contact_sheet(rows, size=size).save(buffer, **JPEG)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def contact_sheet(
