@@ -33,6 +33,12 @@ from evenhand.stats.shares import Estimate
 OUT = ROOT / "eval" / "results" / "emoji-chain.json"
 SEEDS = [1, 2, 3]
 OF_AN_ARM = 3  # classifiers
+Range = tuple[float, float]
+RANGES: dict[str, Range] = {  # of numbers that are no shares
+    "gap_change": (-1, 1),
+    "worst_less_without": (-1, 1),
+    "minutes": (0, math.inf),
+}
 
 
 def chain_of(seed: int) -> Chain:
@@ -69,27 +75,29 @@ def rows_of(report: ChainReport) -> dict[str, dict[str, Any]]:
     return found
 
 
-def mean(values: list[float]) -> Estimate:
-    """The mean over seeds, with Student's interval."""
+def mean(values: list[float], within: Range) -> Estimate:
+    """The mean over seeds, with Student's interval, cut at what is possible."""
     n = len(values)
     if n < 2:
         return Estimate(values[0], None, None, n)
     half = stats.t.ppf(0.975, n - 1) * statistics.stdev(values) / math.sqrt(n)
     centre = statistics.mean(values)
-    return Estimate(centre, centre - half, centre + half, n).rounded()
+    return Estimate(
+        centre, max(centre - half, within[0]), min(centre + half, within[1]), n
+    ).rounded()
 
 
-def means_of(rows: list[dict[str, Any]]) -> dict[str, Any]:
+def means_of(rows: list[dict[str, Any]], within: Range = (0, 1)) -> dict[str, Any]:
     """The mean of every number that all seeds have, group by group."""
     found: dict[str, Any] = {}
     for key, first in rows[0].items():
-        values = [row.get(key) for row in rows]
+        values, possible = [row.get(key) for row in rows], RANGES.get(key, within)
         if isinstance(first, dict):
-            found[key] = means_of(values)
+            found[key] = means_of(values, possible)
         elif isinstance(first, Estimate) and all(v and v.value is not None for v in values):
-            found[key] = mean([v.value for v in values])
+            found[key] = mean([v.value for v in values], possible)
         elif isinstance(first, float):
-            found[key] = mean(values)
+            found[key] = mean(values, possible)
     return found
 
 
