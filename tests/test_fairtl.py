@@ -17,7 +17,7 @@ from test_lora_training import QUICK
 from typer.testing import CliRunner
 
 from evenhand.adapt import cost as cost_module
-from evenhand.adapt import train
+from evenhand.adapt import train, without_work_before
 from evenhand.adapt.fairtl.own_images import (
     Own,
     own_images,
@@ -514,7 +514,7 @@ def test_a_dry_run_counts_all_steps_and_images_and_draws_few(pictures, monkeypat
     monkeypatch.setattr(cost_module, "DRAWN", 2)
     plan = recipe(pictures, "probing={steps: 50, seeds: 2}", "steps=10", "own.each=30")
     alone = recipe(pictures, "steps=10", "own.each=30")
-    assert cost_module._few(plan).model_dump(include={"each", "concepts"}) == {
+    assert without_work_before(plan, 2).own.model_dump(include={"each", "concepts"}) == {
         "each": 1,
         "concepts": ["judge"],
     }

@@ -141,6 +141,11 @@ def images_of(name: str) -> int:
     return MORE if name.startswith("encoder-1000") else IMAGES
 
 
+def explicit_of(name: str) -> int:
+    """Images of each prompt that says a gender; more of the source, which mixes them."""
+    return EXPLICIT if name in arms() else 12
+
+
 def judged(name: str, place: pathlib.Path | None) -> dict[str, Any]:
     """Gap, shares, explicit prompts and occupations of the source or an adapted model."""
     model = str(place.with_suffix(".yaml")) if place and place.name == "model" else "emoji"
@@ -152,7 +157,7 @@ def judged(name: str, place: pathlib.Path | None) -> dict[str, Any]:
         attributes=["gender"],
         target={"gender": {"woman": 0.5, "man": 0.5}},
         images=images_of(name),
-        explicit_images=EXPLICIT if place else 12,
+        explicit_images=explicit_of(name),
         batch=24,
         seed=2027,
     )
@@ -211,7 +216,7 @@ def described(name: str) -> dict[str, Any]:
     """What a row of the results says of its arm."""
     arm = arms().get(name)
     said = {"reference_images": arm.images, "changes": arm.changes} if arm else {}
-    return {"images_of_a_prompt": images_of(name), **said}
+    return {"images_of_a_prompt": images_of(name), "of_an_explicit_one": explicit_of(name), **said}
 
 
 def run(name: str, looking: list[Looking] | None) -> None:

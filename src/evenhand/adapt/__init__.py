@@ -3,6 +3,7 @@
 import os
 import pathlib
 
+from evenhand.recipes.denoising import LoraTraining
 from evenhand.recipes.dft import Dft
 from evenhand.recipes.dreambooth import Dreambooth
 from evenhand.recipes.fairtl import FairTl
@@ -48,3 +49,35 @@ def train(
     from evenhand.adapt.lora.train import train_lora
 
     return train_lora(recipe, folder, name=name, progress=progress)
+
+
+def work_before(recipe: Training, run: pathlib.Path) -> tuple[int, int]:
+    """What a training does before its first step: steps, and images of the model's own.
+
+    Args:
+        recipe: of the training.
+        run: folder of a run of it.
+    """
+    if isinstance(recipe, Dft):
+        return 0, 0
+    steps, images = 0, recipe.prior.images if recipe.prior else 0
+    if isinstance(recipe, FairTl):
+        from evenhand.adapt.fairtl.cost import work_before as of_fairtl
+
+        steps, own = of_fairtl(recipe, run)
+        images += own
+    return steps, images
+
+
+def without_work_before(recipe: LoraTraining | FairTl | Dreambooth, images: int) -> Training:
+    """A recipe whose method does next to nothing before its first step; for a dry run.
+
+    Args:
+        recipe: of the training.
+        images: of the model's own that it still draws, about.
+    """
+    if isinstance(recipe, FairTl):
+        from evenhand.adapt.fairtl.cost import without_work_before as of_fairtl
+
+        return of_fairtl(recipe, images)
+    return recipe

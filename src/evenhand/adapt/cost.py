@@ -8,13 +8,11 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 
-from evenhand.adapt import train
-from evenhand.adapt.fairtl.own_images import ASKED, own_prompts
-from evenhand.adapt.fairtl.scores import MOST, steps_of
+from evenhand.adapt import train, without_work_before, work_before
 from evenhand.core.schema import read_json
 from evenhand.recipes.dft import Dft
 from evenhand.recipes.dreambooth import Dreambooth
-from evenhand.recipes.fairtl import FairTl, LinearProbing, OwnImages
+from evenhand.recipes.fairtl import FairTl
 from evenhand.recipes.methods import Training
 from evenhand.training.checkpoints import load_state
 from evenhand.training.run_directory import peak_memory
@@ -96,39 +94,16 @@ def cost(recipe: Training, page: pathlib.Path | None = None) -> Cost:
         with contextlib.suppress(_Enough):
             train(_short(recipe), run, progress=clock)
         state = load_state(next(run.rglob("checkpoint.pt")))
-        clusters, images = _clusters(run), _own_images(recipe, run)
+        clusters, (before, images) = _clusters(run), work_before(recipe, run)
         if page and (run / "clusters.html").is_file():
             page.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(run / "clusters.html", page)
     assert state is not None
     parameters = sum(x.numel() for x in state["parameters"])
-    steps = recipe.steps * (recipe.runs if isinstance(recipe, Dft) else 1)
-    if probing := _measured(recipe):
-        steps += steps_of(probing)
+    steps = before + recipe.steps * (recipe.runs if isinstance(recipe, Dft) else 1)
     drawing = clock.image * images
     seconds = clock.step * steps + drawing
     return Cost(parameters, _step(recipe), seconds, drawing, peak_memory(), clusters)
-
-
-def _measured(recipe: Training) -> LinearProbing | None:
-    """How a recipe finds out which layers are trained first; None where it need not."""
-    probing = recipe.probing if isinstance(recipe, FairTl) else None
-    given = probing and probing.scores
-    return None if given and pathlib.Path(given).is_file() else probing
-
-
-def _own_images(recipe: Training, run: pathlib.Path) -> int:
-    """How many images the model draws before its training."""
-    if isinstance(recipe, Dft):
-        return 0
-    images = recipe.prior.images if recipe.prior else 0
-    if isinstance(recipe, FairTl) and recipe.own and (recipe.said or recipe.keep):
-        own = len(own_prompts(recipe))
-        images += own + (min(ASKED, own) if recipe.said and recipe.judge else 0)
-    if _measured(recipe):
-        found = read_json(run / "reference.json", what="a run's reference set")
-        images += min(MOST, found["images"])
-    return images
 
 
 def _short(recipe: Training) -> Training:
@@ -138,24 +113,10 @@ def _short(recipe: Training) -> Training:
     # those of several adapters are shared out; what is too much is not run
     steps = max(2, recipe.steps) if isinstance(recipe, Dreambooth) else 2
     short = recipe.model_copy(update={"steps": steps, "checkpoint_every": 1})
-    if isinstance(recipe, FairTl):
-        short = short.model_copy(update={"probing": None, "own": _few(recipe)})
-    if not recipe.prior:
-        return short
-    few = recipe.prior.model_copy(update={"images": min(recipe.prior.images, DRAWN)})
-    return short.model_copy(update={"prior": few})
-
-
-def _few(recipe: FairTl) -> OwnImages | None:
-    """The recipe's own images, of the first concepts, about `DRAWN` of them."""
-    if recipe.own is None or not (recipe.said or recipe.keep):
-        return recipe.own
-    prompts = own_prompts(recipe)
-    concepts = list(dict.fromkeys(prompt.concept for prompt in prompts))
-    wordings = len(prompts) // (recipe.own.each * len(concepts))
-    some = concepts[: max(1, DRAWN // wordings)]
-    each = min(recipe.own.each, max(1, DRAWN // (wordings * len(some))))
-    return recipe.own.model_copy(update={"each": each, "concepts": some})
+    if recipe.prior:
+        few = recipe.prior.model_copy(update={"images": min(recipe.prior.images, DRAWN)})
+        short = short.model_copy(update={"prior": few})
+    return without_work_before(short, DRAWN)
 
 
 def _clusters(run: pathlib.Path) -> dict[str, int]:

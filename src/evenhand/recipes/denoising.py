@@ -109,6 +109,11 @@ class DenoisingTraining(Strict):
         """What is trained; LoRA on the denoiser's attention when the recipe says nothing."""
         return self.weights or self.lora or Lora(part="denoiser")
 
+    @property
+    def makes(self) -> Literal["adapter", "model"]:
+        """What comes out, as its folder is called."""
+        return "model" if self.weights else "adapter"
+
     def refuse_prior_of(self, images: Captioned) -> None:
         """Raises ValueError where prior preservation has the prompt that the images have."""
         if self.prior and set(self.prior.prompts) == {images.caption}:

@@ -42,7 +42,7 @@ def denoise(
     accelerator: Any,
     report: Progress,
     probing: Probing | None = None,
-    save: Callable[[int], None] | None = None,
+    save: Callable[[pathlib.Path], None] | None = None,
 ) -> Optimizer:
     """Trains on batches of every term's examples; continues the folder's checkpoint.
 
@@ -60,7 +60,7 @@ def denoise(
         accelerator: of the processes that train together.
         report: called after every step, by the main process.
         probing: first steps that train a part only.
-        save: writes what has been trained after so many steps; called as `recipe.save_every` says.
+        save: writes what is trained so far into a folder, every `recipe.save_every` steps.
 
     Returns:
         the optimizer, whose average, if there is one, is the result.
@@ -86,8 +86,9 @@ def denoise(
             if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
                 optimizer.save(folder / "checkpoint.pt", step + 1, denoising.diffusion.source)
             if save and recipe.save_every and (step + 1) % recipe.save_every == 0:
+                optimizer.check_finite(str(folder))
                 with optimizer.averaged():
-                    save(step + 1)
+                    save(folder / f"{recipe.makes}s" / f"step-{step + 1}")
             report(step + 1, row)
     optimizer.check_finite(str(folder))
     return optimizer

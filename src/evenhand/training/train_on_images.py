@@ -17,7 +17,6 @@ from evenhand.diffusion.pipeline import load_diffusion
 from evenhand.diffusion.references import save_references
 from evenhand.diffusion.trainable import Trainable, attach
 from evenhand.recipes.denoising import DenoisingTraining
-from evenhand.recipes.lora import Weights
 from evenhand.recipes.model import load_model
 from evenhand.training.denoise import Probing, denoise
 from evenhand.training.description import description
@@ -59,7 +58,7 @@ def train_on(
     Returns:
         folder of the adapter, or of the model.
     """
-    place, tell = place_of(recipe, folder), progress or (lambda *_: None)
+    place, tell = folder / recipe.makes, progress or (lambda *_: None)
     with training(folder, settings, free=FREE) as accelerator:
         denoising = load_denoising(recipe, accelerator)
         cache = folder if accelerator.is_main_process else folder / f"{accelerator.process_index}"
@@ -80,7 +79,7 @@ def train_on(
             accelerator=accelerator,
             report=logged(accelerator, tell),
             probing=first(terms, denoising, trainable, cache, accelerator) if first else None,
-            save=lambda step: save(folder / f"{place.name}s" / f"step-{step}"),
+            save=save,
         )
         if accelerator.is_main_process:
             with optimizer.averaged():
@@ -122,11 +121,6 @@ def attach_trained(recipe: DenoisingTraining, denoising: Denoising) -> Trainable
     return trainable
 
 
-def place_of(recipe: DenoisingTraining, folder: pathlib.Path) -> pathlib.Path:
-    """Where in a run's folder its result lies."""
-    return folder / ("model" if isinstance(recipe.trained, Weights) else "adapter")
-
-
 def save_trained(
     folder: pathlib.Path,
     recipe: DenoisingTraining,
@@ -141,7 +135,7 @@ def save_trained(
     it does the one that it comes from.
 
     Args:
-        folder: as `place_of` says.
+        folder: of the result.
         recipe: of the training.
         name: of the recipe.
         denoising: the model.
@@ -150,7 +144,7 @@ def save_trained(
     """
     diffusion = denoising.diffusion
     described = description(diffusion.source, name, recipe)
-    if not isinstance(recipe.trained, Weights):
+    if recipe.makes == "adapter":
         save_adapter(folder, LORA, trainable.state(), described)
         prompts = [Prompt(text, text, "captions", "train") for text in dict.fromkeys(captions)]
         save_references(folder, diffusion, prompts, recipe.seed, machine())

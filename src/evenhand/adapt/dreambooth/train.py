@@ -1,5 +1,6 @@
 """An adapter for each group of labelled images, or each cluster of one; or one and their tokens."""
 
+import functools
 import os
 import pathlib
 from typing import Any
@@ -120,10 +121,14 @@ def _train(
                 parameter.copy_(value)
         place = folder / "parts" / one.name
         place.mkdir(parents=True, exist_ok=True)
-
-        def save(where: pathlib.Path, one: Learned = one) -> None:
-            save_trained(where, recipe, name, denoising, trainable, one.shown)
-
+        save = functools.partial(
+            save_trained,
+            recipe=recipe,
+            name=name,
+            denoising=denoising,
+            trainable=trainable,
+            captions=one.shown,
+        )
         optimizer = denoise(
             denoising,
             trainable,
@@ -132,7 +137,7 @@ def _train(
             place,
             accelerator=accelerator,
             report=logged(accelerator, tell, before),
-            save=lambda step, place=place: save(place / "adapters" / f"step-{step}"),
+            save=save,
         )
         before += one.steps
         if accelerator.is_main_process:
