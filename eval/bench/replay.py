@@ -123,11 +123,18 @@ def worker(case: Case, way: str, steps: int, gradient_file: str) -> None:
         denoiser.forward = lambda sample, *args, **kwargs: forward(sample.detach(), *args, **kwargs)
     with torch.no_grad():
         run(3)
+    found = timed(step, parameters, case.repeats)
+    torch.save([p.grad.cpu() for p in parameters if p.grad is not None], gradient_file)
+    print(json.dumps(found))
+
+
+def timed(step: Callable[[], None], parameters: list[torch.nn.Parameter], repeats: int) -> dict:
+    """Seconds of each of some steps, and the memory that they take beside the model, MB."""
     gpu, times = torch.cuda.is_available(), []
     if gpu:
         torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated() if gpu else peak_memory()
-    for _ in range(case.repeats):
+    for _ in range(repeats):
         for parameter in parameters:
             parameter.grad = None
         started = time.perf_counter()
@@ -135,12 +142,8 @@ def worker(case: Case, way: str, steps: int, gradient_file: str) -> None:
         if gpu:
             torch.cuda.synchronize()
         times.append(time.perf_counter() - started)
-    torch.save([p.grad.cpu() for p in parameters if p.grad is not None], gradient_file)
-    print(
-        json.dumps(
-            {"times": times, "memory_mb": (peak_memory() - before) / 1e6, "model_mb": before / 1e6}
-        )
-    )
+    memory = (peak_memory() - before) / 1e6
+    return {"times": times, "memory_mb": memory, "model_mb": before / 1e6}
 
 
 def measure(case: Case, way: str, steps: int, gradient_file: pathlib.Path) -> dict:

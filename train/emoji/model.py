@@ -170,6 +170,28 @@ def batch_of(latents: Tensor, n: int, generator: torch.Generator) -> tuple[Tenso
     return latents[row, torch.randint(latents.shape[1], (n,), generator=generator)], scene.captions
 
 
+def loss_of(
+    pipe: StableDiffusionPipeline,
+    clean: Tensor,
+    captions: list[str],
+    generator: torch.Generator,
+) -> Tensor:
+    """Mean squared error of the predicted velocity of noised latents `[n, 4, 16, 16]`."""
+    tokens = pipe.tokenizer(
+        captions, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt"
+    )
+    noise, t = (
+        torch.randn(clean.shape, generator=generator),
+        torch.randint(1000, (len(clean),), generator=generator),
+    )
+    signal = pipe.scheduler.alphas_cumprod[t][:, None, None, None]
+    alpha, sigma = signal.sqrt(), (1 - signal).sqrt()
+    condition = pipe.text_encoder(tokens.input_ids).last_hidden_state
+    with autocast(best_dtype("cpu"), "cpu"):
+        output = pipe.unet(alpha * clean + sigma * noise, t, condition).sample
+    return F.mse_loss(output.float(), alpha * noise - sigma * clean)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -199,25 +221,11 @@ def main() -> None:
     for key in parts.keys() & state.keys():
         parts[key].load_state_dict(state[key])
     latents, started = encode_drawings(pipe.vae, args.drawings), time.monotonic()
-    total, signals = 0.0, pipe.scheduler.alphas_cumprod
+    total = 0.0
     trained.train()
     for step in range(state["step"], args.steps):
         generator = step_generator(seed, step)
-        clean, captions = batch_of(latents, args.batch, generator)
-        tokens = pipe.tokenizer(
-            captions, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt"
-        )
-        noise, t = (
-            torch.randn(clean.shape, generator=generator),
-            torch.randint(1000, (len(clean),), generator=generator),
-        )
-        alpha, sigma = (
-            x[:, None, None, None] for x in (signals[t].sqrt(), (1 - signals[t]).sqrt())
-        )
-        condition = pipe.text_encoder(tokens.input_ids).last_hidden_state
-        with autocast(best_dtype("cpu"), "cpu"):
-            output = pipe.unet(alpha * clean + sigma * noise, t, condition).sample
-        loss = F.mse_loss(output.float(), alpha * noise - sigma * clean)
+        loss = loss_of(pipe, *batch_of(latents, args.batch, generator), generator)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
         for group in optimizer.param_groups:
