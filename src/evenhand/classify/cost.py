@@ -14,7 +14,7 @@ from evenhand.classify.losses import loss_of, passes_of, views_of
 from evenhand.classify.objectives import first_state
 from evenhand.classify.train import classifier_of, phase_of
 from evenhand.core.files import digest_of
-from evenhand.training.fit import forward, read
+from evenhand.training.fit import forward, placed, read
 from evenhand.training.optimizer import Optimizer
 from evenhand.training.phases import only, set_modes
 from evenhand.training.run_directory import peak_memory
@@ -67,8 +67,8 @@ def _seconds_a_step(experiment: Experiment, arm: Arm, stage: Stage) -> float:
     """Seconds of a step of a stage, on its first images."""
     recipe, data = arm.recipe, experiment.examples(arm, stage.rows)
     passes = passes_of(recipe, views=views_of(recipe, stage))
-    model = classifier_of(*new_network(recipe), recipe, stage).to(passes.device)
-    model.to(memory_format=torch.channels_last)  # as `fit` has it
+    model = classifier_of(*new_network(recipe), recipe, stage)
+    placed(model, passes.device)
     model.state = first_state(stage.objective, data.groups).to(passes.device)
     loss, phase, times = loss_of(model, stage, recipe), phase_of(model, arm, stage, []), []
     some = data.some(torch.arange(min(len(data), recipe.batch)))
