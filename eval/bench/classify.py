@@ -36,7 +36,7 @@ from evenhand.training.phases import Phase
 from evenhand.training.run_directory import machine
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "emoji"))
-from worlds import real  # noqa: E402
+from classify_sets import real  # noqa: E402
 
 RATE, EPOCHS = 1e-3, 3
 

@@ -33,6 +33,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import torch
 from networks import RESOLUTIONS, build
@@ -81,7 +82,8 @@ class Case:
 def worker(case: Case, way: str, steps: int, gradient_file: str) -> None:
     """Measures one way in this process and prints a JSON line."""
     diffusion, logits = case.load()
-    denoiser, batch = diffusion.denoiser, case.batch
+    denoiser: Any = diffusion.denoiser
+    batch = case.batch
     parameters = list(attach_lora(diffusion.pipe, Lora(rank=8), seed=0).values())
     generator = torch.Generator().manual_seed(0)
     for parameter in parameters:  # B starts at zero, which would make every gradient of A zero

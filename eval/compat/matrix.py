@@ -112,7 +112,8 @@ def write_adapter(family: str, kind: str, folder: pathlib.Path) -> list[np.ndarr
     if kind != "soft tokens":
         merged = pipelines.FAMILIES[family]()
         for name, network in pipelines.networks(diffusion).items():
-            for path, layer in network.named_modules():
+            for path, module in network.named_modules():
+                layer: Any = module
                 if hasattr(layer, "lora_A"):
                     plain = merged.components[name].get_submodule(path)
                     plain.weight.data += layer.get_delta_weight("default")

@@ -194,7 +194,7 @@ def drawn_by(
 def _loaded(found: AdapterSet, member: Member) -> tuple[Diffusion, str, str]:
     """A member's pipeline, its caption and its token."""
     diffusion = load_diffusion(load_model("emoji"), adapter=member.mix)
-    return diffusion, found.caption, member.token
+    return diffusion, found.described.caption, member.token
 
 
 def _quota(found: AdapterSet, group: dict[str, str], n: int, turns: int) -> list[int]:

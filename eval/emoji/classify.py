@@ -27,8 +27,8 @@ import json
 import pathlib
 
 import torch
+from classify_sets import adapted, real, synthetic
 from clustered import clustered
-from worlds import adapted, real, synthetic
 
 from evenhand.classify.run import classify
 from evenhand.cli.classify import tell

@@ -1,15 +1,16 @@
-"""Synthetic images of the benchmark of classifiers by adapters of each group's real images.
+"""Synthetic images by adapters of the clusters of each group's real images.
 
 Each group of the biased training images is divided into clusters by how they look; an adapter is
 trained on each cluster, and draws the group's images (Basu et al., arXiv 2511.08711). Nothing but
-the target and the shortcut is known of an image: captions say no occupation.
+the target and the protected attribute is known of an image.
 """
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
+from classify_sets import TONES
 from PIL import Image
-from worlds import TONES
 
 from evenhand.adapt import train
 from evenhand.classify.experiment import prepare
@@ -23,15 +24,50 @@ from evenhand.recipes.methods import load_training
 from evenhand.recipes.model import load_model
 from evenhand.training.checkpoints import step_generator
 
-CAPTION = "{token} : a portrait of a {gender} with {tone} skin"
-STEPS = 1000  # of all adapters together
 AT_ONCE = 50
 Update = Callable[[int, int], None]
+Words = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Subgroups:
+    """How the groups of the real images are learned and drawn.
+
+    Attributes:
+        changes: of the recipe `dreambooth/emoji`: its groups, clusters, model.
+        caption: of the images, and the prompt; `{token}`, classes and columns stand in braces.
+        groups: by name: the classes of a group in that recipe, and what columns say of its images,
+            in turn.
+        steps: of all adapters together.
+    """
+
+    changes: Sequence[str]
+    caption: str
+    groups: dict[str, tuple[Words, Sequence[Words]]]
+    steps: int = 1000
+
+
+EMOJI = Subgroups(
+    [
+        f"groups={{gender: {{column: gender, classes: { {g: [g] for g in GENDERS} }}}, "
+        f"side: {{column: tone, classes: {TONES}}}}}",
+        "clusters={judge: emoji-judge, k: 3, floor: 10}",
+    ],
+    "{token} : a portrait of a {gender} with {tone} skin",
+    {
+        f"{gender}-{side}": (
+            {"gender": gender, "side": side},
+            [{"gender": gender, "tone": tone} for tone in tones],
+        )
+        for gender in GENDERS
+        for side, tones in TONES.items()
+    },
+)
 
 
 def clustered(
-    folder: pathlib.Path, recipe: Classify, data: pathlib.Path, *, each: int, seed: int,
-    progress: Update,
+    folder: pathlib.Path, recipe: Classify, data: str | pathlib.Path, how: Subgroups = EMOJI, *,
+    each: int, seed: int, progress: Update,
 ) -> None:  # fmt: skip
     """Trains the adapters of a recipe's biased training images, and draws by them.
 
@@ -39,7 +75,8 @@ def clustered(
         folder: gets the images of each group (`images/GROUP.parquet`), and the training.
         recipe: says which real images are trained on (`bias`).
         data: the real images.
-        each: images of each of the four groups.
+        how: the groups.
+        each: images of each group.
         seed: of training and images.
         progress: called with (steps or images done, in all).
     """
@@ -49,51 +86,47 @@ def clustered(
         folder.mkdir(parents=True, exist_ok=True)
         with whole(folder / "real.parquet") as temporary:
             experiment.real["train"].rows.select(arm.real.tolist()).to_parquet(temporary)
-    sides = {"column": "tone", "classes": TONES}
-    genders = {"column": "gender", "classes": {name: [name] for name in GENDERS}}
     training = load_training(
         "dreambooth/emoji",
         [
-            f"images={{path: {folder / 'real.parquet'}, caption: '{CAPTION}'}}",
-            f"groups={{gender: {genders}, side: {sides}}}",
-            "clusters={judge: emoji-judge, k: 3, floor: 10}",
-            f"steps={STEPS}",
+            f"images={{path: {folder / 'real.parquet'}, caption: '{how.caption}'}}",
+            *how.changes,
+            f"steps={how.steps}",
             f"seed={seed}",
         ],
     )
     found = find_set(
-        train(training, folder / "run", progress=lambda done, _: progress(done, STEPS))
+        train(training, folder / "run", progress=lambda done, _: progress(done, how.steps))
     )
-    for gender in GENDERS:
-        for side, tones in TONES.items():
-            path = folder / "images" / f"{gender}-{side}.parquet"
-            if path.is_file():
-                continue
-            group, rows = {"gender": gender, "side": side}, []
-            shares = found.weights(group)
-            for member in found.of(group):
-                wanted = round(each * shares[member.name])
-                rows += _drawn(member, group, tones, wanted + 1, seed, found.caption)
-            write_rows(path, rows[:each])
-            progress(STEPS, STEPS)
+    text = found.described.caption
+    for number, (name, (group, said)) in enumerate(how.groups.items(), 1):
+        path, rows = folder / "images" / f"{name}.parquet", []
+        if path.is_file():
+            continue
+        shares = found.weights(group)
+        for member in found.of(group):
+            wanted = round(each * shares[member.name])
+            rows += _drawn(member, training.model, group, said, wanted + 1, seed, text)
+        write_rows(path, rows[:each])
+        progress(number * each, len(how.groups) * each)
 
 
 def _drawn(
-    member: Member, group: dict[str, str], tones: list[str], n: int, seed: int, text: str
+    member: Member, model: str, group: Words, said: Sequence[Words], n: int, seed: int, text: str
 ) -> list[dict]:
-    """Rows of images that a member draws, with what was asked for."""
-    diffusion, rows = load_diffusion(load_model("emoji"), adapter=member.mix), []
+    """Rows of images that a member draws, with what columns say of them."""
+    diffusion, rows = load_diffusion(load_model(model), adapter=member.mix), []
     for first in range(0, n, AT_ONCE):
         places = range(first, min(first + AT_ONCE, n))
-        asked = [tones[i % len(tones)] for i in places]
-        prompts = [text.format(token=member.token, gender=group["gender"], tone=t) for t in asked]
+        asked = [said[i % len(said)] for i in places]
+        prompts = [text.format(**{"token": member.token, **columns, **group}) for columns in asked]
         numbers = [
             int(step_generator(seed, "clustered", member.name, i).initial_seed() % 2**62)
             for i in places
         ]
         images = diffusion.sample(prompts, numbers, num_inference_steps=10)
         rows += [
-            {"image": Image.fromarray(image), "gender": group["gender"], "tone": tone}
-            for image, tone in zip(to_uint8(images), asked, strict=True)
+            {"image": Image.fromarray(image), **columns}
+            for image, columns in zip(to_uint8(images), asked, strict=True)
         ]
     return rows

@@ -231,7 +231,8 @@ def run(name: str, looking: list[Looking] | None) -> None:
                 found["mixed"] = mixed()
             write_json(path, found)
         if looking is not None and not images.is_file():
-            looking or looking.append(Looking())
+            if not looking:
+                looking.append(Looking())
             sets = sets_of(arm) if arm else (None, None)
             write_json(images, looking[0].measured(RUNS / name / "measure", *sets))
 
