@@ -14,6 +14,7 @@ import torch
 
 FASTER = 0.8  # of float32's time: from here on half precision is worth what it rounds away
 SLOWER = 1.5
+LONG = 0.1  # seconds of one run of the measurement, after which none follows: it is emulated
 
 
 def default_device() -> torch.device:
@@ -41,7 +42,8 @@ def times_float32(dtype: str, device_type: str) -> float:
     """How many times as long as in float32 a small training step takes in a precision.
 
     Measured once a process, in less than half a second: the best of several runs of a convolution
-    with its backward pass and a matrix product. On CUDA torch says what the GPU has units for
+    with its backward pass and a matrix product, large enough for the units that a processor may
+    have for half precision (smaller ones take as long in both). On CUDA torch says what the GPU has units for
     (bfloat16 from Ampere on), and nothing is measured: .5 where it has, else infinity.
 
     Args:
@@ -59,15 +61,17 @@ def times_float32(dtype: str, device_type: str) -> float:
 @torch.inference_mode(False)
 @torch.enable_grad()  # whatever the caller has set
 def _seconds(dtype: torch.dtype, device_type: str, runs: int) -> float:
-    images = torch.ones(4, 16, 16, 16, dtype=dtype, device=device_type)
-    weights = torch.ones(16, 16, 3, 3, dtype=dtype, device=device_type, requires_grad=True)
-    square = torch.ones(128, 128, dtype=dtype, device=device_type)
+    images = torch.ones(8, 32, 32, 32, dtype=dtype, device=device_type)
+    weights = torch.ones(32, 32, 3, 3, dtype=dtype, device=device_type, requires_grad=True)
+    square = torch.ones(256, 256, dtype=dtype, device=device_type)
     times = []
     for _ in range(runs):
         start = time.perf_counter()
         torch.nn.functional.conv2d(images, weights, padding=1).sum().backward()
         (square @ square).sum().item()  # waits for the device
         times.append(time.perf_counter() - start)
+        if times[-1] > LONG:
+            break
     return min(times)
 
 
