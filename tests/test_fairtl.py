@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from evenhand.adapt import cost as cost_module
 from evenhand.adapt import train, without_work_before
+from evenhand.adapt.fairtl.critic import correction, trained_critic
 from evenhand.adapt.fairtl.own_images import (
     Own,
     own_images,
@@ -43,7 +44,7 @@ from evenhand.recipes.generate import load_generate
 from evenhand.recipes.methods import load_training
 from evenhand.training.checkpoints import step_generator
 from evenhand.training.denoise import _target
-from evenhand.training.examples import Examples
+from evenhand.training.examples import Examples, Teacher
 from evenhand.training.processes import training
 from evenhand.training.train_on_images import attach_trained, load_denoising
 
@@ -63,10 +64,16 @@ SPREAD, LEVELS, PARTICLES = 0.3, 30, 12_000
 
 
 class Line:
-    """A model of one number, nine in ten near 1, the others near -1; words decide. Closed form."""
+    """A model of one number, a share near 1, the others near -1; words decide. Closed form."""
 
-    def __init__(self) -> None:
+    shape, diffusion = (1, 1), types.SimpleNamespace(device=torch.device("cpu"))
+
+    def __init__(self, share=0.9) -> None:
+        self.share = share
         self.levels = torch.linspace(3.0, -3.5, LEVELS).exp()  # noise over image
+
+    def __len__(self):
+        return LEVELS
 
     def mixture(self, step):
         level = float(self.levels[step])
@@ -81,18 +88,21 @@ class Line:
 
     def predict(self, prompts, noised, step):
         a, s = self.mixture(step)
+        low, high = self.likely(prompts, noised, step)
         variance = (a * SPREAD) ** 2 + s**2
-        likely = []
-        for centre, (text, share) in zip(
-            (-a, a), zip(CLASSES, (0.1, 0.9), strict=True), strict=True
-        ):
-            prior = [float(p == text) if p in CLASSES else share for p in prompts]
-            likely.append(
-                torch.tensor(prior)[:, None] * (-((noised - centre) ** 2) / 2 / variance).exp()
-            )
-        low, high = likely
         mean = (high - low) / (high + low).clamp(min=1e-30)
         return -s * -(noised - a * mean) / variance
+
+    def likely(self, prompts, noised, step):
+        """Density of each class at x_t, but for a factor."""
+        (a, s), found = self.mixture(step), []
+        variance = (a * SPREAD) ** 2 + s**2
+        for centre, text, share in ((-a, "a woman", 1 - self.share), (a, "a man", self.share)):
+            prior = [float(p == text) if p in CLASSES else share for p in prompts]
+            found.append(
+                torch.tensor(prior)[:, None] * (-((noised - centre) ** 2) / 2 / variance).exp()
+            )
+        return found
 
 
 def drawn(shares, captions=None):
@@ -104,9 +114,9 @@ def drawn(shares, captions=None):
     return found[:, None, None], [list(CLASSES)[k] for k in classes.tolist()]
 
 
-def majority(found) -> float:
+def majority(found, line=None) -> float:
     """Share near 1 of what the best prediction of a term of the loss draws."""
-    line, generator = Line(), step_generator(1)
+    line, generator = line or Line(), step_generator(1)
     frozen = types.SimpleNamespace(frozen=contextlib.nullcontext)
     edges = np.linspace(-4, 4, 161)
     x = torch.randn(PARTICLES, generator=generator).numpy()
@@ -164,6 +174,44 @@ def test_prompts_that_say_a_class_drawn_from_the_target_teach_the_target(pool):
         assert majority(found) == pytest.approx(0.5, abs=0.015)
     means = [float(found.importance[[t == c for t in texts]].sum()) for c in CLASSES]
     assert means[0] == pytest.approx(means[1], rel=1e-4)
+
+
+def test_a_perfect_critic_leads_to_the_reference_set_round_by_round():
+    """Each round halves the log odds; at one half it stays."""
+    shares, even, people = [0.9], Line(0.5), ["people"] * PARTICLES
+
+    for _ in range(7):
+        line = Line(shares[-1])
+
+        def critic(denoising, texts, x, step, line=line):
+            there, here = (sum(w.likely(texts, x, step)) for w in (even, line))
+            return (there.clamp(min=1e-30) / here.clamp(min=1e-30)).log()[:, 0]
+
+        def push(group, noised, step, line=line, critic=critic):
+            return 0.5 * correction(critic, line, people, noised, step)
+
+        latents, _ = drawn((1 - shares[-1], shares[-1]))
+        teacher = Teacher(people, as_it_was=contextlib.nullcontext, push=push)
+        shares.append(majority(Examples(latents, people, teacher=teacher), line))
+    assert shares[1] == pytest.approx(0.75, abs=0.03)  # odds of 3 in place of 9
+    assert shares[-1] == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_critic_learns_the_log_ratio_of_two_sets_and_nothing_of_equal_ones():
+    sets = [
+        Examples(drawn(p)[0][..., None], ["people"] * PARTICLES) for p in ((0.5, 0.5), (0.1, 0.9))
+    ]
+    state = torch.get_rng_state()
+    how = {"steps": 800, "early": None, "seed": 1}
+    critic, loss = trained_critic(*sets, Line(), **how)
+    x = torch.tensor([-1.0, 1.0])[:, None, None]
+    found = critic(Line(), ["people"] * 2, x, LEVELS - 1)
+    assert found.tolist() == pytest.approx([np.log(5), np.log(5 / 9)], abs=0.25)
+    assert loss < 0.66
+    same, chance = trained_critic(sets[0], sets[0], Line(), **how)
+    assert same(Line(), ["people"] * 2, x, LEVELS - 1).abs().max() < 0.25
+    assert chance == pytest.approx(np.log(2), abs=0.01)
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 # The data and the loop, on the embedded model.
@@ -428,6 +476,8 @@ def test_a_model_that_does_not_follow_the_words_is_refused_and_told_of_the_gate(
         (["target={shares: {gender: {woman: 0.5, robot: 0.5}}}", "feedback={}"], "class 'robot'"),
         (["words={hair: {red: [ginger]}}"], "attribute 'hair'"),
         (["target={shares: {gender: {woman: 0.7, man: 0.5}}}"], "sums to 1.2"),
+        (["critic={}", "feedback={}"], "critic stands alone"),
+        (["critic={rounds: 9}"], "critic.rounds: 9 share 3 steps"),
         (["weights={}"], "a recipe trains lora or weights, not both"),
         (["judge=emoji-trainerx"], "emoji-trainerx"),
         (
@@ -508,6 +558,33 @@ def test_a_biased_set_shares_the_weight_of_a_reference_set_whose_teacher_stays(p
     assert (said["loss"].weight, said["biased"].weight) == pytest.approx((0.3, 0.3))
     gated = importance(pictures, tmp_path / "gated", "feedback={asked: gated, share: 0.4}")
     assert (gated["loss"].teacher.share, gated["loss"].weight) == (0.4, 0.5)
+
+
+def test_rounds_with_a_critic_go_on_where_they_were_cut(pictures, tmp_path):
+    cut = "critic={rounds: 2, images: 10, steps: 2, share: 0.5}"
+    found = recipe(pictures, cut, "steps=4", "checkpoint_every=1")
+    rows = []
+
+    def stop(step, row):
+        if "drawn" not in row:
+            rows.append((step, row))
+        if step == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(found, tmp_path / "cut", progress=stop)
+    assert [step for step, _ in rows] == [1, 2, 3]
+    assert {"critic", "loss", "keep"} <= rows[0][1].keys()
+    one, other = (load_file(train(found, tmp_path / f) / LORA) for f in ("cut", "whole"))
+    assert one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+    for number in (1, 2):
+        told = json.loads((tmp_path / "whole" / f"round-{number}" / "critic.json").read_text())
+        assert 0 < told["held_out_loss"] < 2 and told["images"] == [16, 10]
+    drawn = [
+        load_file(tmp_path / "whole" / f"round-{n}" / "current.safetensors")["latents"]
+        for n in (1, 2)
+    ]
+    assert not torch.equal(*drawn)  # the second round draws with what the first has learned
 
 
 def test_a_dry_run_counts_all_steps_and_images_and_draws_few(pictures, monkeypatch):

@@ -47,6 +47,12 @@ WEIGHTS = [
 ]
 PLUS = ["feedback={asked: said, share: 0.4}", "probing={steps: 40, seeds: 3}"]
 NO_KEEP = "keep=null"
+CRITIC = [
+    "critic={rounds: 4}",
+    "steps=120",
+    "optimisation.warmup=3",
+    "optimisation.schedule_options={num_decay_steps: 9}",
+]
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,7 @@ def arms() -> dict[str, Arm]:
         ],
         images=200,
     )
+    found["critic-1000"] = Arm(changes=CRITIC)
     found["dft"] = Arm("dft/emoji-gender")
     for s in (2, 3):
         for n in (200, 50):

@@ -43,8 +43,8 @@ def times_float32(dtype: str, device_type: str) -> float:
 
     Measured once a process, in less than half a second: the best of several runs of a convolution
     with its backward pass and a matrix product, large enough for the units that a processor may
-    have for half precision (smaller ones take as long in both). On CUDA torch says what the GPU has units for
-    (bfloat16 from Ampere on), and nothing is measured: .5 where it has, else infinity.
+    have for half precision (smaller ones take as long in both). On CUDA torch says what the GPU has
+    units for (bfloat16 from Ampere on), and nothing is measured: .5 where it has, else infinity.
 
     Args:
         dtype: `float32`, `bfloat16` or `float16`.

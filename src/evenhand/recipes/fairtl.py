@@ -66,6 +66,30 @@ class Keep(Strict):
     batch: Count = 8
 
 
+class Critic(Strict):
+    """A critic that tells the reference images from those that the model draws now.
+
+    The counterpart of fairTL's discriminator. In each round the model draws images of the reference
+    set's captions, and a small network learns the probability d that a noised image of a caption is
+    of the reference set. The model then learns its own prediction of before the round, moved along
+    the gradient of log d/(1 - d). Where d is one half everywhere, nothing moves.
+
+    Attributes:
+        rounds: that share the steps of the training evenly.
+        images: that the model draws in each round.
+        steps: of the critic's training in each round.
+        strength: of the way to the reference set that a round goes if the critic is perfect, as a
+            share of log d/(1 - d).
+        share: of this in the loss; the reference images' own loss has the rest.
+    """
+
+    rounds: Count = 4
+    images: Annotated[int, Field(ge=10)] = 256
+    steps: Count = 400
+    strength: Annotated[float, Field(gt=0, le=1)] = 0.5
+    share: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+
 class LinearProbing(Strict):
     """Training first the layers that change for the reference set and not for others, then all.
 
@@ -127,6 +151,7 @@ class FairTl(DenoisingTraining):
             nobody when None. Training needs none.
         held_out: prompt set whose concepts of the split `test` no caption may name.
         feedback: of the frozen model; none when None (fairTL).
+        critic: instead: one that is trained anew as the model changes; none when None.
         keep: prompts that say a class keep their meaning; they lose it when None.
         own: the frozen model's images for `feedback: {asked: said}` and `keep`.
         probing: train some layers first; all from the beginning when None.
@@ -140,6 +165,7 @@ class FairTl(DenoisingTraining):
     judge: str | None = None
     held_out: str | None = None
     feedback: Feedback | None = None
+    critic: Critic | None = None
     keep: Keep | None = Keep()
     own: OwnImages | None = None
     probing: LinearProbing | None = None
@@ -162,6 +188,10 @@ class FairTl(DenoisingTraining):
             raise ValueError("feedback.share is 1, so no image is looked at: leave images out")
         if self.images is None and (self.probing or self.importance):
             raise ValueError("probing and importance need reference images")
+        if self.critic and (self.feedback or self.importance):
+            raise ValueError("critic stands alone: leave feedback and importance out")
+        if self.critic and self.critic.rounds > self.steps:
+            raise ValueError(f"critic.rounds: {self.critic.rounds} share {self.steps} steps")
         if (self.said or self.keep) and self.own is None:
             raise ValueError(
                 "own: name the prompts of the model's own images, which keep and feedback "

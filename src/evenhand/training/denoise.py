@@ -119,7 +119,7 @@ def _backward(
         generator = step_generator(recipe.seed, name, step, place)
         latents, dropped, noise = _noisy(examples, group, dropout, generator)
         latents, noise = latents.to(accelerator.device), noise.to(accelerator.device)
-        at = _grid_step(len(denoising), recipe.early, generator)
+        at = grid_step(len(denoising), recipe.early, generator)
         target = _target(denoising, trainable, examples, group, dropped, latents, noise, at)
         losses = denoising.loss(
             _captions(examples.captions, group, dropped), latents, noise, at, target
@@ -153,9 +153,11 @@ def _target(
         d and teacher.captions[i] == examples.captions[i]
         for i, d in zip(group, dropped, strict=True)
     ]
-    with trainable.frozen():
-        noised = denoising.noised(latents, noise, step)
+    noised = denoising.noised(latents, noise, step)
+    with (teacher.as_it_was or trainable.frozen)():
         said = denoising.predict(_captions(teacher.captions, group, empty), noised, step)
+    if teacher.push:
+        said = said + teacher.push(group, noised, step).to(said.dtype)
     return own.lerp(said.to(own.dtype), teacher.share)
 
 
@@ -186,8 +188,8 @@ def _captions(captions: list[str], group: list[int], dropped: list[bool]) -> lis
     return ["" if d else captions[i] for i, d in zip(group, dropped, strict=True)]
 
 
-def _grid_step(n: int, early: float | None, generator: torch.Generator) -> int:
-    """A step of the grid of n; one of its noisier half with the probability `early`."""
+def grid_step(n: int, early: float | None, generator: torch.Generator) -> int:
+    """Draws a step of the grid of n; one of its noisier half with the probability `early`."""
     if early is None or n < 2:
         return int(torch.randint(n, (), generator=generator))
     noisier = bool(torch.rand((), generator=generator) < early)

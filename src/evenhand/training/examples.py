@@ -1,7 +1,8 @@
 """What a diffusion model is trained on: images as latents, with captions."""
 
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,18 +30,24 @@ AT_ONCE = 8  # images that are drawn or encoded together; fewer where a recipe t
 
 @dataclass(frozen=True)
 class Teacher:
-    """The model as it was before training, whose predictions are regressed onto.
+    """The model as it was before, whose predictions are regressed onto.
 
     Attributes:
         captions: M texts at which it is asked: the examples' own, or others that say more.
         share: of its prediction in the target; the rest of it is what the images say.
         gate: greatest noise, its factor in x_t over the image's, at which it is asked; at greater
             noise the images alone are the target. None asks it always.
+        as_it_was: context in which the model predicts as the teacher; as before the training when
+            None.
+        push: what is added to the predictions of a group of examples, from their numbers, x_t and
+            the step of the grid; nothing when None.
     """
 
     captions: list[str]
     share: float = 1.0
     gate: float | None = None
+    as_it_was: Callable[[], AbstractContextManager] | None = None
+    push: Callable[[list[int], Tensor, int], Tensor] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What every training by the denoising loss begins with, and what comes out of it."""
 
+import itertools
 import pathlib
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -26,7 +27,7 @@ from evenhand.training.run_directory import Progress, machine
 
 Recipe = TypeVar("Recipe", bound=DenoisingTraining)
 Terms = Callable[[Denoising, pathlib.Path], dict[str, Examples]]  # of the model and a cache
-First = Callable[[dict[str, Examples], Denoising, Trainable, pathlib.Path, Any], Probing]
+First = Callable[[dict[str, Examples], Denoising, Trainable, pathlib.Path, Any], Probing | None]
 CUTS = ("checkpoint_every", "save_every", "checkpointing")  # only cut the work up
 MAY_MOVE = ("images.path", "importance.images.path")  # `pictures` are digests of what lies there
 FREE = (*CUTS, *MAY_MOVE)
@@ -41,6 +42,7 @@ def train_on(
     name: str,
     progress: Progress | None,
     first: First | None = None,
+    rounds: int = 1,
 ) -> pathlib.Path:
     """Trains one adapter, or the weights, on terms of the denoising loss and writes the result.
 
@@ -53,7 +55,9 @@ def train_on(
         name: of the recipe, for `adapter.json`.
         progress: called after every step, and with (0, `{"drawn": n}`) while the model draws images
             of its own.
-        first: says what the first steps train; everything when None.
+        first: called before the first step of each round, with the terms, which it may change, and
+            a folder of the round; says what the round's first steps train, everything if None.
+        rounds: that share the steps evenly; each goes on from the weights of the one before.
 
     Returns:
         folder of the adapter, or of the model.
@@ -70,17 +74,23 @@ def train_on(
             captions = next(iter(terms.values())).captions
             save_trained(where, recipe, name, denoising, trainable, captions)
 
-        optimizer = denoise(
-            denoising,
-            trainable,
-            terms,
-            recipe,
-            folder,
-            accelerator=accelerator,
-            report=logged(accelerator, tell),
-            probing=first(terms, denoising, trainable, cache, accelerator) if first else None,
-            save=save,
-        )
+        ends = [recipe.steps * number // rounds for number in range(rounds + 1)]
+        for number, (before, end) in enumerate(itertools.pairwise(ends), 1):
+            part = f"round-{number}" if rounds > 1 else ""
+            of_round, where = dict(terms), cache / part
+            where.mkdir(parents=True, exist_ok=True)
+            begin = first(of_round, denoising, trainable, where, accelerator) if first else None
+            optimizer = denoise(
+                denoising,
+                trainable,
+                of_round,
+                recipe.model_copy(update={"steps": end - before}),
+                folder / part,
+                accelerator=accelerator,
+                report=logged(accelerator, tell, before),
+                probing=begin,
+                save=save,
+            )
         if accelerator.is_main_process:
             with optimizer.averaged():
                 save(place)

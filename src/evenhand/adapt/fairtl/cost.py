@@ -15,10 +15,10 @@ def work_before(recipe: FairTl, run: pathlib.Path) -> tuple[int, int]:
         recipe: of the training.
         run: folder of a run of it, which says how many reference images there are.
     """
-    images = 0
+    images = recipe.critic.rounds * recipe.critic.images if recipe.critic else 0
     if _draws_own(recipe):
         own = len(own_prompts(recipe))
-        images = own + (min(ASKED, own) if recipe.said and recipe.judge else 0)
+        images += own + (min(ASKED, own) if recipe.said and recipe.judge else 0)
     probing = _unknown_layers(recipe)
     if not probing:
         return 0, images
@@ -29,6 +29,9 @@ def work_before(recipe: FairTl, run: pathlib.Path) -> tuple[int, int]:
 def without_work_before(recipe: FairTl, images: int) -> FairTl:
     """The recipe without probing, and with about so many images of the model's own."""
     short = recipe.model_copy(update={"probing": None})
+    if recipe.critic:
+        few = {"rounds": 1, "images": min(images, recipe.critic.images), "steps": 1}
+        short = short.model_copy(update={"critic": recipe.critic.model_copy(update=few)})
     if recipe.own is None or not _draws_own(recipe):
         return short
     prompts = own_prompts(recipe)

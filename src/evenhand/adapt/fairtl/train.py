@@ -7,6 +7,7 @@ set in which an attribute is balanced; no label of it is used. Carried over to d
 - feedback of the frozen model. Its predictions at the same captions, mixed into the target, would
   be the literal port: the result lies between the reference set and the biased model. So it is
   asked for prompts that say a class drawn from the target, or only where noise is low;
+- or a critic that is trained anew as the model changes (the discriminator's counterpart);
 - keeping what prompts that say a class mean: there the model is regressed onto itself;
 - first the layers that a measured score names, then all (fairTL++'s linear probing).
 """
@@ -15,6 +16,7 @@ import os
 import pathlib
 from typing import Any
 
+from evenhand.adapt.fairtl.critic import with_critic
 from evenhand.adapt.fairtl.own_images import own_images, refuse_if_words_ignored
 from evenhand.adapt.fairtl.reference import reference_set
 from evenhand.adapt.fairtl.scores import probing
@@ -64,9 +66,14 @@ def train_fairtl(
         trainable: Trainable,
         cache: pathlib.Path,
         accelerator: Any,
-    ) -> Probing:
-        reference, places = terms["loss"], (folder, cache)
-        return probing(recipe, reference, denoising, trainable, *places, accelerator, tell)
+    ) -> Probing | None:
+        begin = None
+        if recipe.probing:
+            reference, places = terms["loss"], (folder, cache)
+            begin = probing(recipe, reference, denoising, trainable, *places, accelerator, tell)
+        if recipe.critic:
+            with_critic(recipe, terms, denoising, trainable, cache, tell)
+        return begin
 
     return train_on(
         recipe,
@@ -75,7 +82,8 @@ def train_fairtl(
         settings=_settings(recipe, sets),
         name=name,
         progress=progress,
-        first=first if recipe.probing else None,
+        first=first,
+        rounds=recipe.critic.rounds if recipe.critic else 1,
     )
 
 
