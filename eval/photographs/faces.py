@@ -13,7 +13,7 @@ from evenhand.recipes.methods import load_training
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "emoji"))
 from clustered import Subgroups, Update, clustered  # noqa: E402
 
-STEPS = 2500  # of the whole denoiser, on batches of 16
+STEPS = 1500  # of the whole denoiser, on batches of 16
 SEED = 31
 WORDS = {"woman": "female", "man": "male"}
 

@@ -190,7 +190,7 @@ def trained_critic(
             total = total + F.binary_cross_entropy_with_logits(found, torch.full_like(found, label))
         return total / 2
 
-    best, kept = float("inf"), {}
+    best, kept = float("inf"), network.state_dict()
     every = max(1, steps // LOOKS)
     for number in range(steps):
         optimizer.zero_grad()
