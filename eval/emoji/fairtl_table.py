@@ -96,21 +96,31 @@ def _means(rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, list[float]]]
     return means
 
 
-def _mean(values: list[list[float]]) -> list[float]:
-    return _plain(over_seeds(*zip(*values, strict=True), n=len(values)))
+def _mean(values: list[list[float]], least: float = 0.0) -> list[float]:
+    x, low, high = zip(*values, strict=True)
+    return _plain(over_seeds(x, low, high, n=len(values), within=(least, 1.0)))
 
 
 def _differences(
     rows: dict[str, dict[str, Any]], runs: pathlib.Path
 ) -> dict[str, dict[str, list[float]]]:
-    """Gap of an arm less that of another, of images of the same prompts and seeds."""
-    found = {}
+    """Gap of an arm less that of another, of images of the same prompts and seeds.
+
+    And where both were trained with seeds 1, 2 and 3, the mean with an interval for other seeds.
+    """
+    found: dict[str, dict[str, list[float]]] = {}
     for one in rows:
         other = one.replace(PLUS, "")
         if other != one and other in rows:
             both = compare(runs / other / "measure", runs / one / "measure")
             changes = both.change.attributes["gender"].splits
             found[f"{one} less {other}"] = {s: _plain(changes[s].gap) for s in SPLITS}
+    for stem in [name.removesuffix("-1") for name in rows if PLUS in name and name.endswith("-1")]:
+        pairs = [f"{stem}-{s} less {stem.replace(PLUS, '')}-{s}" for s in (1, 2, 3)]
+        if found.keys() >= set(pairs):
+            each = [found[pair] for pair in pairs]
+            mean = {split: _mean([one[split] for one in each], -1.0) for split in SPLITS}
+            found[f"{stem} less {stem.replace(PLUS, '')}, mean over seeds"] = mean
     return found
 
 
