@@ -86,12 +86,12 @@ def with_critic(
 
 
 @dataclass(frozen=True)
-class Critic:
+class TrainedCritic:
     """Tells noised images of two sets apart.
 
     Attributes:
-        network: from latents `[N, *shape]` of unit size, places of captions and steps `[N]` to
-            log d/(1 - d), `[N]`.
+        network: from latents `[N, *shape]` of unit size, places of captions `[N]` and a step of
+            the grid to log d/(1 - d), `[N]`.
         captions: that it knows, and their places.
     """
 
@@ -152,7 +152,7 @@ def trained_critic(
     steps: int,
     early: float | None,
     seed: int,
-) -> tuple[Critic, float]:
+) -> tuple[TrainedCritic, float]:
     """A critic of two sets of images, and its loss on those of them that are held out.
 
     The weights with the least held-out loss are kept. The random numbers of the process stay as
@@ -171,7 +171,7 @@ def trained_critic(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(step_generator(seed, "critic").initial_seed() % 2**63)
         network = CriticNetwork(denoising.shape, len(captions), len(denoising)).to(device)
-    critic = Critic(network, captions)
+    critic = TrainedCritic(network, captions)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2)
     sets = [(reference, 1.0), (current, 0.0)]
 
@@ -202,11 +202,11 @@ def trained_critic(
             if found < best:
                 best, kept = found, {k: v.clone() for k, v in network.state_dict().items()}
     network.load_state_dict(kept)
-    return Critic(network.eval().requires_grad_(False), captions), best
+    return TrainedCritic(network.eval().requires_grad_(False), captions), best
 
 
 def correction(
-    critic: Critic, denoising: Denoising, captions: list[str], noised: Tensor, step: int
+    critic: TrainedCritic, denoising: Denoising, captions: list[str], noised: Tensor, step: int
 ) -> Tensor:
     """What a perfect critic adds to a prediction to make it the reference set's.
 
