@@ -53,8 +53,7 @@ def train_on(
             preservation are added. The captions of the first term get reference images.
         settings: what the run's folder keeps.
         name: of the recipe, for `adapter.json`.
-        progress: called after every step, and with (0, `{"drawn": n}`) while the model draws images
-            of its own.
+        progress: as of `evenhand.adapt.train`.
         first: called before the first step of each round, with the terms, which it may change, and
             a folder of the round; says what the round's first steps train, everything if None.
         rounds: that share the steps evenly; each goes on from the weights of the one before.
@@ -66,8 +65,7 @@ def train_on(
     with training(folder, settings, free=FREE) as accelerator:
         denoising = load_denoising(recipe, accelerator)
         cache = folder if accelerator.is_main_process else folder / f"{accelerator.process_index}"
-        terms = terms_of(denoising, cache)
-        terms |= of_the_model(recipe, denoising, cache, tell)
+        terms = terms_of(denoising, cache) | of_the_model(recipe, denoising, cache, tell)
         trainable = attach_trained(recipe, denoising)
 
         def save(where: pathlib.Path) -> None:
