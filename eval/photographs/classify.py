@@ -4,7 +4,7 @@ r"""Classifiers of real photographs by group: gender, where "white or not" is a 
     python eval/photographs/classify.py utkface64.parquet --ratios .99 --only erm ffr+resampling
     python eval/photographs/classify.py utkface64.parquet --backbone FOLDER
     python eval/photographs/classify.py utkface64.parquet --ratios .97 --clustered \
-        --only erm group_dro
+        --only erm group_dro two_stage
 
 Prints the table of each ratio and writes eval/results/photographs-classify.json. The recipe is
 train/classify/utkface.yaml: 4,000 of the training images at each ratio. The others of that split,
@@ -12,8 +12,8 @@ with fewer pixels, less colour and noise, stand in for a generator's: they show 
 of another domain are worth, and nothing of any generator. `--backbone` adds a frozen network of
 transformers or timm (a folder, or a Hub name) with a linear last layer. `--clustered` fine-tunes
 the embedded model on the training images, trains adapters on the clusters of each group's images,
-and adds two stages on what these draw (Basu et al.), beside the same on the stand-in. Nothing of
-the data, and no network trained on it, is written outside runs/photographs. Killed, it goes on.
+and adds two stages on what these draw (Basu et al.). Nothing of the data, and no network trained on
+it, is written outside runs/photographs. Killed, it goes on.
 """
 
 import argparse
@@ -40,8 +40,6 @@ from evenhand.reports.classify_models import SCORES
 from evenhand.training.checkpoints import step_generator
 
 RUNS = pathlib.Path("runs/photographs/classify")
-LAST = {"last_layer": {"epochs": 6, "optimisation": {"learning_rate": 1e-3}}}
-TWO_STAGE = {"arm": "two_stage", "schedule": LAST}
 SYNTHETIC = 2800  # of the rest of the images 1,414 are of the rarest group, and AIM-Fair takes .495
 
 
@@ -108,9 +106,8 @@ def main() -> None:
             place = RUNS.parent / "subgroups" / f"{ratio:g}"
             with progress("training and drawing by clusters") as update:
                 drawn_by = subgroups(place, model, one, args.data, SYNTHETIC // 4, update)
-            variants["two_stage"] = TWO_STAGE
             drawn = {"synthetic": {"path": str(drawn_by), "images": SYNTHETIC}}
-            variants["two_stage, clustered"] = {**TWO_STAGE, **drawn}
+            variants["two_stage, clustered"] = {**one.variants["two_stage"], **drawn}
         one = one.model_copy(update={"variants": variants})
         with progress(f"ratio {ratio:g}") as update:
             report = classify(one, args.data, RUNS / f"{ratio:g}", progress=update)
