@@ -114,7 +114,7 @@ def main() -> None:
         print(f"ratio {ratio:g}")
         tell(report)
         found = report.as_json()
-        results[f"{ratio:g}"] = {
+        results[f"{ratio:g} clustered" if args.clustered else f"{ratio:g}"] = {
             "counts": found["counts"],
             "notes": found["notes"],
             "variants": {
