@@ -446,6 +446,7 @@ def test_groups_of_a_mixture_know_their_source(data):
 
 
 def test_gradients_are_means_over_batches_and_change_nothing():
+    torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(48, 2), nn.BatchNorm1d(2))
     images = torch.randint(0, 255, (8, 4, 4, 3), dtype=torch.uint8)
 
@@ -466,7 +467,8 @@ def test_gradients_are_means_over_batches_and_change_nothing():
     loss(model(to_float(images)), {"labels": torch.arange(8) % 2}).backward()
     for name, p in model.named_parameters():
         torch.testing.assert_close(found.mean[name], p.grad)
-        assert found.square[name] == pytest.approx(float(p.grad.square().mean()), rel=1e-4)
+        squares = float(p.grad.square().mean())  # of a bias before a norm: rounding alone
+        assert found.square[name] == pytest.approx(squares, rel=1e-4, abs=1e-12)
 
 
 def test_a_table_of_files_and_columns_of_ones_own(data, tmp_path):
