@@ -110,6 +110,8 @@ def arms() -> dict[str, Arm]:
             found[f"encoder-{n}-{s}"] = Arm(images=n, seed=s)
             found[f"encoder-plus-{n}-{s}"] = Arm(changes=PLUS, images=n, seed=s)
         found[f"denoiser-1000-{s}"] = Arm(changes=DENOISER, seed=s)
+    for s in (1, 2, 3):
+        found |= {f"denoiser-{n}-{s}": Arm(changes=DENOISER, images=n, seed=s) for n in (200, 50)}
     return found
 
 
