@@ -37,6 +37,10 @@ def write_table(
             looked = json.loads(images.read_text(encoding="utf-8")) if images.is_file() else {}
             found = json.loads(path.read_text(encoding="utf-8"))
             rows[name] = {**found, **described(name), "images": looked}
+            rounds = sorted((runs / name / "training").glob("round-*/critic.json"))
+            if rounds:
+                told = [json.loads(x.read_text(encoding="utf-8")) for x in rounds]
+                rows[name]["critic_held_out_loss"] = [x["held_out_loss"] for x in told]
     print(
         f"{'arm':22} {'gap t/h':>10} {'less chance t/h':>32} {'majority':>10} {'expl':>5} "
         f"{'occ':>5} {'closer':>7} {'CPU s':>6}"

@@ -4,9 +4,10 @@ r"""Classifiers of real photographs by group: gender, where "white or not" is a 
     python eval/photographs/classify.py utkface64.parquet --ratios .99 --only erm ffr+resampling
     python eval/photographs/classify.py utkface64.parquet --backbone FOLDER
     python eval/photographs/classify.py utkface64.parquet --ratios .97 --clustered \
-        --only erm group_dro two_stage
+        --only erm group_dro --name photographs-classify-clustered
 
-Prints the table of each ratio and writes eval/results/photographs-classify.json. The recipe is
+Prints the table of each ratio and writes eval/results/photographs-classify.json, where a ratio's
+table takes the place of the one before (`--name`: another file). The recipe is
 train/classify/utkface.yaml: 4,000 of the training images at each ratio. The others of that split,
 with fewer pixels, less colour and noise, stand in for a generator's: they show what balanced images
 of another domain are worth, and nothing of any generator. `--backbone` adds a frozen network of
@@ -82,6 +83,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="variants; all of the recipe when not given")
     parser.add_argument("--backbone", help="folder or Hub name of a trained network")
     parser.add_argument("--clustered", action="store_true")
+    parser.add_argument("--name", default="photographs-classify", help="of the file of results")
     parser.add_argument("--set", nargs="+", default=[], help="KEY=VALUE of the recipe to change")
     args = parser.parse_args()
 
@@ -114,7 +116,7 @@ def main() -> None:
         print(f"ratio {ratio:g}")
         tell(report)
         found = report.as_json()
-        results[f"{ratio:g} clustered" if args.clustered else f"{ratio:g}"] = {
+        results[f"{ratio:g}"] = {
             "counts": found["counts"],
             "notes": found["notes"],
             "variants": {
@@ -124,7 +126,7 @@ def main() -> None:
             f"less_{report.reference}": found["differences"],
             "versions": found["versions"],
         }
-        out = ROOT / "eval" / "results" / "photographs-classify.json"
+        out = ROOT / "eval" / "results" / f"{args.name}.json"
         before = json.loads(out.read_text()) if out.is_file() else {}
         write_json(out, {**before, **results})
 
