@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from evenhand.adapt import cost as cost_module
 from evenhand.adapt import train, without_work_before
-from evenhand.adapt.fairtl.critic import correction, trained_critic
+from evenhand.adapt.fairtl.critic import correction, trained_critic, with_critic
 from evenhand.adapt.fairtl.own_images import (
     Own,
     own_images,
@@ -585,6 +585,29 @@ def test_rounds_with_a_critic_go_on_where_they_were_cut(pictures, tmp_path):
         for n in (1, 2)
     ]
     assert not torch.equal(*drawn)  # the second round draws with what the first has learned
+
+
+def test_the_strength_of_a_critic_scales_what_the_model_follows(pictures, tmp_path):
+    pushed = []
+    for strength in (0.2, 0.4):
+        how = f"critic={{rounds: 1, images: 10, steps: 8, strength: {strength}}}"
+        found, folder = recipe(pictures, how, "keep=null"), tmp_path / str(strength)
+        with training(folder, {}) as accelerator:
+            denoising = load_denoising(found, accelerator)
+            terms = losses(found, read_sets(found), denoising, folder, quiet)
+            trainable = attach_trained(found, denoising)
+            with_critic(found, terms, denoising, trainable, folder, quiet)
+            teacher, x = terms["critic"].teacher, terms["critic"].latents[:3, 0]
+            plain = denoising.predict(teacher.captions[:3], x, 2)
+            pushed.append(teacher.push([0, 1, 2], x, 2))
+            with torch.no_grad():
+                for parameter in trainable.parameters:
+                    parameter.add_(0.1)
+                with teacher.as_it_was():
+                    assert torch.equal(denoising.predict(teacher.captions[:3], x, 2), plain)
+                assert not torch.equal(denoising.predict(teacher.captions[:3], x, 2), plain)
+    assert pushed[0].abs().max() > 0
+    torch.testing.assert_close(2 * pushed[0], pushed[1])
 
 
 def test_a_dry_run_counts_all_steps_and_images_and_draws_few(pictures, monkeypatch):
