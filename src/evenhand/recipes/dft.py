@@ -157,6 +157,11 @@ class Dft(Strict):
         return self.targets.get(prompt.family, self.target).of(prompt.concept)
 
     @property
+    def makes(self) -> Literal["adapter"]:
+        """What comes out, as its folder is called."""
+        return "adapter"
+
+    @property
     def trained(self) -> Lora | SoftTokens:
         """What is trained."""
         return self.soft_tokens or self.lora or Lora()

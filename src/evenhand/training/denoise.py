@@ -1,8 +1,7 @@
-"""The one loop that trains a diffusion model on images by the denoising loss."""
+"""Training of a diffusion model on images by the denoising loss."""
 
 import pathlib
-import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +13,8 @@ from evenhand.diffusion.trainable import Trainable
 from evenhand.recipes.denoising import DenoisingTraining
 from evenhand.training.checkpoints import step_generator
 from evenhand.training.examples import Examples
-from evenhand.training.optimizer import Optimizer
-from evenhand.training.processes import same_everywhere
-from evenhand.training.run_directory import Progress, cut_log, log_line
+from evenhand.training.run_directory import Progress
+from evenhand.training.steps import Save, Steps
 
 
 @dataclass(frozen=True)
@@ -42,8 +40,8 @@ def denoise(
     accelerator: Any,
     report: Progress,
     probing: Probing | None = None,
-    save: Callable[[pathlib.Path], None] | None = None,
-) -> Optimizer:
+    save: Save | None = None,
+) -> Steps:
     """Trains on batches of every term's examples; continues the folder's checkpoint.
 
     Every draw (order of the images, step of the grid, noise, empty captions) is a function of the
@@ -58,40 +56,30 @@ def denoise(
         recipe: steps, batch, grid and optimisation.
         folder: of the run; holds checkpoint.pt and log.jsonl.
         accelerator: of the processes that train together.
-        report: called after every step, by the main process.
+        report: as of `Steps.take`.
         probing: first steps that train a part only.
-        save: writes what is trained so far into a folder, every `recipe.save_every` steps.
+        save: as of `Steps.take`.
 
     Returns:
-        the optimizer, whose average, if there is one, is the result.
+        the steps, all taken, whose `write` writes the result.
+
+    Raises:
+        UserError: as `Steps` and `Steps.take`.
     """
-    optimizer = Optimizer(recipe.optimisation, trainable.named.items(), steps=recipe.steps)
-    first = optimizer.restore(
-        same_everywhere(accelerator, folder / "checkpoint.pt"), denoising.diffusion.source
-    )
-    if accelerator.is_main_process:
-        cut_log(folder / "log.jsonl", first)
-    for step in range(first, recipe.steps):
-        began = time.monotonic()
+
+    def gradient(step: int) -> tuple[dict[str, float], dict[str, Any]]:
         _thaw(trainable, probing, step)
         row = {
             name: _backward(denoising, trainable, examples, recipe, step, name, accelerator)
             for name, examples in terms.items()
         }
         _share_gradients(trainable.parameters, accelerator)
-        row["gradient_norm"] = optimizer.step(f"{folder}: step {step}")
-        if accelerator.is_main_process:
-            took = {"seconds": round(time.monotonic() - began, 4)}
-            log_line(folder / "log.jsonl", {"step": step, **row, **took})
-            if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
-                optimizer.save(folder / "checkpoint.pt", step + 1, denoising.diffusion.source)
-            if save and recipe.save_every and (step + 1) % recipe.save_every == 0:
-                optimizer.check_finite(str(folder))
-                with optimizer.averaged():
-                    save(folder / f"{recipe.makes}s" / f"step-{step + 1}")
-            report(step + 1, row)
-    optimizer.check_finite(str(folder))
-    return optimizer
+        return row, {}
+
+    source = denoising.diffusion.source
+    steps = Steps(recipe, folder, trainable.named, against=source, accelerator=accelerator)
+    steps.take(gradient, report=report, save=save)
+    return steps
 
 
 def _thaw(trainable: Trainable, probing: Probing | None, step: int) -> None:

@@ -78,7 +78,7 @@ def train_on(
             of_round, where = dict(terms), cache / part
             where.mkdir(parents=True, exist_ok=True)
             begin = first(of_round, denoising, trainable, where, accelerator) if first else None
-            optimizer = denoise(
+            steps = denoise(
                 denoising,
                 trainable,
                 of_round,
@@ -89,9 +89,7 @@ def train_on(
                 probing=begin,
                 save=save,
             )
-        if accelerator.is_main_process:
-            with optimizer.averaged():
-                save(place)
+        steps.write(save, place)
     return place
 
 

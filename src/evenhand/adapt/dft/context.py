@@ -28,7 +28,7 @@ from evenhand.judges.base import Judge, answers
 from evenhand.judges.registry import load_judge
 from evenhand.recipes.lora import SoftTokens
 from evenhand.training.description import description
-from evenhand.training.optimizer import CAUSE, Optimizer
+from evenhand.training.optimizer import CAUSE
 from evenhand.training.run_directory import machine
 
 
@@ -89,25 +89,39 @@ class Context:
         )
         return cls(diffusion, trainable, classifier, features, references, faces, accelerator)
 
-    def save(self, folder: pathlib.Path, optimizer: Optimizer, name: str, plan: Plan) -> None:
-        """Writes the adapter as it is now, averaged if the recipe says so, and reference images."""
+    def save(self, folder: pathlib.Path, name: str, plan: Plan) -> None:
+        """Writes the adapter as it is now, and reference images.
+
+        Raises:
+            UserError: the model draws no finite image: weights grew until it computes nothing.
+        """
         recipe = plan.recipe
-        with optimizer.averaged():
-            save_adapter(
-                folder,
-                self.trainable.file,
-                self.trainable.state(),
-                {
-                    **description(self.diffusion.source, name, recipe),
-                    **(
-                        {"token": recipe.trained.token}
-                        if isinstance(recipe.trained, SoftTokens)
-                        else {}
-                    ),
-                    "classifier": {"name": self.classifier.name, "digest": self.classifier.digest},
-                },
+        self._refuse_diverged(plan, folder)
+        trained = recipe.trained
+        token = {"token": trained.token} if isinstance(trained, SoftTokens) else {}
+        save_adapter(
+            folder,
+            self.trainable.file,
+            self.trainable.state(),
+            {
+                **description(self.diffusion.source, name, recipe),
+                **token,
+                "classifier": {"name": self.classifier.name, "digest": self.classifier.digest},
+            },
+        )
+        save_references(folder, self.diffusion, plan.neutral, recipe.seed, machine())
+
+    def _refuse_diverged(self, plan: Plan, where: pathlib.Path) -> None:
+        """Draws an image in the fewest steps that the recipe samples in; it must be finite."""
+        recipe, text = plan.recipe, plan.neutral[0].text
+        image = self.diffusion.sample(
+            [text], [recipe.seed], num_inference_steps=min(recipe.num_inference_steps)
+        )
+        if not image.isfinite().all():
+            raise UserError(
+                f"{where}: the model draws no finite image with what was trained, so nothing is "
+                f"written; {CAUSE}"
             )
-            save_references(folder, self.diffusion, plan.neutral, recipe.seed, machine())
 
     def share(self, n: int) -> Tensor:
         """The rows of a batch of n that are this process's."""

@@ -21,17 +21,15 @@ from evenhand.adapt.dft.context import Context
 from evenhand.adapt.dft.gradient import gradient_of_step
 from evenhand.adapt.dft.plan import Plan, plan
 from evenhand.core.adapters import LORA, find_adapter
-from evenhand.core.errors import UserError
-from evenhand.core.prompts import Prompt
 from evenhand.core.resources import one_spelling
 from evenhand.devices import best_dtype, default_device, resolve_dtype
 from evenhand.diffusion.adapters import average_lora, save_adapter
 from evenhand.diffusion.pipeline import load_diffusion
 from evenhand.diffusion.references import merge_lora, save_references
 from evenhand.recipes.dft import Dft
-from evenhand.training.optimizer import CAUSE, Optimizer
-from evenhand.training.processes import logged, same_everywhere, training
-from evenhand.training.run_directory import Progress, cut_log, log_line, machine
+from evenhand.training.processes import logged, training
+from evenhand.training.run_directory import Progress, machine
+from evenhand.training.steps import Steps
 
 CUTS = (
     "gradient.batch",
@@ -127,55 +125,24 @@ def _run(
     """One training on every step's neutral prompts; checkpoint, log and adapter go to `folder`."""
     recipe, prompts, explicit = plan.recipe, neutral_prompts(plan), plan.explicit
     stage = Context.load(plan, folder, accelerator)
-    optimizer = Optimizer(recipe.optimisation, stage.trainable.named.items(), steps=recipe.steps)
-    classifier = f"{stage.classifier.name}@{stage.classifier.digest}"
-    first = optimizer.restore(same_everywhere(accelerator, folder / "checkpoint.pt"), classifier)
-    if accelerator.is_main_process:
-        folder.mkdir(exist_ok=True)
-        cut_log(folder / "log.jsonl", first)
-    accelerator.wait_for_everyone()  # all read the log
-    census = Census(same_everywhere(accelerator, folder / "log.jsonl"))
+    against = f"{stage.classifier.name}@{stage.classifier.digest}"
+    named = stage.trainable.named
+    steps = Steps(recipe, folder, named, against=against, accelerator=accelerator)
+    census = Census(steps.log)
+
+    def gradient(step: int) -> tuple[dict[str, float], dict[str, Any]]:
+        rng = np.random.default_rng([recipe.seed, step])
+        batch = draw(recipe, prompts[step], explicit, step, rng)
+        row, perceived = gradient_of_step(recipe, stage, batch, rng)
+        census.add(perceived, f"{folder}: step {step}")
+        return row, {"perceived": perceived}
 
     def save(where: pathlib.Path) -> None:
-        _refuse_diverged(recipe, stage, optimizer, prompts[0][0], where)
-        stage.save(where, optimizer, name, plan)
+        stage.save(where, name, plan)
 
-    for step in range(first, recipe.steps):
-        rng = np.random.default_rng([recipe.seed, step])
-        row, perceived = gradient_of_step(
-            recipe, stage, draw(recipe, prompts[step], explicit, step, rng), rng
-        )
-        row["gradient_norm"] = optimizer.step(f"{folder}: step {step}")
-        census.add(perceived, f"{folder}: step {step}")
-        if accelerator.is_main_process:
-            log_line(folder / "log.jsonl", {"step": step, **row, "perceived": perceived})
-            if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
-                optimizer.save(folder / "checkpoint.pt", step + 1, classifier)
-            if recipe.save_every and (step + 1) % recipe.save_every == 0:
-                save(folder / "adapters" / f"step-{step + 1}")
-            report(step + 1, row)
+    steps.take(gradient, report=report, save=save)
     if accelerator.is_main_process:
         census.warn(
             {p.text: recipe.target_of(p) for p in plan.neutral}, stage.classifier.attributes
         )
-        optimizer.check_finite(str(folder))
-        save(folder / "adapter")
-
-
-def _refuse_diverged(
-    recipe: Dft, stage: Context, optimizer: Optimizer, prompt: Prompt, where: pathlib.Path
-) -> None:
-    """Draws an image with what was trained, in the fewest steps that the recipe samples in.
-
-    Raises:
-        UserError: its values are not finite: weights grew until the model computes nothing.
-    """
-    with optimizer.averaged():
-        image = stage.diffusion.sample(
-            [prompt.text], [recipe.seed], num_inference_steps=min(recipe.num_inference_steps)
-        )
-    if not image.isfinite().all():
-        raise UserError(
-            f"{where}: the model draws no finite image with what was trained, so nothing is "
-            f"written; {CAUSE}"
-        )
+    steps.write(save, folder / "adapter")

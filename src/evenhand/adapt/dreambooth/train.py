@@ -30,6 +30,7 @@ from evenhand.training.examples import Examples, of_the_model
 from evenhand.training.pictures import Pictures, captions_of
 from evenhand.training.processes import logged, training
 from evenhand.training.run_directory import Progress
+from evenhand.training.steps import Save
 from evenhand.training.train_on_images import (
     FREE,
     attach_trained,
@@ -119,8 +120,6 @@ def _train(
         with torch.no_grad():
             for parameter, value in zip(trainable.parameters, beginning, strict=True):
                 parameter.copy_(value)
-        place = folder / "parts" / one.name
-        place.mkdir(parents=True, exist_ok=True)
         save = functools.partial(
             save_trained,
             recipe=recipe,
@@ -129,30 +128,31 @@ def _train(
             trainable=trainable,
             captions=one.shown,
         )
-        optimizer = denoise(
+        steps = denoise(
             denoising,
             trainable,
             {"loss": one.examples, **prior},
             how.model_copy(update={"steps": one.steps}),
-            place,
+            folder / "parts" / one.name,
             accelerator=accelerator,
             report=logged(accelerator, tell, before),
             save=save,
         )
         before += one.steps
-        if accelerator.is_main_process:
-            with optimizer.averaged():
-                where = folder / "adapter"
-                save(where / one.name)
-                for part, parameters in embeddings.items():
-                    save_token(
-                        where / part,
-                        denoising.diffusion,
-                        tokens[part],
-                        parameters,
-                        [x for x in one.examples.captions if tokens[part] in x],
-                        description(denoising.diffusion.source, name, recipe),
-                    )
+
+        def save_all(where: pathlib.Path, one: Learned = one, save: Save = save) -> None:
+            save(where / one.name)
+            for part, parameters in embeddings.items():
+                save_token(
+                    where / part,
+                    denoising.diffusion,
+                    tokens[part],
+                    parameters,
+                    [x for x in one.examples.captions if tokens[part] in x],
+                    description(denoising.diffusion.source, name, recipe),
+                )
+
+        steps.write(save_all, folder / "adapter")
 
 
 def _write_set(

@@ -133,7 +133,6 @@ def _measured(
         moved = {}
         for name, examples in sets.items():
             where = folder / f"{name}-{seed}"
-            where.mkdir(parents=True, exist_ok=True)
             denoise(
                 denoising,
                 trainable,
