@@ -500,6 +500,28 @@ def test_images_that_only_the_reference_set_has_many_of_weigh_more():
     assert weights[:20].sum() / weights.sum() == pytest.approx(0.5, abs=0.2)
 
 
+def test_weights_balance_within_occupations_that_lean_in_opposite_ways():
+    generator = np.random.default_rng(0)
+
+    def images(women_of_each):
+        corners = np.array(
+            [
+                (job, sex)
+                for job, women in enumerate(women_of_each)
+                for sex, n in ((0, women), (1, 100 - women))
+                for _ in range(n)
+            ]
+        )
+        noise = generator.normal(0, 0.5, (len(corners), 4))
+        return corners, np.concatenate([4 * corners - 2, 0 * corners], 1) + noise
+
+    corners, biased = images((90, 10))
+    weights = density_ratios(images((50, 50))[1], biased).numpy()
+    for job in (0, 1):
+        of_job = weights * (corners[:, 0] == job)
+        assert of_job[corners[:, 1] == 0].sum() / of_job.sum() == pytest.approx(0.5, abs=0.1)
+
+
 def test_a_reference_set_is_drawn_captioned_without_classes_and_trained_on(tmp_path):
     changes = [
         "per_cell=2",

@@ -20,6 +20,8 @@ from evenhand.recipes.judge import find_judge
 from evenhand.training.examples import Examples, examples_of
 from evenhand.training.pictures import Pictures
 
+KERNEL = 500  # images whose nearness is a feature of the density ratio's classifier
+
 
 def weighted(
     recipe: FairTl,
@@ -31,8 +33,8 @@ def weighted(
 ) -> dict[str, Examples]:
     """The reference set and the biased one, whose images have weights, as parts of one loss.
 
-    A weight is d/(1 - d), where a logistic classifier, which did not see the image, says d that it
-    is of the reference set; both sets count as equally large there. Their mean is brought to 1.
+    A weight is d/(1 - d), where a classifier, which did not see the image, says d that it is of the
+    reference set; both sets count as equally large there. Their mean is brought to 1.
     The two terms share the reference set's weight by their images; its teacher stays.
 
     Args:
@@ -70,8 +72,13 @@ def weighted(
 
 
 def density_ratios(reference: np.ndarray, biased: np.ndarray) -> Tensor:
-    """Weights `[M]`, mean 1, of biased features `[M, D]` against the reference's `[N, D]`."""
+    """Weights `[M]`, mean 1, of biased features `[M, D]` against the reference's `[N, D]`.
+
+    The classifier is logistic on the features of a radial kernel. A linear one would see how often
+    women are drawn, but not how often a pilot is one.
+    """
     from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.kernel_approximation import Nystroem
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import cross_val_predict
     from sklearn.pipeline import make_pipeline
@@ -81,10 +88,10 @@ def density_ratios(reference: np.ndarray, biased: np.ndarray) -> Tensor:
     y = np.repeat([1, 0], [len(reference), len(biased)])
     if len(reference) < 5 or len(biased) < 5:
         raise UserError("importance: a set of fewer than 5 images has no density to speak of")
-    linear = make_pipeline(
-        StandardScaler(), LogisticRegression(max_iter=1000, class_weight="balanced")
-    )
-    model = CalibratedClassifierCV(linear, method="sigmoid", cv=5)
+    kernel = Nystroem(gamma=1 / x.shape[1], n_components=min(KERNEL, len(x) // 2), random_state=0)
+    logistic = LogisticRegression(max_iter=1000, class_weight="balanced")
+    classifier = make_pipeline(StandardScaler(), kernel, logistic)
+    model = CalibratedClassifierCV(classifier, method="sigmoid", cv=5)
     found: Any = cross_val_predict(model, x, y, cv=5, method="predict_proba")
     d = found[len(reference) :, 1]
     ratios = d / np.maximum(1 - d, 1e-6)
