@@ -14,7 +14,8 @@ import torch
 
 FASTER = 0.8  # of float32's time: from here on half precision is worth what it rounds away
 SLOWER = 1.5
-LONG = 0.1  # seconds of one run of the measurement, after which none follows: it is emulated
+ROUNDS = 6  # of the measurement: each times a run in either precision
+EMULATED = 10  # times float32's time, after which no round follows
 
 
 def default_device() -> torch.device:
@@ -41,10 +42,12 @@ def local_rank() -> int:
 def times_float32(dtype: str, device_type: str) -> float:
     """How many times as long as in float32 a small training step takes in a precision.
 
-    Measured once a process, in less than half a second: the best of several runs of a convolution
-    with its backward pass and a matrix product, large enough for the units that a processor may
-    have for half precision (smaller ones take as long in both). On CUDA torch says what the GPU has
-    units for (bfloat16 from Ampere on), and nothing is measured: .5 where it has, else infinity.
+    Measured once a process, in less than a second, also where the precision is emulated: the
+    best of several runs of a convolution with its backward pass and a matrix product, large enough
+    for the units that a processor may have for half precision (smaller ones take as long in both).
+    On a processor one thread computes and its own time counts, so that what else runs there does
+    not change the answer. On CUDA torch says what the GPU has units for (bfloat16 from Ampere on),
+    and nothing is measured: .5 where it has, else infinity.
 
     Args:
         dtype: `float32`, `bfloat16` or `float16`.
@@ -55,24 +58,31 @@ def times_float32(dtype: str, device_type: str) -> float:
     if device_type == "cuda":
         native = dtype == "float16" or torch.cuda.is_bf16_supported(including_emulation=False)
         return 0.5 if native else float("inf")
-    return _seconds(getattr(torch, dtype), device_type, 3) / _seconds(torch.float32, device_type, 9)
+    times: dict[str, list[float]] = {"float32": [], dtype: []}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for _ in range(ROUNDS):
+            for name, found in times.items():
+                found.append(_seconds(getattr(torch, name), device_type))
+            if times[dtype][-1] > EMULATED * min(times["float32"]):
+                break
+    finally:
+        torch.set_num_threads(threads)
+    return min(times[dtype]) / min(times["float32"])
 
 
 @torch.inference_mode(False)
 @torch.enable_grad()  # whatever the caller has set
-def _seconds(dtype: torch.dtype, device_type: str, runs: int) -> float:
-    images = torch.ones(8, 32, 32, 32, dtype=dtype, device=device_type)
-    weights = torch.ones(32, 32, 3, 3, dtype=dtype, device=device_type, requires_grad=True)
+def _seconds(dtype: torch.dtype, device_type: str) -> float:
+    images = torch.ones(3, 64, 32, 32, dtype=dtype, device=device_type)
+    weights = torch.ones(64, 64, 3, 3, dtype=dtype, device=device_type, requires_grad=True)
     square = torch.ones(256, 256, dtype=dtype, device=device_type)
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        torch.nn.functional.conv2d(images, weights, padding=1).sum().backward()
-        (square @ square).sum().item()  # waits for the device
-        times.append(time.perf_counter() - start)
-        if times[-1] > LONG:
-            break
-    return min(times)
+    clock = time.process_time if device_type == "cpu" else time.perf_counter
+    start = clock()
+    torch.nn.functional.conv2d(images, weights, padding=1).sum().backward()
+    (square @ square).sum().item()  # waits for the device
+    return clock() - start
 
 
 def best_dtype(device: str | torch.device) -> str:

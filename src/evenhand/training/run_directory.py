@@ -93,7 +93,7 @@ def _compare(path: pathlib.Path, settings: dict[str, Any], free: Collection[str]
     if found := differing(old, new, free):
         raise UserError(
             f"{path.parent} holds a run of other settings: {found}. "
-            "Name another directory with --out, or delete this one"
+            "Set these as they were, name another directory with --out, or delete this one"
         )
 
 
