@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
+from evenhand import devices
 from evenhand.classify import plain
 from evenhand.classify.arms import plan, steps_of
 from evenhand.classify.examples import Examples, Images
@@ -303,6 +304,16 @@ def test_a_cut_run_goes_on_to_the_same_answers(trained, data, tmp_path):
     classify(one, data[0], tmp_path / "run")
     one, whole = weights(tmp_path / "run", "ffr+group_dro"), weights(trained[1], "ffr+group_dro")
     assert all(torch.equal(one[name], whole[name]) for name in whole)
+
+
+def test_an_experiment_goes_on_in_the_precision_that_it_began_with(data, tmp_path, monkeypatch):
+    for factor, variants in ((0.5, {"erm": {}}), (1.2, {"erm": {}, "subg": {"objective": "subg"}})):
+        monkeypatch.setattr(devices, "times_float32", lambda *_, factor=factor: factor)
+        one = recipe(data, dtype="auto", seeds=1, variants=variants)
+        classify(one, data[0], tmp_path / "run")
+    for name in ("erm", "subg"):
+        begun = json.loads((tmp_path / "run" / name / "seed-0" / "run.json").read_text())
+        assert begun["settings"]["recipe"]["dtype"] == "bfloat16"
 
 
 def test_an_epoch_is_chosen_by_the_validation_images(data, tmp_path):

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from test_denoising import images_of
 from typer.testing import CliRunner
 
+from evenhand import devices
 from evenhand.adapt import train
 from evenhand.cli import app
 from evenhand.core.adapters import LORA, find_adapter
@@ -128,6 +129,22 @@ def test_a_cut_training_goes_on_to_the_same_weights_whatever_runs_together(pictu
     assert len(list((whole / "references").glob("*.png"))) == 4
     taken = costs(tmp_path / "cut")["adapter"]
     assert taken.seconds > 0 and taken.bytes == (resumed / LORA).stat().st_size
+
+
+def test_a_training_goes_on_in_the_precision_that_it_began_with(pictures, tmp_path, monkeypatch):
+    monkeypatch.setattr(devices, "times_float32", lambda *_: 0.5)
+    train(recipe(pictures, "dtype=auto"), tmp_path / "run")
+    monkeypatch.setattr(
+        devices, "times_float32", lambda dtype, _: 27.0 if dtype == "bfloat16" else 1
+    )
+    with pytest.warns(UserWarning, match="bfloat16 takes 27 times"):
+        train(recipe(pictures, "dtype=auto"), tmp_path / "run")
+    assert find_adapter(tmp_path / "run" / "adapter").described["settings"]["dtype"] == "bfloat16"
+    train(recipe(pictures, "dtype=auto"), tmp_path / "new")
+    assert find_adapter(tmp_path / "new" / "adapter").described["settings"]["dtype"] == "float32"
+    (tmp_path / "new" / "run.json").write_text("{")
+    with pytest.raises(UserError, match=r"run.json"):
+        train(recipe(pictures, "dtype=auto"), tmp_path / "new")
 
 
 def test_the_adapter_changes_what_the_stock_pipeline_draws(pictures, tmp_path):

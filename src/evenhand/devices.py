@@ -104,7 +104,7 @@ def resolve_dtype(dtype: str, device: str | torch.device) -> str:
         much = f"{factor:.0f} times as long as" if factor < float("inf") else "much longer than"
         warnings.warn(
             f"{dtype} takes {much} float32 on this device ({torch.device(device).type}); "
-            "dtype=auto takes what it computes well",
+            "in a new folder dtype=auto takes what it computes well",
             stacklevel=2,
         )
     return dtype

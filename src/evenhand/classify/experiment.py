@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import pathlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,7 @@ from evenhand.core.errors import UserError
 from evenhand.core.resources import one_spelling
 from evenhand.devices import default_device, resolve_dtype
 from evenhand.recipes.classify import WITHOUT_SYNTHETIC, Classify
+from evenhand.training.precision import settled
 
 SHARED = ("target", "protected", "image", "split", "splits", "seeds", "seed")  # by all variants
 MAY_MOVE = ("from.data", "from.synthetic")  # settings of a run: where its images lie
@@ -53,7 +55,7 @@ class Experiment:
     @property
     def seeds(self) -> range:
         """Of the trainings of each variant."""
-        return range(self.recipe.seed, self.recipe.seed + self.recipe.seeds)
+        return _seeds(self.recipe)
 
     @property
     def steps(self) -> int:
@@ -131,6 +133,10 @@ class Experiment:
         }
 
 
+def _seeds(recipe: Classify) -> range:
+    return range(recipe.seed, recipe.seed + recipe.seeds)
+
+
 def _examples(
     images: list[Images], rows: NDArray, labels: NDArray, groups: NDArray, *, dense: bool = True
 ) -> Examples:
@@ -140,16 +146,36 @@ def _examples(
     return Examples(images, *tensors)
 
 
-def prepare(recipe: Classify, data: str | os.PathLike) -> Experiment:
+def _settled(recipe: Classify, folder: pathlib.Path | None) -> dict[str, Classify]:
+    """The variants, each with its precision; all that leave it open have the same one."""
+    variants = recipe.each()
+    begun = [
+        folder / name / f"seed-{seed}" / "run.json"
+        for name, one in variants.items()
+        for seed in _seeds(recipe)
+        if folder and one.dtype == "auto"
+    ]
+    found = {name: settled(one, begun) for name, one in variants.items()}
+    for one in found.values():
+        resolve_dtype(one.dtype, default_device())  # warns of one that is emulated
+    return found
+
+
+def prepare(
+    recipe: Classify, data: str | os.PathLike, folder: pathlib.Path | None = None
+) -> Experiment:
     """Reads the data and plans every variant; whatever is wrong is said here.
+
+    Args:
+        recipe: with its variants.
+        data: the real images, as `evenhand.images.labelled` reads them.
+        folder: of the experiment, which goes on in the precision that it began with.
 
     Raises:
         UserError: the data, a variant or the synthetic images do not fit.
     """
-    variants, device = recipe.each(), default_device()
+    variants = _settled(recipe, folder)
     for name, one in variants.items():
-        dtype = resolve_dtype(one.dtype, device)
-        variants[name] = one.model_copy(update={"dtype": dtype})
         for key in SHARED:
             if getattr(one, key) != getattr(recipe, key):
                 raise UserError(

@@ -48,7 +48,7 @@ def classify(
             diverged.
     """
     refuse_several_processes()
-    experiment = prepare(recipe, data)
+    experiment = prepare(recipe, data, pathlib.Path(folder))
     return run(experiment, pathlib.Path(folder), progress=progress)
 
 

@@ -23,6 +23,7 @@ from evenhand.images.labelled import digests, labelled, values
 from evenhand.recipes.judge_training import JudgeTraining
 from evenhand.training.fit import Batch, Passes, fit, refuse_several_processes
 from evenhand.training.phases import Phase
+from evenhand.training.precision import settled
 from evenhand.training.run_directory import open_run
 
 PARTS = ("train", "validation")  # splits: to train on, and to choose the epoch by
@@ -55,7 +56,8 @@ def train_judge(
             process that trains there.
     """
     refuse_several_processes()
-    recipe = recipe.model_copy(update={"dtype": resolve_dtype(recipe.dtype, default_device())})
+    recipe = settled(recipe, [pathlib.Path(folder) / "run.json"])
+    resolve_dtype(recipe.dtype, default_device())  # warns of one that is emulated
     splits = _parts_of(data, recipe)
     files = {name: digests(splits[name]) for name in PARTS}
     settings = {

@@ -54,7 +54,7 @@ def classify(
     refuse_several_processes()
     settings = load_classify(recipe, overrides)
     _, folder = named_and_placed("classify", recipe, out)
-    experiment = prepare(settings, data)
+    experiment = prepare(settings, data, folder)
     if dry_run:
         print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), end="")
     _tell_groups(experiment)

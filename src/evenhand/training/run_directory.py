@@ -72,6 +72,15 @@ def check_run(
     return folder
 
 
+def settings_in(path: pathlib.Path) -> dict[str, Any]:
+    """The settings that a `run.json` holds.
+
+    Raises:
+        UserError: it is damaged, or no `run.json`.
+    """
+    return _settings(path)[0]
+
+
 def _settings(path: pathlib.Path) -> tuple[dict[str, Any], int]:
     """The settings that a `run.json` holds, and its schema."""
     run = read_json(path, what="a run's settings", advice="name another directory with --out")

@@ -3,7 +3,7 @@
 import itertools
 import pathlib
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 
@@ -11,7 +11,7 @@ from evenhand.core.adapters import LORA
 from evenhand.core.files import whole, write_json, write_text
 from evenhand.core.prompts import Prompt
 from evenhand.core.resources import one_spelling
-from evenhand.devices import best_dtype, default_device, resolve_dtype
+from evenhand.devices import resolve_dtype
 from evenhand.diffusion.adapters import save_adapter
 from evenhand.diffusion.denoising import Denoising
 from evenhand.diffusion.pipeline import load_diffusion
@@ -25,7 +25,6 @@ from evenhand.training.examples import Examples, of_the_model
 from evenhand.training.processes import logged, training
 from evenhand.training.run_directory import Progress, machine
 
-Recipe = TypeVar("Recipe", bound=DenoisingTraining)
 Terms = Callable[[Denoising, pathlib.Path], dict[str, Examples]]  # of the model and a cache
 First = Callable[[dict[str, Examples], Denoising, Trainable, pathlib.Path, Any], Probing | None]
 CUTS = ("checkpoint_every", "save_every", "checkpointing")  # only cut the work up
@@ -91,13 +90,6 @@ def train_on(
             )
         steps.write(save, place)
     return place
-
-
-def resolved(recipe: Recipe) -> Recipe:
-    """The recipe with the dtype that `auto` means here."""
-    if recipe.dtype != "auto":
-        return recipe
-    return recipe.model_copy(update={"dtype": best_dtype(default_device())})
 
 
 def settings_of(recipe: DenoisingTraining) -> dict[str, Any]:

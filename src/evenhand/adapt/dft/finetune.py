@@ -22,11 +22,12 @@ from evenhand.adapt.dft.gradient import gradient_of_step
 from evenhand.adapt.dft.plan import Plan, plan
 from evenhand.core.adapters import LORA, find_adapter
 from evenhand.core.resources import one_spelling
-from evenhand.devices import best_dtype, default_device, resolve_dtype
+from evenhand.devices import default_device, resolve_dtype
 from evenhand.diffusion.adapters import average_lora, save_adapter
 from evenhand.diffusion.pipeline import load_diffusion
 from evenhand.diffusion.references import merge_lora, save_references
 from evenhand.recipes.dft import Dft
+from evenhand.training.precision import settled
 from evenhand.training.processes import logged, training
 from evenhand.training.run_directory import Progress, machine
 from evenhand.training.steps import Steps
@@ -59,8 +60,7 @@ def finetune(
             images that show nothing to judge.
     """
     folder = pathlib.Path(folder)
-    if recipe.dtype == "auto":
-        recipe = recipe.model_copy(update={"dtype": best_dtype(default_device())})
+    recipe = settled(recipe, [folder / "run.json"])
     single = [
         recipe.model_copy(update={"seed": recipe.seed + i, "runs": 1}) for i in range(recipe.runs)
     ]

@@ -28,6 +28,7 @@ from evenhand.training.denoise import denoise
 from evenhand.training.description import description
 from evenhand.training.examples import Examples, of_the_model
 from evenhand.training.pictures import Pictures, captions_of
+from evenhand.training.precision import settled
 from evenhand.training.processes import logged, training
 from evenhand.training.run_directory import Progress
 from evenhand.training.steps import Save
@@ -35,7 +36,6 @@ from evenhand.training.train_on_images import (
     FREE,
     attach_trained,
     load_denoising,
-    resolved,
     save_trained,
     settings_of,
 )
@@ -65,7 +65,8 @@ def train_dreambooth(
             a word in use; another run's folder; a pipeline that cannot be trained on images; a
             training that diverged.
     """
-    folder, recipe = pathlib.Path(folder), resolved(recipe)
+    folder = pathlib.Path(folder)
+    recipe = settled(recipe, [folder / "run.json"])
     tell: Progress = progress or (lambda *_: None)
     found = find_groups(recipe)
     # what is missing in a caption is said before anything is loaded

@@ -29,8 +29,9 @@ from evenhand.recipes.fairtl import FairTl
 from evenhand.training.denoise import Probing
 from evenhand.training.examples import Examples, Teacher
 from evenhand.training.pictures import Pictures, read_pictures
+from evenhand.training.precision import settled
 from evenhand.training.run_directory import Progress
-from evenhand.training.train_on_images import resolved, settings_of, train_on
+from evenhand.training.train_on_images import settings_of, train_on
 
 
 def train_fairtl(
@@ -57,7 +58,8 @@ def train_fairtl(
         UserError: captions that tell a class, too few images, a model that does not follow words
             that it is asked for, and as the denoising trainer says.
     """
-    folder, recipe = pathlib.Path(folder), resolved(recipe)
+    folder = pathlib.Path(folder)
+    recipe = settled(recipe, [folder / "run.json"])
     sets, tell = read_sets(recipe), progress or (lambda *_: None)
 
     def first(

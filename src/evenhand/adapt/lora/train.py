@@ -6,8 +6,9 @@ import pathlib
 from evenhand.recipes.denoising import LoraTraining
 from evenhand.training.examples import examples_of
 from evenhand.training.pictures import read_pictures
+from evenhand.training.precision import settled
 from evenhand.training.run_directory import Progress
-from evenhand.training.train_on_images import resolved, settings_of, train_on
+from evenhand.training.train_on_images import settings_of, train_on
 
 
 def train_lora(
@@ -34,7 +35,8 @@ def train_lora(
         UserError: images, captions or a model that cannot be had; another run's folder; a pipeline
             that cannot be trained on images; a training that diverged.
     """
-    folder, recipe = pathlib.Path(folder), resolved(recipe)
+    folder = pathlib.Path(folder)
+    recipe = settled(recipe, [folder / "run.json"])
     pictures = read_pictures(recipe.images)
     settings = {
         **settings_of(recipe),
