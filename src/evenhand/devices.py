@@ -95,10 +95,16 @@ def best_dtype(device: str | torch.device) -> str:
 def resolve_dtype(dtype: str, device: str | torch.device) -> str:
     """The precision that a recipe means: `auto` becomes `best_dtype`, others stay.
 
-    Warns where the device only emulates what is asked for, with the measured factor.
+    Warns as `warn_of_emulation`.
     """
     if dtype == "auto":
         return best_dtype(device)
+    warn_of_emulation(dtype, device)
+    return dtype
+
+
+def warn_of_emulation(dtype: str, device: str | torch.device) -> None:
+    """Warns where the device only emulates a precision, with the measured factor."""
     factor = times_float32(dtype, torch.device(device).type)
     if factor > SLOWER:
         much = f"{factor:.0f} times as long as" if factor < float("inf") else "much longer than"
@@ -107,7 +113,6 @@ def resolve_dtype(dtype: str, device: str | torch.device) -> str:
             "in a new folder dtype=auto takes what it computes well",
             stacklevel=2,
         )
-    return dtype
 
 
 def autocast(dtype: str, device: str | torch.device) -> contextlib.AbstractContextManager:

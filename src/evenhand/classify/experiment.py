@@ -25,7 +25,7 @@ from evenhand.classify.tables import (
 )
 from evenhand.core.errors import UserError
 from evenhand.core.resources import one_spelling
-from evenhand.devices import default_device, resolve_dtype
+from evenhand.devices import default_device, warn_of_emulation
 from evenhand.recipes.classify import WITHOUT_SYNTHETIC, Classify
 from evenhand.training.precision import settled
 
@@ -157,7 +157,7 @@ def _settled(recipe: Classify, folder: pathlib.Path | None) -> dict[str, Classif
     ]
     found = {name: settled(one, begun) for name, one in variants.items()}
     for one in found.values():
-        resolve_dtype(one.dtype, default_device())  # warns of one that is emulated
+        warn_of_emulation(one.dtype, default_device())
     return found
 
 

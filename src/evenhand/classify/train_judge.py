@@ -17,7 +17,7 @@ from evenhand.core.errors import UserError
 from evenhand.core.files import digest_of
 from evenhand.core.locks import exclusive
 from evenhand.core.resources import one_spelling
-from evenhand.devices import default_device, resolve_dtype
+from evenhand.devices import default_device, warn_of_emulation
 from evenhand.images.augmentation import augmented, mixed
 from evenhand.images.labelled import digests, labelled, values
 from evenhand.recipes.judge_training import JudgeTraining
@@ -57,7 +57,7 @@ def train_judge(
     """
     refuse_several_processes()
     recipe = settled(recipe, [pathlib.Path(folder) / "run.json"])
-    resolve_dtype(recipe.dtype, default_device())  # warns of one that is emulated
+    warn_of_emulation(recipe.dtype, default_device())
     splits = _parts_of(data, recipe)
     files = {name: digests(splits[name]) for name in PARTS}
     settings = {

@@ -140,7 +140,7 @@ def open_run(
     folder = pathlib.Path(folder)
     path = folder / "run.json"
     started = path.exists() and not any(folder.rglob("checkpoint*"))
-    if started and _settings(path)[0].keys() == settings.keys():  # else another kind of run
+    if started and settings_in(path).keys() == settings.keys():  # else another kind of run
         clear_stale(folder)
         path.unlink()
     else:
