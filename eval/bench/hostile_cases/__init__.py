@@ -11,13 +11,14 @@ from hostile_cases import (
     sets,
     shipping,
     sweeps,
+    tables,
     words,
 )
 from hostile_cases.case import Case
 
 CASES: dict[str, list[Case]] = {
     "measure": generators.CASES,
-    "measure --images-from": folders.CASES,
+    "measure --images-from": [*folders.CASES, *tables.CASES],
     "report and compare": runs.CASES,
     "sweep": sweeps.CASES,
     "train": recipes.CASES,
